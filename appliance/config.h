@@ -1,0 +1,53 @@
+// What the operator has set, as values. Filled only through the table in options.cc; has no defaults of its own.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "net/address.h"
+
+namespace bivalve::appliance {
+
+// Action: what becomes of an infected message.
+enum class VirusPolicy : uint8_t { kDrop, kBounce, kPass };
+// ClamMethod: how a scanner gets the message.
+enum class ClamMethod : uint8_t { kAuto, kFildes, kInstream };
+// BareNewline: what becomes of line ends that servers read differently.
+enum class BareNewline : uint8_t { kGuard, kReject, kPass };
+
+// Why a message has no verdict, in the order of CONTRACT's list.
+enum class FailureCause : uint8_t { kDown, kTimeout, kError, kSize, kLimits };
+inline constexpr size_t kFailureCauses = 5;
+// ScanFailure: what becomes of such a message.
+enum class FailurePolicy : uint8_t { kTempfail, kReject, kPass };
+using FailurePolicies = std::array<FailurePolicy, kFailureCauses>;  // indexed by FailureCause
+
+struct Config {
+  std::vector<net::Endpoint> out_address;
+  std::vector<net::Endpoint> listen;
+  std::vector<net::Endpoint> clam_address;
+  std::string header;  // as written, escapes not yet replaced; empty: none
+  VirusPolicy action;
+  std::string temp_directory;
+  uint32_t connections_max;
+  std::chrono::seconds timeout;
+  std::string pid_file;  // empty: none
+  uint32_t workers;      // 0: one per usable CPU
+  ClamMethod clam_method;
+  uint32_t clam_connections;
+  std::chrono::seconds clam_timeout;
+  FailurePolicies scan_failure;
+  uint64_t message_bytes_max;  // 0: no limit
+  uint64_t body_memory_bytes;  // 0: a quarter of memory
+  BareNewline bare_newline;
+  std::string host_name;
+  std::optional<net::Endpoint> stats_address;  // nullopt: off
+  bool stats_address_set;                      // by the operator, not by default
+  std::chrono::seconds shutdown_timeout;
+};
+
+}  // namespace bivalve::appliance

@@ -1,0 +1,211 @@
+#include "appliance/control.h"
+
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "appliance/http_server.h"
+#include "core/await_op.h"
+#include "core/ring.h"
+#include "core/scope.h"
+#include "core/text.h"
+
+namespace bivalve::appliance {
+namespace {
+
+// Between two looks at the queues while lines keep coming.
+constexpr core::Duration kLogInterval = std::chrono::milliseconds(50);
+
+sigset_t HandledSignals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR2}) sigaddset(&set, signal);
+  return set;
+}
+
+}  // namespace
+
+struct Control::Running {
+  Running(Control& owner, std::unique_ptr<core::Ring> opened)
+      : control(owner),
+        ring(std::move(opened)),
+        loop(*ring),
+        tasks(loop),
+        log_wake(loop),
+        stop_wake(loop),
+        began(std::chrono::steady_clock::now()) {
+    const sigset_t set = HandledSignals();
+    signals.Reset(signalfd(-1, &set, SFD_CLOEXEC));
+  }
+
+  core::Task<void> ReadSignals();
+  core::Task<void> WriteLog();
+  core::Task<void> Supervise();
+  bool DrainQueues();
+  HttpResponse Respond(std::string_view path) const;
+  StatsReport Report() const;
+
+  Control& control;
+  std::unique_ptr<core::Ring> ring;
+  core::Loop loop;
+  core::Scope tasks;
+  core::Condition log_wake;
+  core::Condition stop_wake;
+  core::UniqueFd signals;
+  std::unique_ptr<HttpServer> http;
+  std::chrono::steady_clock::time_point began;
+  size_t workers_running = 0;
+  bool stop = false;           // asked to stop
+  bool log_done = false;       // nothing will be written any more
+  std::string record;
+};
+
+void Control::BlockSignals() {
+  const sigset_t set = HandledSignals();
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+}
+
+Control::Control(Options options, SharedState& shared, LogSink& sink)
+    : shared_(shared), options_(std::move(options)), sink_(sink) {}
+
+Control::~Control() = default;
+
+absl::Status Control::Open() {
+  core::Ring::Options options;
+  options.submissions = 64;
+  options.completions = 256;
+  options.buffers = 16;
+  auto ring = core::Ring::Open(options);
+  if (!ring.ok()) return ring.status();
+  running_ = std::make_unique<Running>(*this, std::move(*ring));
+  return absl::OkStatus();
+}
+
+void Control::WorkerFinished() {
+  mailbox_.Post([this] {
+    --running_->workers_running;
+    running_->stop_wake.Notify();
+  });
+}
+
+void Control::WakeLog() {
+  mailbox_.Post([this] { running_->log_wake.Notify(); });
+}
+
+int Control::Run() {
+  Running& r = *running_;
+  r.workers_running = workers_.size();
+  if (options_.stats_fd.valid()) {
+    r.http = std::make_unique<HttpServer>(r.loop, std::move(options_.stats_fd),
+                                          [&r](std::string_view path) { return r.Respond(path); });
+    r.http->Start();
+  }
+  r.tasks.Spawn(mailbox_.Run(r.loop));
+  r.tasks.Spawn(r.WriteLog());
+  r.tasks.Spawn(r.Supervise());
+  r.tasks.Spawn(r.ReadSignals());
+  while (r.tasks.running() > 0 || (r.http != nullptr && !r.http->stopped())) r.loop.Turn();
+  return 0;
+}
+
+core::Task<void> Control::Running::ReadSignals() {
+  signalfd_siginfo info = {};
+  for (;;) {
+    core::IoRequest read;
+    read.code = core::IoCode::kRead;
+    read.fd = signals.get();
+    read.address = &info;
+    read.bytes = sizeof(info);
+    const core::IoResult result = co_await core::AwaitOp(loop, read);
+    const bool stopped = !result.ok() || info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT;
+    if (stopped) {
+      stop = true;
+      stop_wake.Notify();
+      co_return;
+    }
+    control.sink_.Add(Severity::kWarning, info.ssi_signo == SIGHUP
+                                                ? "SIGHUP: the configuration cannot be read again while running yet"
+                                                : "SIGUSR2: restarting while running is not there yet");
+    log_wake.Notify();
+  }
+}
+
+// Waits for the order to stop, then for the workers, as long as ShutdownTimeOut allows.
+core::Task<void> Control::Running::Supervise() {
+  while (!stop) (void)co_await stop_wake.Wait();
+  control.sink_.Add(Severity::kNotice, "stopping: no new connections are accepted");
+  for (Worker* worker : control.workers_) worker->Stop();
+  const core::MonoTime deadline = loop.Now() + control.options_.shutdown_timeout;
+  bool in_time = true;
+  while (in_time && workers_running > 0) in_time = co_await stop_wake.Wait(deadline) || workers_running == 0;
+  if (http != nullptr) co_await http->Stop();
+  if (!in_time) {
+    // Sessions that go on are cut: none of their messages was answered 250 without the server's reply.
+    DrainQueues();
+    control.sink_.Add(Severity::kWarning, core::Cat("stopped with ", control.shared_.connections.load(),
+                                                    " connections open after ShutdownTimeOut"));
+    control.sink_.FlushBlocking();
+    _exit(0);
+  }
+  log_done = true;
+  log_wake.Notify();
+  control.mailbox_.Close();
+}
+
+bool Control::Running::DrainQueues() {
+  bool any = false;
+  Event event;
+  for (Worker* worker : control.workers_) {
+    while (worker->log_queue().Pop(record)) {
+      any = true;
+      if (DecodeEvent(record, event)) control.sink_.Add(event.severity, FormatEvent(event));
+    }
+  }
+  return any;
+}
+
+// Looks into the queues every kLogInterval while lines come, then sleeps until a worker wakes it.
+core::Task<void> Control::Running::WriteLog() {
+  std::atomic<bool>& asleep = control.shared_.log_reader.asleep;
+  for (;;) {
+    const bool last = log_done;
+    bool any = DrainQueues();
+    co_await control.sink_.Flush(loop);
+    if (last) co_return;
+    if (any) {
+      (void)co_await log_wake.Wait(loop.Now() + kLogInterval);
+      continue;
+    }
+    asleep.store(true);
+    // Pairs with EventLog::Commit: a record that came before it saw us asleep is found now.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    any = DrainQueues();
+    if (!any) (void)co_await log_wake.Wait();
+    asleep.store(false);
+  }
+}
+
+StatsReport Control::Running::Report() const {
+  StatsReport::About about = control.options_.about;
+  about.uptime_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  std::vector<const WorkerStats*> stats;
+  for (const Worker* worker : control.workers_) stats.push_back(&worker->stats());
+  return StatsReport(std::move(about), stats);
+}
+
+HttpResponse Control::Running::Respond(std::string_view path) const {
+  if (path == "/stats") return {.content_type = "application/json", .body = Report().Json()};
+  if (path == "/healthz") return {.body = "ok\n"};
+  if (path == "/readyz") {
+    if (stop) return {.status = 503, .body = "stopping\n"};
+    if (!Report().AnyScannerUp()) return {.status = 503, .body = "no scanner answers\n"};
+    return {.body = "ready\n"};
+  }
+  return {.status = 404, .body = "there is /stats, /healthz and /readyz\n"};
+}
+
+}  // namespace bivalve::appliance

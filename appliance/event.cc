@@ -1,0 +1,115 @@
+#include "appliance/event.h"
+
+#include <array>
+#include <charconv>
+#include <cstring>
+
+#include "core/text.h"
+
+namespace bivalve::appliance {
+namespace {
+
+struct EncodedHead {
+  uint64_t session;
+  EventKind kind;
+  Severity severity;
+};
+
+struct EncodedField {
+  uint32_t bytes;
+  EventField name;
+};
+
+void AppendHex(std::string& out, uint64_t number) {
+  std::array<char, 16> digits;
+  const auto [end, error] = std::to_chars(digits.data(), digits.data() + digits.size(), number, 16);
+  const auto length = static_cast<size_t>(end - digits.data());
+  if (length < 6) out.append(6 - length, '0');
+  out.append(digits.data(), length);
+}
+
+}  // namespace
+
+void EventEncoder::Begin(EventKind kind, Severity severity, uint64_t session) {
+  bytes_.clear();
+  EncodedHead head = {};
+  head.session = session;
+  head.kind = kind;
+  head.severity = severity;
+  bytes_.append(reinterpret_cast<const char*>(&head), sizeof(head));
+}
+
+void EventEncoder::Add(EventField name, std::string_view value) {
+  EncodedField field = {};
+  field.bytes = static_cast<uint32_t>(value.size());
+  field.name = name;
+  bytes_.append(reinterpret_cast<const char*>(&field), sizeof(field));
+  bytes_.append(value);
+}
+
+bool DecodeEvent(std::string_view encoded, Event& event) {
+  EncodedHead head;
+  if (encoded.size() < sizeof(head)) return false;
+  std::memcpy(&head, encoded.data(), sizeof(head));
+  encoded.remove_prefix(sizeof(head));
+  event.kind = head.kind;
+  event.severity = head.severity;
+  event.session = head.session;
+  event.fields.clear();
+  while (!encoded.empty()) {
+    EncodedField field;
+    if (encoded.size() < sizeof(field)) return false;
+    std::memcpy(&field, encoded.data(), sizeof(field));
+    encoded.remove_prefix(sizeof(field));
+    if (encoded.size() < field.bytes) return false;
+    event.fields.push_back({field.name, encoded.substr(0, field.bytes)});
+    encoded.remove_prefix(field.bytes);
+  }
+  return true;
+}
+
+std::string FormatEvent(const Event& event) {
+  std::string line;
+  if (event.session != 0) {
+    AppendHex(line, event.session);
+    line += ": ";
+  }
+  const char* separator = "";
+  for (const Event::Field& field : event.fields) {
+    line += separator;
+    switch (field.name) {
+      case EventField::kDetail:
+        break;
+      case EventField::kClient:
+        line += "accepted connection from: ";
+        break;
+      case EventField::kFrom:
+        line += "from=";
+        break;
+      case EventField::kTo:
+        line += "to=";
+        break;
+      case EventField::kStatus:
+        line += "status=";
+        break;
+    }
+    core::AppendEscaped(line, field.value);
+    separator = ", ";
+  }
+  return line;
+}
+
+void EventLog::Text(Severity severity, uint64_t session, std::string_view text) {
+  if (!Wants(severity)) return;
+  Begin(EventKind::kText, severity, session).Add(EventField::kDetail, text);
+  Commit();
+}
+
+void EventLog::Commit() {
+  queue_.Push(encoder_.encoded());
+  // Pairs with the reader, which says that it sleeps and then looks into the queue once more.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (reader_.asleep.load(std::memory_order_relaxed) && reader_.asleep.exchange(false)) reader_.wake();
+}
+
+}  // namespace bivalve::appliance

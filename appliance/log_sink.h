@@ -1,0 +1,40 @@
+// LogSink: where lines of the log go: standard error, or syslog with facility mail. Lines are written through the ring, so that a
+// reader that stands still holds up neither signals nor statistics.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "appliance/event.h"
+#include "core/fd.h"
+#include "core/loop.h"
+#include "core/task.h"
+
+namespace bivalve::appliance {
+
+class LogSink {
+ public:
+  // `ident`: the program's name in the log.
+  LogSink(std::string ident, bool to_stderr) : ident_(std::move(ident)), to_stderr_(to_stderr) {}
+
+  // Adds a line to what Flush writes. Lines beyond kPendingBytesMax are counted and replaced by one that says so.
+  void Add(Severity severity, std::string_view line);
+  // Writes what was added. Suspends.
+  core::Task<void> Flush(core::Loop& loop);
+  // The same without a loop, for the start and the end. Blocks.
+  void FlushBlocking();
+
+ private:
+  static constexpr size_t kPendingBytesMax = size_t{4} << 20;
+  bool ConnectSyslog();
+  core::Task<bool> SendSyslog(core::Loop& loop, std::string& datagram);
+
+  std::string ident_;
+  bool to_stderr_;
+  std::string pending_;  // standard error: lines; syslog: datagrams, each ended by NUL
+  uint64_t lost_ = 0;
+  core::UniqueFd syslog_;
+};
+
+}  // namespace bivalve::appliance

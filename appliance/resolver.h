@@ -1,0 +1,42 @@
+// Resolver: looks up the names among the settings, on a thread of its own because look-ups block, once at the start and
+// then again and again, so that new connections follow a name that has moved.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "net/address.h"
+
+namespace bivalve::appliance {
+
+// The addresses of a name, with its port; empty when it does not resolve. Blocks.
+std::vector<net::SocketAddress> LookUp(const net::HostName& name);
+
+class Resolver {
+ public:
+  static constexpr std::chrono::seconds kInterval{10};
+
+  // Called on the resolver's thread with what a name means; the same result may come again and again.
+  using Found = std::function<void(const std::vector<net::SocketAddress>&)>;
+
+  Resolver();
+  // Does not wait for a look-up under way; its result is thrown away.
+  ~Resolver();
+
+  // Before Start().
+  void Watch(const net::HostName& name, Found found);
+  // Does nothing when there are no names.
+  void Start();
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace bivalve::appliance

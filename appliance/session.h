@@ -1,0 +1,167 @@
+// Session: one client connection and what serves it. Reads like the dialogue that it holds, from the greeting to the close;
+// each co_await is a place where other sessions run and where either peer may have gone.
+//
+// A step takes all command lines that have arrived (RFC 2920), passes them to the server in one send, reads the replies in
+// order and answers in one send. HELO, EHLO, DATA, BDAT, AUTH and QUIT are steps of their own. Start reading at Run().
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "appliance/config.h"
+#include "appliance/event.h"
+#include "appliance/header_template.h"
+#include "appliance/address_list.h"
+#include "appliance/transaction.h"
+#include "appliance/worker_stats.h"
+#include "core/body_pool.h"
+#include "core/condition.h"
+#include "core/loop.h"
+#include "core/task.h"
+#include "net/address.h"
+#include "net/connection.h"
+#include "net/delivery.h"
+#include "net/ehlo.h"
+#include "net/mail_data.h"
+#include "net/reply_reader.h"
+#include "net/smtp_command.h"
+#include "scan/clamd_pool.h"
+
+namespace bivalve::appliance {
+
+// The settings as a worker's sessions use them: its own copy, shared by the sessions that began under it.
+struct SessionSettings {
+  Config config;
+  HeaderTemplate header;
+};
+
+class Session;
+
+// What a worker lends to its sessions.
+struct SessionServices {
+  core::Loop& loop;
+  core::BodyPool& bodies;
+  scan::ClamdPool& scanners;
+  WorkerStats& stats;
+  EventLog& log;
+  const AddressList& servers;
+  std::shared_ptr<SessionSettings> settings;  // for new sessions
+  std::vector<Session*> sessions = {};        // those that are served now
+  bool stopping = false;                      // sessions end when no transaction is open
+};
+
+class Session {
+ public:
+  // Serves a client until its connection is closed. Takes ownership of the descriptor. `number` is the one in the log.
+  static core::Task<void> Serve(SessionServices& services, int client_fd, net::SocketAddress client_address,
+                                uint64_t number);
+  // Tells a waiting session to look at services.stopping.
+  void Notify() { wake_.Notify(); }
+
+ private:
+  enum class CloseReason : uint8_t {
+    kNone,
+    kQuit,            // the server has said goodbye, and its words were relayed
+    kClientGone,
+    kClientTimeout,
+    kUnreachable,     // no server could be connected to
+    kServerLost,
+    kServerTimeout,
+    kServerNonsense,
+    kShutdown,
+  };
+
+  // How a received message ended; CONTRACT's identity is over these.
+  enum class Outcome : uint8_t { kDelivered, kRefused, kDropped, kBounced, kTempfailed, kRejected, kLost };
+
+  // A command of a group whose reply is still to come: the server's, or one of our own.
+  struct Pending {
+    net::Verb verb = net::Verb::kUnknown;
+    std::string_view own_reply = {};  // empty: the server's
+    std::string_view path = {};       // of MAIL and RCPT; borrows from the client's input
+    uint64_t declared_bytes = 0;
+  };
+  static constexpr size_t kGroupMax = 64;
+  // A client that does not read its replies is not read from either.
+  static constexpr size_t kUnsentBytesMax = size_t{64} << 10;
+
+  Session(SessionServices& services, int client_fd, const net::SocketAddress& client_address, uint64_t number);
+  ~Session();
+
+  core::Task<void> Run();
+  core::Task<CloseReason> OpenServer();
+  core::Task<bool> ConnectServer();
+  core::Task<void> End(CloseReason reason);
+
+  core::Task<CloseReason> AwaitCommand();
+  core::Task<CloseReason> Step();
+  core::Task<CloseReason> RelayGroup();
+  bool AddToGroup(const net::Command& command, std::string_view line);
+  void NoteReply(const Pending& pending, uint16_t code);
+  core::Task<CloseReason> RelayUnasked();
+  core::Task<CloseReason> RelayHello(net::Verb verb, std::string_view line);
+  core::Task<CloseReason> RelayAuth(const net::Command& command, std::string_view line);
+  core::Task<CloseReason> RelayQuit();
+
+  core::Task<CloseReason> Data(std::string_view arguments, std::string_view line);
+  core::Task<CloseReason> DataWithoutRecipients(std::string_view line);
+  core::Task<CloseReason> Bdat(std::string_view arguments);
+  core::Task<CloseReason> FinishMessage(std::unique_ptr<core::Body> body, const net::MailDataResult& data);
+  core::Task<CloseReason> ScanAndAct(std::unique_ptr<core::Body> body, bool may_need_stuffing);
+  enum class ScanEnd : uint8_t { kVerdict, kTimeout, kClientLeft };
+  core::Task<ScanEnd> AwaitVerdict(scan::Request& request, core::Body& body);
+  core::Task<CloseReason> ActOnVirus(core::Body& body, const std::string& name, bool may_need_stuffing);
+  core::Task<CloseReason> ActOnFailure(core::Body& body, const scan::Verdict& verdict, bool may_need_stuffing);
+  // A message on its way to the server: what is added to it, and how the log calls it.
+  struct Onward {
+    std::string header = {};
+    bool header_at_top = false;
+    bool may_need_stuffing = false;
+    bool infected = false;
+    std::string status = {};
+  };
+  core::Task<CloseReason> DeliverMessage(core::Body& body, const Onward& onward);
+  core::Task<CloseReason> AnswerAndReset(std::string_view reply, Outcome outcome, std::string_view status);
+  core::Task<CloseReason> ResetServer();
+
+  core::Task<net::Reply> ServerReply(std::string& text);
+  void Answer(std::string_view reply);
+  void CountReceived(uint64_t content_bytes);
+  // Gives the message in progress its outcome, in the counters and in the log. Once for each message received.
+  void Conclude(Outcome outcome, std::string_view status, bool infected_passed = false);
+  void LogText(Severity severity, std::string_view text) { services_.log.Text(severity, number_, text); }
+  void ForgetTransaction();
+  static CloseReason ReasonOf(net::ReplyStatus status);
+  bool ClientLeft() const;
+  net::MailDataLimits DataLimits() const;
+  net::EndOfData::Check DataCheck() const;
+  std::string UsualHeader();
+
+  MetricCounters& counters() { return services_.stats.counters; }
+  const Config& config() const { return settings_->config; }
+  core::MonoTime Deadline() const { return services_.loop.Now() + config().timeout; }
+
+  SessionServices& services_;
+  size_t index_ = 0;  // in services_.sessions
+  std::shared_ptr<SessionSettings> settings_;
+  net::SocketAddress client_address_;
+  uint64_t number_;
+  core::Condition wake_;
+  net::Connection client_;
+  net::Connection server_;
+  net::ServerExtensions extensions_;  // of the server, from its reply to EHLO
+  std::string client_host_;
+  std::string local_host_;  // found out when a header wants it
+  bool in_progress_ = false;  // a message was received and has no outcome yet
+  core::MonoTime received_at_{};
+  core::MonoTime data_began_at_{};
+  Transaction transaction_;
+  std::vector<Pending> group_;
+};
+
+}  // namespace bivalve::appliance

@@ -1,0 +1,376 @@
+// The part of a session that handles messages: DATA and BDAT, the scan, and what becomes of the verdict. Every path through
+// here that has received a message ends in exactly one Conclude().
+#include <sys/socket.h>
+
+#include <chrono>
+#include <utility>
+
+#include "appliance/replies.h"
+#include "appliance/session.h"
+#include "core/text.h"
+#include "net/smtp_reply.h"
+
+namespace bivalve::appliance {
+namespace {
+
+FailureCause CauseOf(scan::NoVerdict cause) {
+  switch (cause) {
+    case scan::NoVerdict::kDown:
+      return FailureCause::kDown;
+    case scan::NoVerdict::kTimeout:
+      return FailureCause::kTimeout;
+    case scan::NoVerdict::kError:
+      return FailureCause::kError;
+    case scan::NoVerdict::kSize:
+      return FailureCause::kSize;
+    case scan::NoVerdict::kLimits:
+      return FailureCause::kLimits;
+  }
+  BV_CHECK(false);
+}
+
+constexpr std::array<std::string_view, kFailureCauses> kCauseNames = {"down", "timeout", "error", "size", "limits"};
+constexpr std::array<Metric, kFailureCauses> kCauseMetrics = {Metric::kFailedDown, Metric::kFailedTimeout,
+                                                              Metric::kFailedError, Metric::kFailedSize,
+                                                              Metric::kFailedLimits};
+
+}  // namespace
+
+core::Task<Session::CloseReason> Session::Data(std::string_view arguments, std::string_view line) {
+  if (transaction_.chunks != nullptr) {  // RFC 3030 section 2: DATA and BDAT do not mix in one transaction
+    Answer(replies::kBadSequence);
+    co_return CloseReason::kNone;
+  }
+  if (!transaction_.has_recipients() || !arguments.empty()) co_return co_await DataWithoutRecipients(line);
+  std::unique_ptr<core::Body> body = co_await services_.bodies.Acquire(transaction_.declared_bytes);
+  if (body == nullptr) {
+    counters().Add(Metric::kOutOfRoom);
+    LogText(Severity::kError, "no room for a message");
+    Answer(replies::kNoRoom);
+    co_return CloseReason::kNone;
+  }
+  data_began_at_ = services_.loop.Now();
+  Answer(replies::kStartMail);
+  const net::MailDataResult data =
+      co_await net::ReceiveData(services_.loop, client_, services_.bodies, *body, DataCheck(), DataLimits());
+  co_return co_await FinishMessage(std::move(body), data);
+}
+
+// The server has accepted no recipient (or DATA has arguments), so the refusal is the server's to word. One that says 354 all
+// the same gets no mail (RFC 2920 section 3.1).
+core::Task<Session::CloseReason> Session::DataWithoutRecipients(std::string_view line) {
+  server_.stream().Write(line);
+  server_.stream().Write("\r\n");
+  server_.stream().Flush();
+  std::string text;
+  net::Reply reply = co_await ServerReply(text);
+  if (reply.ok() && reply.code == 354) {
+    text.clear();
+    server_.stream().Write(".\r\n");
+    server_.stream().Flush();
+    reply = co_await ServerReply(text);
+    ForgetTransaction();
+    if (reply.ok() && !net::IsTransient(reply.code) && !net::IsPermanent(reply.code)) text = replies::kNoRecipients;
+  }
+  if (!reply.ok()) co_return ReasonOf(reply.status);
+  if (net::IsIntermediate(reply.code)) co_return CloseReason::kServerNonsense;
+  Answer(text);
+  co_return reply.code == 421 ? CloseReason::kQuit : CloseReason::kNone;
+}
+
+// RFC 3030 section 2. The chunk follows the command at once, so it is read whatever becomes of it.
+core::Task<Session::CloseReason> Session::Bdat(std::string_view arguments) {
+  const std::optional<net::BdatArguments> chunk = net::ParseBdat(arguments);
+  if (!extensions_.chunking || !chunk.has_value()) {
+    // How much would follow is not known, or was never offered: what comes next is a command.
+    counters().Add(Metric::kProtocolErrors);
+    Answer(extensions_.chunking ? replies::kBadArguments : replies::kNotImplemented);
+    co_return CloseReason::kNone;
+  }
+  Transaction& t = transaction_;
+  const bool in_sequence = t.has_recipients();
+  std::unique_ptr<core::Body> body = std::move(t.chunks);
+  if (body == nullptr) {
+    data_began_at_ = services_.loop.Now();
+    body = co_await services_.bodies.Acquire(std::max(t.declared_bytes, chunk->chunk_bytes));
+  }
+  if (body == nullptr) {
+    counters().Add(Metric::kOutOfRoom);
+    LogText(Severity::kError, "no room for a message");
+    Answer(replies::kNoRoom);
+    co_return CloseReason::kShutdown;  // the chunk cannot even be thrown away
+  }
+  const bool discard = !in_sequence || t.chunks_too_large || t.chunks_no_room;
+  net::MailDataResult data = co_await net::ReceiveChunk(services_.loop, client_, services_.bodies, *body,
+                                                        chunk->chunk_bytes, discard, DataLimits());
+  t.chunks_too_large |= data.too_large;
+  t.chunks_no_room |= data.no_room;
+  data.too_large = t.chunks_too_large;
+  data.no_room = t.chunks_no_room;
+  if (data.status != net::MailDataResult::Status::kComplete || (chunk->last && in_sequence)) {
+    data.has_stuffed_dots = true;  // nothing is known of the content's lines
+    co_return co_await FinishMessage(std::move(body), data);
+  }
+  if (!in_sequence) {
+    services_.bodies.Release(std::move(body));
+    Answer(replies::kBadSequence);
+  } else {
+    t.chunks = std::move(body);
+    Answer(data.too_large ? replies::kTooLarge : data.no_room ? replies::kNoRoom : replies::kChunkTaken);
+  }
+  co_return CloseReason::kNone;
+}
+
+// What was received is a message now, unless the client left before its end.
+core::Task<Session::CloseReason> Session::FinishMessage(std::unique_ptr<core::Body> body,
+                                                        const net::MailDataResult& data) {
+  if (data.status != net::MailDataResult::Status::kComplete) {
+    counters().Add(Metric::kAborted);
+    LogText(Severity::kInfo, "client left before the end of the message");
+    services_.bodies.Release(std::move(body));
+    co_return data.status == net::MailDataResult::Status::kTimeout ? CloseReason::kClientTimeout
+                                                                   : CloseReason::kClientGone;
+  }
+  CountReceived(body->content_bytes());
+  CloseReason reason = CloseReason::kNone;
+  if (data.too_large) {
+    reason = co_await AnswerAndReset(replies::kTooLarge, Outcome::kRejected, "REJECTED:size");
+  } else if (data.no_room) {
+    counters().Add(Metric::kOutOfRoom);
+    reason = co_await AnswerAndReset(replies::kNoRoom, Outcome::kTempfailed, "REJECTED:no room");
+  } else if (data.ambiguous) {
+    reason = co_await AnswerAndReset(replies::kAmbiguousEnd, Outcome::kRejected, "REJECTED:ambiguous end of data");
+  } else if (data.bare_newline) {
+    reason = co_await AnswerAndReset(replies::kBareNewline, Outcome::kRejected, "REJECTED:bare newline");
+  } else {
+    co_return co_await ScanAndAct(std::move(body), data.has_stuffed_dots);
+  }
+  services_.bodies.Release(std::move(body));
+  ForgetTransaction();
+  co_return reason;
+}
+
+core::Task<Session::CloseReason> Session::ScanAndAct(std::unique_ptr<core::Body> body, bool may_need_stuffing) {
+  scan::Request request(wake_);
+  const core::MonoTime began = services_.loop.Now();
+  const ScanEnd end = co_await AwaitVerdict(request, *body);
+  services_.stats.Record(Phase::kScan, services_.loop.Now() - began);
+  CloseReason reason = CloseReason::kNone;
+  switch (end) {
+    case ScanEnd::kClientLeft:
+      LogText(Severity::kError, "client left during the scan");
+      Conclude(Outcome::kTempfailed, "CLAMAV-ERROR");
+      reason = CloseReason::kClientGone;
+      break;
+    case ScanEnd::kTimeout: {
+      const scan::Verdict verdict{.cause = scan::NoVerdict::kTimeout, .text = "no scanner answered in time"};
+      reason = co_await ActOnFailure(*body, verdict, may_need_stuffing);
+      break;
+    }
+    case ScanEnd::kVerdict:
+      switch (request.verdict().kind) {
+        case scan::VerdictKind::kClean: {
+          counters().Add(Metric::kClean);
+          const Onward onward{.header = UsualHeader(),
+                              .header_at_top = settings_->header.at_top(),
+                              .may_need_stuffing = may_need_stuffing,
+                              .status = "CLEAN"};
+          reason = co_await DeliverMessage(*body, onward);
+          break;
+        }
+        case scan::VerdictKind::kInfected:
+          reason = co_await ActOnVirus(*body, request.verdict().text, may_need_stuffing);
+          break;
+        case scan::VerdictKind::kNone:
+          reason = co_await ActOnFailure(*body, request.verdict(), may_need_stuffing);
+          break;
+      }
+      break;
+  }
+  // A scanner that has not answered may still be reading the body.
+  if (request.done()) {
+    services_.bodies.Release(std::move(body));
+  } else {
+    services_.scanners.Abandon(request, std::move(body));
+  }
+  ForgetTransaction();
+  co_return reason;
+}
+
+// Waits for the verdict, as long as the client does.
+core::Task<Session::ScanEnd> Session::AwaitVerdict(scan::Request& request, core::Body& body) {
+  services_.scanners.Submit(request, body);
+  const core::MonoTime deadline = services_.loop.Now() + config().clam_timeout;
+  while (!request.done()) {
+    if (ClientLeft()) co_return ScanEnd::kClientLeft;
+    // A client that has sent its next commands already is not read from: there is nothing to learn, and the commands must
+    // stay where they are.
+    if (client_.stream().input().empty()) client_.stream().StartReading();
+    const bool in_time = co_await wake_.Wait(deadline);
+    if (!in_time && !request.done()) co_return ScanEnd::kTimeout;
+  }
+  co_return ScanEnd::kVerdict;
+}
+
+core::Task<Session::CloseReason> Session::ActOnVirus(core::Body& body, const std::string& name, bool may_need_stuffing) {
+  counters().Add(Metric::kInfected);
+  services_.stats.viruses.Add(name);
+  std::string printable;
+  core::AppendEscaped(printable, name, 256);
+  const std::string status = core::Cat("VIRUS:", printable);
+  const bool enhanced = extensions_.enhanced_status_codes;
+  switch (config().action) {
+    case VirusPolicy::kDrop:
+      co_return co_await AnswerAndReset(enhanced ? replies::kVirusDroppedEnhanced : replies::kVirusDropped,
+                                        Outcome::kDropped, status);
+    case VirusPolicy::kBounce:
+      co_return co_await AnswerAndReset(enhanced ? replies::kVirusBouncedEnhanced : replies::kVirusBounced,
+                                        Outcome::kBounced, status);
+    case VirusPolicy::kPass: {
+      const Onward onward{.header = core::Cat("X-Virus-Infected: ", printable, "\r\n"),
+                          .may_need_stuffing = may_need_stuffing,
+                          .infected = true,
+                          .status = status};
+      co_return co_await DeliverMessage(body, onward);
+    }
+  }
+  BV_CHECK(false);
+}
+
+// There is no silent way through: a message without a verdict has a cause, and ScanFailure says what becomes of it.
+core::Task<Session::CloseReason> Session::ActOnFailure(core::Body& body, const scan::Verdict& verdict,
+                                                       bool may_need_stuffing) {
+  const auto cause = static_cast<size_t>(CauseOf(verdict.cause));
+  counters().Add(Metric::kScanFailed);
+  counters().Add(kCauseMetrics[cause]);
+  LogText(Severity::kError, verdict.text);
+  switch (config().scan_failure[cause]) {
+    case FailurePolicy::kTempfail:
+      co_return co_await AnswerAndReset(replies::kScanTempfail[cause], Outcome::kTempfailed, "CLAMAV-ERROR");
+    case FailurePolicy::kReject:
+      co_return co_await AnswerAndReset(replies::kScanReject[cause], Outcome::kRejected, "CLAMAV-ERROR");
+    case FailurePolicy::kPass: {
+      const Onward onward{.header = core::Cat("X-Virus-Scanned: not scanned (", kCauseNames[cause], ")\r\n"),
+                          .may_need_stuffing = may_need_stuffing,
+                          .status = core::Cat("NOT-SCANNED:", kCauseNames[cause])};
+      co_return co_await DeliverMessage(body, onward);
+    }
+  }
+  BV_CHECK(false);
+}
+
+core::Task<Session::CloseReason> Session::DeliverMessage(core::Body& body, const Onward& onward) {
+  const net::Delivery delivery{
+      .content = body.content(),
+      .header = onward.header,
+      .header_offset =
+          onward.header.empty() || onward.header_at_top ? 0 : net::HeaderSectionBytes(body.content()),
+      .chunking = extensions_.chunking,
+      .may_need_stuffing = onward.may_need_stuffing,
+      .timeout = config().timeout,
+  };
+  const core::MonoTime began = services_.loop.Now();
+  std::string text;
+  const net::DeliveryResult result = co_await net::Deliver(server_, wake_, delivery, text);
+  services_.stats.Record(Phase::kDeliver, services_.loop.Now() - began);
+  switch (result.status) {
+    case net::DeliveryResult::Status::kReplied:
+      Answer(text);
+      Conclude(net::IsPositive(result.code) ? Outcome::kDelivered : Outcome::kRefused, onward.status, onward.infected);
+      if (result.code == 421) co_return CloseReason::kQuit;
+      // After a BDAT that failed the server's state is not known (RFC 3030 section 2).
+      if (!net::IsPositive(result.code) && extensions_.chunking) co_return co_await ResetServer();
+      co_return CloseReason::kNone;
+    case net::DeliveryResult::Status::kRefusedData:
+      Answer(text);
+      Conclude(Outcome::kRefused, onward.status);
+      if (result.code == 421) co_return CloseReason::kQuit;
+      co_return co_await ResetServer();
+    case net::DeliveryResult::Status::kLost:
+      LogText(Severity::kError, "connection to the mail server was lost before its final reply");
+      Answer(replies::kLocalError);
+      Conclude(Outcome::kLost, onward.status);
+      co_return CloseReason::kServerLost;
+  }
+  BV_CHECK(false);
+}
+
+// Answers for a message that does not go to the server, where its transaction is still open.
+core::Task<Session::CloseReason> Session::AnswerAndReset(std::string_view reply, Outcome outcome,
+                                                         std::string_view status) {
+  Answer(reply);
+  Conclude(outcome, status);
+  co_return co_await ResetServer();
+}
+
+core::Task<Session::CloseReason> Session::ResetServer() {
+  server_.stream().Write("RSET\r\n");
+  server_.stream().Flush();
+  std::string text;
+  const net::Reply reply = co_await ServerReply(text);
+  if (!reply.ok()) co_return ReasonOf(reply.status);
+  if (!net::IsPositive(reply.code)) co_return CloseReason::kServerNonsense;
+  co_return CloseReason::kNone;
+}
+
+void Session::CountReceived(uint64_t content_bytes) {
+  received_at_ = services_.loop.Now();
+  services_.stats.Record(Phase::kReceive, received_at_ - data_began_at_);
+  BV_CHECK(!in_progress_);
+  in_progress_ = true;
+  MetricCounters::Update update(counters());
+  counters().Add(Metric::kReceived);
+  counters().Add(Metric::kInProgress);
+  counters().Add(Metric::kBytes, content_bytes);
+}
+
+void Session::Conclude(Outcome outcome, std::string_view status, bool infected_passed) {
+  static constexpr std::array kOutcomeMetrics = {Metric::kDelivered,  Metric::kRefused,  Metric::kDropped, Metric::kBounced,
+                                                 Metric::kTempfailed, Metric::kRejected, Metric::kLost};
+  BV_CHECK(in_progress_);
+  in_progress_ = false;
+  {
+    MetricCounters::Update update(counters());
+    counters().Subtract(Metric::kInProgress);
+    counters().Add(kOutcomeMetrics[static_cast<size_t>(outcome)]);
+    if (outcome == Outcome::kDelivered && infected_passed) counters().Add(Metric::kPassed);
+  }
+  services_.stats.Record(Phase::kTotal, services_.loop.Now() - data_began_at_);
+  if (!services_.log.Wants(Severity::kInfo)) return;
+  EventEncoder& event = services_.log.Begin(EventKind::kMessage, Severity::kInfo, number_);
+  // The null reverse-path is "<>" in clamsmtpd's log too.
+  event.Add(EventField::kFrom, transaction_.reverse_path.empty() ? "<>" : std::string_view(transaction_.reverse_path));
+  for (const std::string& path : transaction_.forward_paths) event.Add(EventField::kTo, path);
+  event.Add(EventField::kStatus, status);
+  services_.log.Commit();
+}
+
+std::string Session::UsualHeader() {
+  if (settings_->header.empty()) return {};
+  if (local_host_.empty()) {
+    sockaddr_storage address = {};
+    socklen_t bytes = sizeof(address);
+    if (getsockname(client_.stream().fd(), reinterpret_cast<sockaddr*>(&address), &bytes) == 0) {
+      local_host_ = net::SocketAddress::FromRaw(reinterpret_cast<sockaddr*>(&address), bytes).Host();
+    }
+  }
+  return settings_->header.Expand(client_host_, local_host_, std::chrono::system_clock::now());
+}
+
+net::EndOfData::Check Session::DataCheck() const {
+  switch (config().bare_newline) {
+    case BareNewline::kGuard:
+      return net::EndOfData::Check::kGuard;
+    case BareNewline::kReject:
+      return net::EndOfData::Check::kBareNewline;
+    case BareNewline::kPass:
+      return net::EndOfData::Check::kNone;
+  }
+  BV_CHECK(false);
+}
+
+net::MailDataLimits Session::DataLimits() const {
+  return {.message_bytes_max = config().message_bytes_max, .timeout = config().timeout};
+}
+
+}  // namespace bivalve::appliance

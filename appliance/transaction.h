@@ -1,0 +1,37 @@
+// Transaction: what a session knows of the mail transaction that is open (RFC 5321 section 3.3).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/body.h"
+
+namespace bivalve::appliance {
+
+struct Transaction {
+  // Recipients kept for the log; further ones are only counted.
+  static constexpr size_t kRecipientsKept = 100;
+
+  bool mail_accepted = false;
+  uint32_t recipients_accepted = 0;
+  std::string reverse_path;
+  std::vector<std::string> forward_paths;
+  uint64_t declared_bytes = 0;  // SIZE= of MAIL; 0: not said
+
+  // BDAT so far (RFC 3030). A transaction in which a chunk could not be kept takes no further ones.
+  std::unique_ptr<core::Body> chunks;
+  bool chunks_too_large = false;
+  bool chunks_no_room = false;
+
+  bool has_recipients() const { return mail_accepted && recipients_accepted > 0; }
+
+  void AddRecipient(std::string_view path) {
+    ++recipients_accepted;
+    if (forward_paths.size() < kRecipientsKept) forward_paths.emplace_back(path);
+  }
+};
+
+}  // namespace bivalve::appliance

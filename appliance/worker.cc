@@ -1,0 +1,217 @@
+#include "appliance/worker.h"
+
+#include <pthread.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <future>
+#include <utility>
+
+#include "appliance/replies.h"
+#include "core/body_pool.h"
+#include "core/loop.h"
+#include "core/ring.h"
+#include "core/scope.h"
+#include "core/text.h"
+#include "net/listener.h"
+#include "scan/clamd_pool.h"
+
+namespace bivalve::appliance {
+namespace {
+
+// The first session's number, as clamsmtpd counts; each worker takes every n-th from there.
+constexpr uint64_t kFirstSession = 0x100000;
+
+scan::Method MethodOf(ClamMethod method) {
+  switch (method) {
+    case ClamMethod::kAuto:
+      return scan::Method::kAuto;
+    case ClamMethod::kFildes:
+      return scan::Method::kFildes;
+    case ClamMethod::kInstream:
+      return scan::Method::kInstream;
+  }
+  BV_CHECK(false);
+}
+
+}  // namespace
+
+// What lives on the worker's thread only.
+struct Worker::Running {
+  Running(Worker& worker, core::Ring& ring)
+      : loop(ring),
+        bodies(loop, BodyOptions(worker)),
+        scanner_addresses(worker.options_.settings.config.clam_address),
+        scanners(loop, bodies, PoolOptions(worker), ScannerStatsOf(worker)),
+        log(worker.log_queue_, worker.shared_.log_reader),
+        servers(worker.options_.settings.config.out_address),
+        services{.loop = loop,
+                 .bodies = bodies,
+                 .scanners = scanners,
+                 .stats = worker.stats_,
+                 .log = log,
+                 .servers = servers,
+                 .settings = std::make_shared<SessionSettings>(worker.options_.settings)},
+        stop_requested(loop),
+        sessions(loop),
+        tasks(loop),
+        next_session(kFirstSession + worker.options_.index) {}
+
+  static core::BodyPool::Options BodyOptions(const Worker& worker) {
+    core::BodyPool::Options options;
+    options.memory_bytes_max = worker.options_.body_memory_bytes;
+    options.kept_bytes_max = std::min(options.kept_bytes_max, options.memory_bytes_max / 4);
+    options.in_memory_message_bytes_max = std::min(options.in_memory_message_bytes_max, options.memory_bytes_max / 2);
+    options.temp_directory = worker.options_.settings.config.temp_directory;
+    options.name = core::Cat("bivalve-", worker.options_.index);
+    return options;
+  }
+  scan::ClamdPool::Options PoolOptions(const Worker& worker) {
+    const Config& config = worker.options_.settings.config;
+    scan::ClamdPool::Options options;
+    options.connections = config.clam_connections;
+    for (size_t i = 0; i < config.clam_address.size(); ++i) {
+      scan::ScannerOptions scanner;
+      scanner.name = net::ToString(config.clam_address[i]);
+      scanner.method = MethodOf(config.clam_method);
+      scanner.address = [this, i](sockaddr_storage& storage) -> socklen_t {
+        const std::vector<net::SocketAddress> addresses = scanner_addresses.At(i);
+        if (addresses.empty()) return 0;
+        std::memcpy(&storage, addresses.front().raw(), addresses.front().raw_size());
+        return addresses.front().raw_size();
+      };
+      options.scanners.push_back(std::move(scanner));
+    }
+    return options;
+  }
+  static std::vector<scan::ScannerStats*> ScannerStatsOf(Worker& worker) {
+    std::vector<scan::ScannerStats*> stats;
+    for (const auto& one : worker.stats_.scanners) stats.push_back(one.get());
+    return stats;
+  }
+
+  // Waits for the order to stop and carries it out.
+  core::Task<void> Supervise(Worker& worker) {
+    while (!services.stopping) (void)co_await stop_requested.Wait();
+    for (const auto& acceptor : acceptors) acceptor->Stop();
+    for (Session* session : services.sessions) session->Notify();
+    co_await sessions.Join();
+    co_await scanners.Stop();
+    worker.mailbox_.Close();
+  }
+
+  bool done() const {
+    return tasks.running() == 0 &&
+           std::all_of(acceptors.begin(), acceptors.end(), [](const auto& one) { return one->stopped(); });
+  }
+
+  core::Loop loop;
+  core::BodyPool bodies;
+  AddressList scanner_addresses;
+  scan::ClamdPool scanners;
+  EventLog log;
+  AddressList servers;
+  SessionServices services;
+  core::Condition stop_requested;
+  core::Scope sessions;
+  core::Scope tasks;
+  std::vector<std::unique_ptr<net::Acceptor>> acceptors;
+  uint64_t next_session;
+};
+
+Worker::Worker(SharedState& shared, Options options)
+    : shared_(shared), options_(std::move(options)), stats_(options_.settings.config.clam_address.size()) {}
+
+Worker::~Worker() { Join(); }
+
+absl::Status Worker::Start() {
+  auto started = std::make_shared<std::promise<absl::Status>>();
+  std::future<absl::Status> status = started->get_future();
+  thread_ = std::thread([this, started] { Run([started](absl::Status result) { started->set_value(std::move(result)); }); });
+  return status.get();
+}
+
+void Worker::Stop() {
+  mailbox_.Post([this] {
+    running_->services.stopping = true;
+    running_->stop_requested.Notify();
+  });
+}
+
+void Worker::Join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void Worker::SetServerAddresses(size_t index, std::vector<net::SocketAddress> addresses) {
+  mailbox_.Post([this, index, addresses = std::move(addresses)] { running_->servers.Set(index, addresses); });
+}
+
+void Worker::SetScannerAddresses(size_t index, std::vector<net::SocketAddress> addresses) {
+  mailbox_.Post([this, index, addresses = std::move(addresses)] { running_->scanner_addresses.Set(index, addresses); });
+}
+
+void Worker::Run(std::function<void(absl::Status)> started) {
+  pthread_setname_np(pthread_self(), core::Cat("worker-", options_.index).c_str());
+  absl::StatusOr<std::unique_ptr<core::Ring>> ring = core::Ring::Open({});
+  if (!ring.ok()) {
+    started(ring.status());
+    return;
+  }
+  ring_description_ = (*ring)->description();
+  {
+    Running running(*this, **ring);
+    running_ = &running;
+    running.scanners.Start();
+    for (const int fd : options_.listen_fds) {
+      running.acceptors.push_back(std::make_unique<net::Acceptor>(
+          running.loop, fd, [this, &running](int client) { Accepted(running, client); },
+          [this, &running](int error) {
+            stats_.counters.Add(Metric::kAcceptErrors);
+            running.log.Text(Severity::kError, 0,
+                             core::Cat("cannot accept a connection: ", std::string_view(std::strerror(error))));
+          }));
+      running.acceptors.back()->Start();
+    }
+    running.tasks.Spawn(mailbox_.Run(running.loop));
+    running.tasks.Spawn(running.Supervise(*this));
+    started(absl::OkStatus());
+    while (!running.done()) running.loop.Turn();
+    running_ = nullptr;
+  }
+  core::ReleaseFramePool();
+  if (options_.finished) options_.finished();
+}
+
+void Worker::Accepted(Running& running, int fd) {
+  stats_.counters.Add(Metric::kAccepted);
+  if (shared_.connections.fetch_add(1, std::memory_order_relaxed) >= shared_.connections_max) {
+    shared_.connections.fetch_sub(1, std::memory_order_relaxed);
+    RefuseBusy(fd);
+    return;
+  }
+  sockaddr_storage storage = {};
+  socklen_t bytes = sizeof(storage);
+  getpeername(fd, reinterpret_cast<sockaddr*>(&storage), &bytes);
+  const net::SocketAddress client = net::SocketAddress::FromRaw(reinterpret_cast<sockaddr*>(&storage), bytes);
+  const uint64_t number = running.next_session;
+  running.next_session += options_.workers;
+  running.sessions.Spawn(ServeAndCount(running, fd, client, number));
+}
+
+core::Task<void> Worker::ServeAndCount(Running& running, int fd, net::SocketAddress client, uint64_t number) {
+  co_await Session::Serve(running.services, fd, client, number);
+  shared_.connections.fetch_sub(1, std::memory_order_relaxed);
+}
+
+// A socket that was just accepted takes a short line without waiting.
+void Worker::RefuseBusy(int fd) {
+  stats_.counters.Add(Metric::kRefusedBusy);
+  (void)send(fd, replies::kBusy.data(), replies::kBusy.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  shutdown(fd, SHUT_WR);
+  close(fd);
+}
+
+}  // namespace bivalve::appliance

@@ -1,0 +1,77 @@
+// Worker: one thread with its own ring, listening sockets, sessions, scanner connections, bodies and counters. Workers share
+// nothing but the number of connections; other threads reach one through its mailbox and read its counters.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "appliance/event.h"
+#include "appliance/session.h"
+#include "appliance/worker_stats.h"
+#include "core/log_queue.h"
+#include "core/mailbox.h"
+#include "net/address.h"
+
+namespace bivalve::appliance {
+
+// What all workers have in common.
+struct SharedState {
+  EventLog::Reader log_reader;
+  std::atomic<uint32_t> connections = 0;  // open now, over all workers
+  uint32_t connections_max = 0;
+};
+
+class Worker {
+ public:
+  struct Options {
+    size_t index = 0;
+    size_t workers = 1;
+    SessionSettings settings;
+    uint64_t body_memory_bytes = 0;   // this worker's share
+    std::vector<int> listen_fds;      // borrowed; outlive the worker
+    std::function<void()> finished;   // called on the worker's thread when it has stopped
+  };
+
+  Worker(SharedState& shared, Options options);
+  Worker(const Worker&) = delete;
+  ~Worker();
+
+  // Starts the thread and waits until its ring is open and it accepts connections, or says why not.
+  absl::Status Start();
+  // Any thread: stops accepting, lets transactions finish, then ends the thread. Returns at once.
+  void Stop();
+  void Join();
+
+  // Any thread: what the names among the settings' addresses mean now.
+  void SetServerAddresses(size_t index, std::vector<net::SocketAddress> addresses);
+  void SetScannerAddresses(size_t index, std::vector<net::SocketAddress> addresses);
+
+  const WorkerStats& stats() const { return stats_; }
+  core::LogQueue& log_queue() { return log_queue_; }
+  const std::string& ring_description() const { return ring_description_; }  // after Start()
+
+ private:
+  struct Running;
+
+  void Run(std::function<void(absl::Status)> started);
+  void Accepted(Running& running, int fd);
+  core::Task<void> ServeAndCount(Running& running, int fd, net::SocketAddress client, uint64_t number);
+  void RefuseBusy(int fd);
+
+  SharedState& shared_;
+  Options options_;
+  WorkerStats stats_;
+  core::LogQueue log_queue_;
+  core::Mailbox mailbox_;
+  std::string ring_description_;
+  Running* running_ = nullptr;  // worker's thread only
+  std::thread thread_;
+};
+
+}  // namespace bivalve::appliance

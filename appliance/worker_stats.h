@@ -1,0 +1,76 @@
+// WorkerStats: everything one worker counts. Written by the worker, read by the control thread, never locked.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "appliance/metrics.h"
+#include "core/histogram.h"
+#include "scan/clamd_pool.h"
+
+namespace bivalve::appliance {
+
+// How often each signature name was found. Names are added and never removed; beyond kNamesMax different ones, further
+// names count as others. The owner adds, anybody reads.
+class VirusTable {
+ public:
+  static constexpr size_t kNamesMax = 1024;
+
+  void Add(std::string_view name) {
+    const size_t used = used_.load(std::memory_order_relaxed);
+    for (size_t i = 0; i < used; ++i) {
+      if (entries_[i].name == name) {
+        entries_[i].count.fetch_add(1, std::memory_order_relaxed);
+        return;
+      }
+    }
+    if (used == kNamesMax) {
+      other_.fetch_add(1, std::memory_order_relaxed);
+      return;
+    }
+    if (entries_ == nullptr) entries_ = std::make_unique<Entry[]>(kNamesMax);
+    entries_[used].name = name;
+    entries_[used].count.store(1, std::memory_order_relaxed);
+    used_.store(used + 1, std::memory_order_release);
+  }
+
+  // Calls visit(name, count) for each name.
+  template <typename Visit>
+  void Read(Visit visit) const {
+    const size_t used = used_.load(std::memory_order_acquire);
+    for (size_t i = 0; i < used; ++i) visit(entries_[i].name, entries_[i].count.load(std::memory_order_relaxed));
+  }
+  uint64_t other() const { return other_.load(std::memory_order_relaxed); }
+
+ private:
+  struct Entry {
+    std::string name;
+    std::atomic<uint64_t> count = 0;
+  };
+  std::unique_ptr<Entry[]> entries_;  // made before used_ says so
+  std::atomic<size_t> used_ = 0;
+  std::atomic<uint64_t> other_ = 0;
+};
+
+struct WorkerStats {
+  explicit WorkerStats(size_t scanner_count) {
+    for (size_t i = 0; i < scanner_count; ++i) scanners.push_back(std::make_unique<scan::ScannerStats>());
+  }
+
+  MetricCounters counters;
+  std::array<core::Histogram, kPhaseNames.size()> phases_us;
+  core::Histogram server_connect_us;
+  std::vector<std::unique_ptr<scan::ScannerStats>> scanners;
+  VirusTable viruses;
+
+  void Record(Phase phase, core::Duration duration) {
+    phases_us[static_cast<size_t>(phase)].Record(core::Microseconds(duration));
+  }
+};
+
+}  // namespace bivalve::appliance

@@ -1,0 +1,222 @@
+#include "core/body_pool.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "core/await_op.h"
+#include "core/text.h"
+
+namespace bivalve::core {
+namespace {
+
+constexpr size_t kKibi = 1024;
+constexpr size_t kMebi = 1024 * kKibi;
+
+// Room of a new body. Most mail is smaller.
+constexpr size_t kFirstBytes = 64 * kKibi;
+// A kept body with more pages than this waits in a list of its own for messages that need them.
+constexpr size_t kSmallBytes = 256 * kKibi;
+constexpr size_t kFileStepBytes = 4 * kMebi;
+
+// What a body may hold after the next step: quadrupled while small, then by 1 MiB, so that what is charged stays
+// close to what is used.
+size_t NextReady(size_t ready) { return ready < kMebi ? ready * 4 : ready + kMebi; }
+
+}  // namespace
+
+BodyPool::BodyPool(Loop& loop, Options options) : loop_(loop), options_(std::move(options)) {}
+
+BodyPool::~BodyPool() { BV_CHECK(out_ == 0); }
+
+Task<std::unique_ptr<Body>> BodyPool::Acquire(uint64_t bytes_expected) {
+  std::unique_ptr<Body> body = TakeKept(bytes_expected);
+  if (body == nullptr) {
+    body = std::make_unique<Body>();
+    if (Charge(kFirstBytes)) {
+      if (!MakeInMemory(body->storage_)) {
+        charged_bytes_ -= kFirstBytes;
+        co_return nullptr;
+      }
+      body->storage_.ready_bytes = kFirstBytes;
+    } else if (!co_await OpenFile(body->storage_, kFileStepBytes)) {
+      co_return nullptr;
+    }
+  }
+  ++out_;
+  co_return body;
+}
+
+std::unique_ptr<Body> BodyPool::TakeKept(uint64_t bytes_expected) {
+  auto* first = &kept_small_;
+  auto* second = &kept_large_;
+  if (bytes_expected > kSmallBytes) std::swap(first, second);
+  auto& from = first->empty() ? *second : *first;
+  if (from.empty()) return nullptr;
+  std::unique_ptr<Body> body = std::move(from.back());
+  from.pop_back();
+  kept_bytes_ -= body->storage_.ready_bytes;
+  // The last message's image was sealed at its exact size: make the file as large as its mapping again.
+  if (body->storage_.file_bytes < body->storage_.mapped_bytes) {
+    if (ftruncate(body->storage_.file.get(), static_cast<off_t>(body->storage_.mapped_bytes)) != 0) {
+      charged_bytes_ -= body->storage_.ready_bytes;
+      return nullptr;
+    }
+    body->storage_.file_bytes = body->storage_.mapped_bytes;
+  }
+  return body;
+}
+
+// Takes memory from the kept bodies before it says no.
+bool BodyPool::Charge(uint64_t bytes) {
+  while (charged_bytes_ + bytes > options_.memory_bytes_max && kept_bytes_ > 0) {
+    auto& from = kept_large_.empty() ? kept_small_ : kept_large_;
+    kept_bytes_ -= from.back()->storage_.ready_bytes;
+    charged_bytes_ -= from.back()->storage_.ready_bytes;
+    from.pop_back();
+  }
+  if (charged_bytes_ + bytes > options_.memory_bytes_max) return false;
+  charged_bytes_ += bytes;
+  return true;
+}
+
+bool BodyPool::MakeInMemory(Body::Storage& storage) {
+  storage.number = next_number_++;
+  const std::string name = Cat(options_.name, "-", storage.number);
+  storage.file.Reset(memfd_create(name.c_str(), MFD_CLOEXEC));
+  return storage.file.valid() && Map(storage, kSmallBytes);
+}
+
+// Maps the whole file anew at `mapped_bytes`, the size that it gets when it is smaller.
+bool BodyPool::Map(Body::Storage& storage, size_t mapped_bytes) {
+  if (storage.file_bytes < mapped_bytes) {
+    if (ftruncate(storage.file.get(), static_cast<off_t>(mapped_bytes)) != 0) return false;
+    storage.file_bytes = mapped_bytes;
+  }
+  const bool fresh = storage.mapping == nullptr;
+  void* mapping = fresh ? mmap(nullptr, mapped_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, storage.file.get(), 0)
+                        : mremap(storage.mapping, storage.mapped_bytes, mapped_bytes, MREMAP_MAYMOVE);
+  if (mapping == MAP_FAILED) return false;
+  storage.mapping = static_cast<char*>(mapping);
+  storage.mapped_bytes = mapped_bytes;
+  if (fresh) {
+    std::memcpy(storage.mapping, Body::kScanLine.data(), Body::kScanLine.size());
+  }
+  return true;
+}
+
+Task<bool> BodyPool::Grow(Body& body) {
+  if (body.in_file()) co_return co_await GrowInFile(body);
+  if (NextReady(body.storage_.ready_bytes) <= options_.in_memory_message_bytes_max && GrowInMemory(body)) co_return true;
+  co_return co_await MoveToFile(body);
+}
+
+bool BodyPool::GrowInMemory(Body& body) {
+  Body::Storage& storage = body.storage_;
+  // A kept body that has the pages already takes over: copying the little that is there costs less than new pages.
+  if (storage.ready_bytes == kSmallBytes && !kept_large_.empty()) {
+    std::unique_ptr<Body> large = TakeKept(kSmallBytes + 1);
+    if (large != nullptr) {
+      std::memcpy(large->storage_.mapping, storage.mapping, body.content_bytes_ + Body::kContentOffset);
+      std::swap(large->storage_, storage);
+      ++out_;
+      Release(std::move(large));
+      return true;
+    }
+  }
+  const size_t ready = NextReady(storage.ready_bytes);
+  if (!Charge(ready - storage.ready_bytes)) return false;
+  if (ready > storage.mapped_bytes && !Map(storage, std::max(ready, storage.mapped_bytes * 4))) {
+    charged_bytes_ -= ready - storage.ready_bytes;
+    return false;
+  }
+  storage.ready_bytes = ready;
+  return true;
+}
+
+// An unlinked file with `ready_bytes` allocated and mapped. On a full disk nothing is left behind.
+Task<bool> BodyPool::OpenFile(Body::Storage& storage, size_t ready_bytes) {
+  IoRequest open;
+  open.code = IoCode::kOpenAt;
+  open.fd = AT_FDCWD;
+  open.address = options_.temp_directory.data();
+  open.flags = O_TMPFILE | O_RDWR | O_CLOEXEC;
+  open.bytes = 0600;
+  const IoResult file = co_await AwaitOp(loop_, open);
+  if (!file.ok()) co_return false;
+  storage.file.Reset(static_cast<int>(file.value()));
+  storage.number = next_number_++;
+  storage.in_file = true;
+  IoRequest allocate;
+  allocate.code = IoCode::kAllocate;
+  allocate.fd = storage.file.get();
+  allocate.bytes = ready_bytes;
+  const IoResult allocated = co_await AwaitOp(loop_, allocate);
+  if (!allocated.ok()) co_return false;
+  storage.file_bytes = ready_bytes;
+  if (!Map(storage, ready_bytes)) co_return false;
+  storage.ready_bytes = ready_bytes;
+  ++file_bodies_;
+  co_return true;
+}
+
+Task<bool> BodyPool::GrowInFile(Body& body) {
+  Body::Storage& storage = body.storage_;
+  const size_t step = std::max(kFileStepBytes, storage.ready_bytes / 4 / kMebi * kMebi);
+  IoRequest allocate;
+  allocate.code = IoCode::kAllocate;
+  allocate.fd = storage.file.get();
+  allocate.offset = storage.ready_bytes;
+  allocate.bytes = step;
+  const IoResult allocated = co_await AwaitOp(loop_, allocate);
+  if (!allocated.ok()) co_return false;
+  storage.file_bytes = storage.ready_bytes + step;
+  if (!Map(storage, storage.file_bytes)) co_return false;
+  storage.ready_bytes = storage.file_bytes;
+  co_return true;
+}
+
+Task<bool> BodyPool::MoveToFile(Body& body) {
+  auto file = std::make_unique<Body>();
+  const size_t used = body.content_bytes_ + Body::kContentOffset;
+  const bool opened = co_await OpenFile(file->storage_, used / kFileStepBytes * kFileStepBytes + kFileStepBytes);
+  if (!opened) co_return false;
+  std::memcpy(file->storage_.mapping, body.storage_.mapping, used);
+  std::swap(file->storage_, body.storage_);
+  ++out_;
+  Release(std::move(file));
+  co_return true;
+}
+
+void BodyPool::Release(std::unique_ptr<Body> body) {
+  if (body == nullptr) return;
+  const Body::Storage& storage = body->storage_;
+  if (storage.in_file || kept_bytes_ + storage.ready_bytes > options_.kept_bytes_max ||
+      kept_small_.size() + kept_large_.size() >= options_.kept_bodies_max) {
+    Forget(std::move(body));
+    return;
+  }
+  --out_;
+  body->content_bytes_ = 0;
+  kept_bytes_ += storage.ready_bytes;
+  (storage.ready_bytes > kSmallBytes ? kept_large_ : kept_small_).push_back(std::move(body));
+}
+
+void BodyPool::Discard(std::unique_ptr<Body> body) {
+  if (body != nullptr) Forget(std::move(body));
+}
+
+void BodyPool::Forget(std::unique_ptr<Body> body) {
+  --out_;
+  if (body->in_file()) {
+    --file_bodies_;
+  } else {
+    charged_bytes_ -= body->storage_.ready_bytes;
+  }
+}
+
+}  // namespace bivalve::core

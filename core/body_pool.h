@@ -1,0 +1,76 @@
+// BodyPool: makes bodies, lets them grow within BodyMemory and beyond it into unlinked files, and keeps a few with
+// their pages for the next message, because fresh pages cost more than the bytes copied into them.
+// Worker-local: each worker has its share of BodyMemory.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/body.h"
+#include "core/loop.h"
+#include "core/task.h"
+
+namespace bivalve::core {
+
+class BodyPool {
+ public:
+  struct Options {
+    uint64_t memory_bytes_max = uint64_t{256} << 20;  // held message bytes in memory, this worker's share
+    uint64_t in_memory_message_bytes_max = uint64_t{64} << 20;  // a longer message goes to a file
+    uint64_t kept_bytes_max = uint64_t{32} << 20;     // memory in bodies that wait for the next message
+    uint32_t kept_bodies_max = 128;                   // three descriptors each
+    std::string temp_directory = "/tmp";
+    std::string name = "bivalve";                     // memfds are called NAME-NUMBER
+  };
+
+  BodyPool(Loop& loop, Options options);
+  BodyPool(const BodyPool&) = delete;
+  ~BodyPool();  // every body was given back
+
+  // An empty body with room for the first block, in memory if BodyMemory allows. `bytes_expected` (0: unknown) picks a
+  // body that already has the pages. Null when there is room neither in memory nor in TempDirectory. Suspends only
+  // to open a file.
+  Task<std::unique_ptr<Body>> Acquire(uint64_t bytes_expected);
+  // Gives a body without room some more. False when there is none to be had: no memory, disk full, not writable. What
+  // it holds stays. Nothing may be in flight on the body. Suspends only for files.
+  Task<bool> Grow(Body& body);
+
+  // The message is answered and nobody reads the body any more.
+  void Release(std::unique_ptr<Body> body);
+  // The same, but somebody may still read it (a scanner that never answered): its memory is not used again.
+  void Discard(std::unique_ptr<Body> body);
+
+  // Takes effect for what grows from now on.
+  void set_memory_bytes_max(uint64_t bytes) { options_.memory_bytes_max = bytes; }
+
+  // For statistics.
+  uint64_t memory_bytes() const { return charged_bytes_; }  // ready in bodies, and kept
+  uint64_t file_bodies() const { return file_bodies_; }
+  size_t bodies_out() const { return out_; }
+
+ private:
+  std::unique_ptr<Body> TakeKept(uint64_t bytes_expected);
+  bool Charge(uint64_t bytes);
+  bool MakeInMemory(Body::Storage& storage);
+  bool Map(Body::Storage& storage, size_t mapped_bytes);
+  bool GrowInMemory(Body& body);
+  Task<bool> OpenFile(Body::Storage& storage, size_t ready_bytes);
+  Task<bool> GrowInFile(Body& body);
+  Task<bool> MoveToFile(Body& body);
+  void Forget(std::unique_ptr<Body> body);
+
+  Loop& loop_;
+  Options options_;
+  uint64_t charged_bytes_ = 0;
+  uint64_t kept_bytes_ = 0;
+  uint64_t file_bodies_ = 0;
+  uint64_t next_number_ = 0;
+  size_t out_ = 0;
+  std::vector<std::unique_ptr<Body>> kept_small_;
+  std::vector<std::unique_ptr<Body>> kept_large_;
+};
+
+}  // namespace bivalve::core

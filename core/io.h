@@ -1,0 +1,145 @@
+// The seam between the programs and the kernel. Everything a worker asks of the kernel on the mail path goes
+// through Io; tests replace it (tests/sim/sim_io.h) and nothing else. core/ring.h is the real one.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "core/check.h"
+#include "core/mono_time.h"
+
+namespace bivalve::core {
+
+// Exactly cqe->res: a count or descriptor when >= 0, a negated errno when < 0.
+class [[nodiscard]] IoResult {
+ public:
+  constexpr IoResult() = default;
+  explicit constexpr IoResult(int32_t res) : res_(res) {}
+  constexpr bool ok() const { return res_ >= 0; }
+  constexpr bool eof() const { return res_ == 0; }          // meaningful for receiving only
+  constexpr int error() const { return ok() ? 0 : -res_; }  // positive errno, 0 when ok
+  constexpr uint32_t value() const {
+    BV_CHECK(ok());
+    return static_cast<uint32_t>(res_);
+  }
+  constexpr int32_t raw() const { return res_; }
+
+ private:
+  int32_t res_ = 0;
+};
+
+// The operations there are. One switch in ring.cc prepares each of them.
+enum class IoCode : uint8_t {
+  kAccept,      // multishot: completes once for each connection while `more`
+  kConnect,     // address, bytes = its size
+  kRecv,        // into address, at most bytes
+  kRecvBuffer,  // into a buffer of the ring's own, see Io::Buffer
+  kSend,        // address, bytes; whole unless the connection fails
+  kSendMsg,     // address = msghdr; whole unless the connection fails
+  kRead,        // address, bytes, offset (~0: the descriptor's own position)
+  kWrite,       // address, bytes, offset
+  kSplice,      // from `fd_from` at offset (~0: none) to fd, bytes
+  kOpenAt,      // address = path, flags, mode in bytes; fd = directory
+  kAllocate,    // fallocate: offset, bytes
+};
+
+struct IoRequest {
+  IoCode code = IoCode::kRecv;
+  int fd = -1;
+  int fd_from = -1;
+  uint32_t flags = 0;  // MSG_… or O_…
+  void* address = nullptr;
+  uint64_t bytes = 0;
+  uint64_t offset = 0;
+  bool poll_first = false;  // receiving only: nothing is there yet, so do not try before waiting
+};
+
+// One operation. Lives where its memory lives, in a coroutine's frame or in a connection; its address is the
+// SQE's user_data, so it is neither copied nor moved, and destroying it in flight aborts: the kernel would write
+// through a dangling pointer.
+class IoOp {
+ public:
+  IoOp() = default;
+  IoOp(const IoOp&) = delete;
+  IoOp& operator=(const IoOp&) = delete;
+
+  bool in_flight() const { return in_flight_; }
+  IoRequest request;
+
+ protected:
+  virtual ~IoOp() { BV_CHECK(!in_flight_); }
+
+  // Runs once for each completion, from the loop, never from inside Submit().
+  virtual void OnComplete(IoResult result) = 0;
+
+  // For OnComplete: the buffer that a kRecvBuffer filled, or -1. Its receiver returns it with ReturnBuffer.
+  int buffer_id() const { return buffer_id_; }
+  // For OnComplete: more was waiting in the socket when a receive completed.
+  bool nonempty() const { return nonempty_; }
+
+ private:
+  friend class Io;
+  bool in_flight_ = false;
+  bool nonempty_ = false;
+  int buffer_id_ = -1;
+};
+
+class Io {
+ public:
+  virtual ~Io() = default;
+
+  // Hands `op` to the kernel. Exactly one completion follows (kAccept: one for each connection and a last one),
+  // on a later turn of the loop. Until the last, the kernel owns op and every buffer it points at. Never fails:
+  // a full submission queue is flushed.
+  void Submit(IoOp& op) {
+    BV_CHECK(!op.in_flight_);
+    op.in_flight_ = true;
+    DoSubmit(op);
+  }
+
+  // Asks for early completion. The op still completes once, with -ECANCELED or with its real result: the race
+  // belongs to the kernel. Harmless if `op` is not in flight.
+  void Cancel(IoOp& op) {
+    if (op.in_flight_) DoCancel(op);
+  }
+
+  // Monotonic time of the current loop turn; constant until the loop turns again.
+  virtual MonoTime Now() const = 0;
+
+  // Submits what is waiting, waits until something completes or `deadline` has passed (a deadline not after
+  // Now(): does not wait), and runs the completions. Updates Now().
+  virtual void Wait(MonoTime deadline) = 0;
+
+  // A new stream socket, non-blocking in effect, close-on-exec; a negated errno on failure.
+  virtual int OpenSocket(int family) = 0;
+  // shutdown(2) for both directions: makes pending receives complete.
+  virtual void Shutdown(int fd) = 0;
+  // Closes; nothing may be in flight on it (STYLE: after close a pending receive stays and eats bytes).
+  virtual void Close(int fd) = 0;
+
+  // The memory of the buffers that kRecvBuffer fills.
+  virtual std::span<char> Buffer(int buffer_id) = 0;
+  // Gives a filled buffer back to the kernel.
+  virtual void ReturnBuffer(int buffer_id) = 0;
+
+ protected:
+  virtual void DoSubmit(IoOp& op) = 0;
+  virtual void DoCancel(IoOp& op) = 0;
+
+  // For implementations: runs one completion of `op`. `more`: further ones will come.
+  struct Completion {
+    int32_t result = 0;
+    int buffer_id = -1;
+    bool more = false;
+    bool nonempty = false;
+  };
+  static void Complete(IoOp& op, const Completion& completion) {
+    op.in_flight_ = completion.more;
+    op.buffer_id_ = completion.buffer_id;
+    op.nonempty_ = completion.nonempty;
+    op.OnComplete(IoResult(completion.result));  // may destroy op
+  }
+};
+
+}  // namespace bivalve::core

@@ -1,0 +1,22 @@
+#include "core/loop.h"
+
+#include <algorithm>
+
+namespace bivalve::core {
+
+void Loop::Turn(MonoTime deadline) {
+  io_.Wait(ready_.empty() ? std::min(deadline, timers_.Next()) : MonoTime::min());
+  timers_.Advance(Now());
+  RunReady();
+  RunReady();  // whom the first pass woke: a second pass costs less than a second look at the kernel
+}
+
+// One pass: what is scheduled meanwhile waits for the next one, so that two coroutines that wake each other do not
+// keep the kernel's completions waiting.
+void Loop::RunReady() {
+  running_.swap(ready_);
+  for (std::coroutine_handle<> waiter : running_) waiter.resume();
+  running_.clear();
+}
+
+}  // namespace bivalve::core

@@ -1,0 +1,258 @@
+#include "core/stream.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "core/await_op.h"
+
+namespace bivalve::core {
+namespace {
+
+constexpr size_t kPiecesMax = 64;  // of one sendmsg
+
+// SMTP and clamd are dialogues: a small write must not wait for the acknowledgement of the last one.
+void SetNoDelay(int fd) {
+  const int on = 1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
+}  // namespace
+
+void Stream::Adopt(int fd) {
+  BV_CHECK(fd_ < 0);
+  fd_ = fd;
+  eof_ = more_waiting_ = false;
+  error_ = write_error_ = 0;
+  SetNoDelay(fd);
+}
+
+Task<IoResult> Stream::Connect(const sockaddr* address, socklen_t address_bytes, MonoTime deadline) {
+  const int fd = loop_.io().OpenSocket(address->sa_family);
+  if (fd < 0) co_return IoResult(fd);
+  IoRequest request;
+  request.code = IoCode::kConnect;
+  request.fd = fd;
+  request.address = const_cast<sockaddr*>(address);
+  request.bytes = address_bytes;
+  const IoResult result = co_await AwaitOp(loop_, request, deadline);
+  if (!result.ok()) {
+    loop_.io().Close(fd);
+    co_return result;
+  }
+  Adopt(fd);
+  co_return result;
+}
+
+void Stream::Consume(size_t bytes) {
+  consumed_ += bytes;
+  BV_CHECK(consumed_ <= input_.size());
+}
+
+void Stream::Unread(std::string_view bytes) {
+  input_.erase(0, consumed_);
+  consumed_ = 0;
+  input_.insert(0, bytes);
+}
+
+void Stream::StartReading() {
+  if (receive_.in_flight() || ended() || input().size() >= kInputBytesMax) return;
+  if (consumed_ > 0) {
+    if (consumed_ == input_.size()) {
+      std::string().swap(input_);
+    } else {
+      input_.erase(0, consumed_);
+    }
+    consumed_ = 0;
+  }
+  placed_ = false;
+  receive_.request = {.code = IoCode::kRecvBuffer, .fd = fd_, .poll_first = !more_waiting_};
+  loop_.io().Submit(receive_);
+}
+
+Task<IoResult> Stream::Receive(std::span<char> room, MonoTime deadline) {
+  if (input().empty() && !ended()) {
+    // A receive that was armed earlier fills a buffer; what it brings is copied below.
+    if (!receive_.in_flight()) {
+      placed_ = true;
+      receive_.request = {
+          .code = IoCode::kRecv, .fd = fd_, .address = room.data(), .bytes = room.size(), .poll_first = !more_waiting_};
+      loop_.io().Submit(receive_);
+    }
+    const bool placed = placed_;
+    const bool in_time = co_await Finish(receive_, deadline);
+    placed_ = false;
+    if (placed && placed_result_.ok()) co_return placed_result_;
+    if (!in_time && input().empty()) co_return IoResult(-ETIMEDOUT);
+  }
+  if (input().empty()) co_return IoResult(-error_);
+  const size_t bytes = std::min(room.size(), input().size());
+  std::memcpy(room.data(), input().data(), bytes);
+  Consume(bytes);
+  co_return IoResult(static_cast<int32_t>(bytes));
+}
+
+void Stream::OnComplete(Operation& operation, IoResult result) {
+  if (&operation == &receive_) {
+    OnReceived(result);
+  } else {
+    OnSent(result);
+  }
+}
+
+void Stream::OnReceived(IoResult result) {
+  more_waiting_ = receive_.nonempty();
+  if (const int id = receive_.buffer_id(); id >= 0) {
+    if (result.ok()) input_.append(loop_.io().Buffer(id).data(), result.value());
+    loop_.io().ReturnBuffer(id);
+  }
+  if (placed_) placed_result_ = result;
+  if (result.ok() && result.eof()) {
+    eof_ = true;
+  } else if (result.error() == ENOBUFS) {
+    // All buffers were filled in this turn and are back by now.
+    receive_.request.poll_first = false;
+    loop_.io().Submit(receive_);
+    return;
+  } else if (!result.ok() && result.error() != ECANCELED) {
+    error_ = result.error();
+  }
+  wake_.Notify();
+}
+
+void Stream::Flush() {
+  if (send_.in_flight() || output_.empty() || write_error_ != 0) return;
+  sending_.swap(output_);
+  send_.request = {.code = IoCode::kSend, .fd = fd_, .address = sending_.data(), .bytes = sending_.size()};
+  loop_.io().Submit(send_);
+}
+
+void Stream::OnSent(IoResult result) {
+  sent_result_ = result;
+  if (!sending_.empty()) {
+    if (!result.ok() || result.value() < sending_.size()) write_error_ = result.ok() ? EPIPE : result.error();
+    // Small strings keep their storage for the next line; long ones give it back.
+    if (sending_.capacity() > 128) {
+      std::string().swap(sending_);
+    } else {
+      sending_.clear();
+    }
+    Flush();
+  }
+  if (wake_on_sent_ || write_error_ != 0) wake_.Notify();
+}
+
+Task<bool> Stream::Finish(Operation& operation, MonoTime deadline) {
+  bool in_time = true;
+  while (operation.in_flight()) {
+    const bool notified = co_await wake_.Wait(in_time ? deadline : kNever);
+    if (!notified) in_time = false;
+    // After each wake-up anew: a send that was faster than its cancel has been followed by the next one.
+    if (!in_time) loop_.io().Cancel(operation);
+  }
+  co_return in_time;
+}
+
+Task<bool> Stream::Drain(MonoTime deadline) {
+  Flush();
+  bool in_time = true;
+  wake_on_sent_ = true;
+  while (in_time && send_.in_flight()) in_time = co_await Finish(send_, deadline);
+  wake_on_sent_ = false;
+  co_return in_time&& write_error_ == 0;
+}
+
+Task<IoResult> Stream::SendMessage(const msghdr& message, MonoTime deadline) {
+  size_t bytes = 0;
+  for (size_t i = 0; i < message.msg_iovlen; ++i) bytes += message.msg_iov[i].iov_len;
+  send_.request = {.code = IoCode::kSendMsg, .fd = fd_, .address = const_cast<msghdr*>(&message), .bytes = bytes};
+  wake_on_sent_ = true;
+  loop_.io().Submit(send_);
+  const bool in_time = co_await Finish(send_, deadline);
+  wake_on_sent_ = false;
+  if (sent_result_.ok() && sent_result_.value() == bytes) co_return IoResult(0);
+  // Part of it is out: the connection is of no use any more.
+  write_error_ = !in_time ? ETIMEDOUT : sent_result_.ok() ? EPIPE : sent_result_.error();
+  co_return IoResult(-write_error_);
+}
+
+Task<IoResult> Stream::SendPieces(std::span<const iovec> pieces, Duration timeout) {
+  // What was written goes out in front, in the same message.
+  bool idle = true;
+  if (send_.in_flight()) idle = co_await Drain(loop_.Now() + timeout);
+  if (!idle || write_error_ != 0) co_return IoResult(write_error_ != 0 ? -write_error_ : -ETIMEDOUT);
+  std::string front;
+  front.swap(output_);
+  std::array<iovec, kPiecesMax> step;
+  size_t next = 0;      // piece
+  size_t offset = 0;    // in it
+  bool front_out = front.empty();
+  while (!front_out || next < pieces.size()) {
+    size_t count = 0;
+    size_t bytes = 0;
+    if (!front_out) {
+      step[count++] = {front.data(), front.size()};
+      front_out = true;
+    }
+    while (next < pieces.size() && count < step.size() && bytes < kSendStepBytes) {
+      const size_t take = std::min(pieces[next].iov_len - offset, kSendStepBytes - bytes);
+      if (take > 0) step[count++] = {static_cast<char*>(pieces[next].iov_base) + offset, take};
+      bytes += take;
+      offset += take;
+      if (offset == pieces[next].iov_len) {
+        ++next;
+        offset = 0;
+      }
+    }
+    if (count == 0) break;
+    msghdr message = {};
+    message.msg_iov = step.data();
+    message.msg_iovlen = count;
+    const IoResult result = co_await SendMessage(message, loop_.Now() + timeout);
+    if (!result.ok()) co_return result;
+  }
+  co_return IoResult(0);
+}
+
+Task<IoResult> Stream::SendDescriptor(std::string_view bytes, int descriptor, MonoTime deadline) {
+  const bool idle = co_await Drain(deadline);
+  if (!idle) co_return IoResult(write_error_ != 0 ? -write_error_ : -ETIMEDOUT);
+  iovec piece = {const_cast<char*>(bytes.data()), bytes.size()};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message = {};
+  message.msg_iov = &piece;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof(control);
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(int));
+  std::memcpy(CMSG_DATA(header), &descriptor, sizeof(int));
+  co_return co_await SendMessage(message, deadline);
+}
+
+Task<void> Stream::Close() {
+  if (fd_ < 0) co_return;
+  if (receive_.in_flight() || send_.in_flight()) {
+    // Shutdown completes a pending receive; cancel reaches what it does not.
+    loop_.io().Shutdown(fd_);
+    loop_.io().Cancel(receive_);
+    loop_.io().Cancel(send_);
+    wake_on_sent_ = true;
+    while (receive_.in_flight() || send_.in_flight()) (void)co_await wake_.Wait();
+    wake_on_sent_ = false;
+  }
+  loop_.io().Close(std::exchange(fd_, -1));
+  input_.clear();
+  output_.clear();
+  sending_.clear();
+  consumed_ = 0;
+}
+
+}  // namespace bivalve::core

@@ -1,0 +1,112 @@
+// Stream: one connected stream socket over Io, with a reader and a writer that work beside the coroutine that uses
+// it. Knows bytes, not lines. One coroutine uses a stream and waits on the Condition given to the constructor, which
+// two streams (client and server) and a scan may share: whatever happens notifies it.
+//
+// The reader is armed by StartReading() and stops by itself once something has arrived, so what a peer can make us
+// hold is bounded; an idle stream holds no buffer. At most one receive and one send are in flight.
+#pragma once
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "core/condition.h"
+#include "core/io.h"
+#include "core/loop.h"
+#include "core/task.h"
+
+namespace bivalve::core {
+
+class Stream {
+ public:
+  // More unread input than this stops the reader.
+  static constexpr size_t kInputBytesMax = size_t{64} << 10;
+
+  Stream(Loop& loop, Condition& wake) : loop_(loop), wake_(wake), receive_(*this), send_(*this) {}
+  Stream(const Stream&) = delete;
+  ~Stream() { BV_CHECK(fd_ < 0); }  // Close() was awaited
+
+  // Takes ownership of a connected socket.
+  void Adopt(int fd);
+  // Opens a socket and connects it. -ETIMEDOUT after the deadline. On failure the stream is as before. Suspends.
+  Task<IoResult> Connect(const sockaddr* address, socklen_t address_bytes, MonoTime deadline);
+  bool open() const { return fd_ >= 0; }
+  int fd() const { return fd_; }
+
+  // --- Input. Never suspend. Views into input() are valid until the next StartReading() or Receive().
+  std::string_view input() const { return std::string_view(input_).substr(consumed_); }
+  void Consume(size_t bytes);
+  // Puts bytes in front of the input again (what a body received beyond its end).
+  void Unread(std::string_view bytes);
+  // Arms the reader unless it is armed, the input is full, or the peer has ended.
+  void StartReading();
+  // The peer has ended its side, or the connection broke; input() may still hold what came before.
+  bool ended() const { return eof_ || error_ != 0; }
+  // Why: 0 for an orderly end.
+  int error() const { return error_; }
+
+  // Receives into `room` what comes next, from input() first. Returns the bytes, 0 at the end of the stream, or a negated
+  // errno, -ETIMEDOUT after the deadline. Suspends; the room is free again when it returns.
+  Task<IoResult> Receive(std::span<char> room, MonoTime deadline);
+
+  // --- Output.
+  // Copies bytes behind what waits to be sent. Never suspends; sending starts with Flush().
+  void Write(std::string_view bytes) { output_.append(bytes); }
+  // Starts sending what was written. Never suspends. A failure shows in write_error() and notifies.
+  void Flush();
+  size_t unsent_bytes() const { return output_.size() + sending_.size(); }
+  int write_error() const { return write_error_; }
+  // Suspends until everything written was handed to the kernel. False on failure or after the deadline.
+  Task<bool> Drain(MonoTime deadline);
+  // Sends what was written and then `pieces`, without copying them, whole. `timeout` bounds each step of at most
+  // kSendStepBytes. 0, or a negated errno. Suspends; the pieces' memory is free again when it returns.
+  Task<IoResult> SendPieces(std::span<const iovec> pieces, Duration timeout);
+  // Sends `bytes` with one descriptor attached to them (SCM_RIGHTS); local sockets only. Suspends.
+  Task<IoResult> SendDescriptor(std::string_view bytes, int descriptor, MonoTime deadline);
+  static constexpr size_t kSendStepBytes = size_t{1} << 20;
+
+  // Cancels and awaits what is in flight, then closes. What was not yet sent is lost: Drain first. Suspends.
+  Task<void> Close();
+
+ private:
+  class Operation final : public IoOp {
+   public:
+    explicit Operation(Stream& stream) : stream_(stream) {}
+
+   private:
+    void OnComplete(IoResult result) override { stream_.OnComplete(*this, result); }
+    friend class Stream;
+    Stream& stream_;
+  };
+
+  void OnComplete(Operation& operation, IoResult result);
+  void OnReceived(IoResult result);
+  void OnSent(IoResult result);
+  Task<IoResult> SendMessage(const msghdr& message, MonoTime deadline);
+  // Suspends until `operation` has completed; cancels it after the deadline and says so by false.
+  Task<bool> Finish(Operation& operation, MonoTime deadline);
+
+  Loop& loop_;
+  Condition& wake_;
+  int fd_ = -1;
+  bool eof_ = false;
+  bool more_waiting_ = false;  // the last receive left bytes in the socket
+  bool placed_ = false;        // the receive in flight goes into a caller's room, not into input_
+  bool wake_on_sent_ = false;  // somebody waits for the end of a send
+  int error_ = 0;
+  int write_error_ = 0;
+  IoResult placed_result_;
+  IoResult sent_result_;
+  size_t consumed_ = 0;
+  std::string input_;
+  std::string output_;   // written, not yet being sent
+  std::string sending_;  // the kernel's
+  Operation receive_;
+  Operation send_;
+};
+
+}  // namespace bivalve::core

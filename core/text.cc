@@ -1,0 +1,59 @@
+#include "core/text.h"
+
+#include <algorithm>
+
+namespace bivalve::core {
+namespace {
+
+constexpr std::string_view kEllipsis = "...";
+
+constexpr bool IsContinuation(char c) { return (static_cast<unsigned char>(c) & 0xc0) == 0x80; }
+
+// How `c` is written into `room`, which holds four bytes; the result borrows from it.
+std::string_view EscapedByte(char c, std::array<char, 4>& room) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  const auto byte = static_cast<unsigned char>(c);
+  switch (c) {
+    case '\n':
+      return "\\n";
+    case '\r':
+      return "\\r";
+    case '\t':
+      return "\\t";
+    case '\\':
+      return "\\\\";
+    default:
+      break;
+  }
+  if (byte >= 0x20 && byte != 0x7f) {
+    room[0] = c;
+    return {room.data(), 1};
+  }
+  room = {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 0x0f]};
+  return {room.data(), room.size()};
+}
+
+}  // namespace
+
+void AppendEscaped(std::string& out, std::string_view text, size_t bytes_max) {
+  const size_t start = out.size();
+  const size_t ellipsis_bytes = std::min(kEllipsis.size(), bytes_max);
+  // Where the ellipsis goes should the rest not fit: no escape and no UTF-8 character is cut.
+  size_t cut = start;
+  std::array<char, 4> room;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const size_t added = out.size() - start;
+    // More continuation bytes than UTF-8 has are no character, so they may be cut anywhere.
+    const bool inside_character = IsContinuation(text[i]) && out.size() - cut < 4;
+    if (added + ellipsis_bytes <= bytes_max && !inside_character) cut = out.size();
+    const std::string_view piece = EscapedByte(text[i], room);
+    if (added + piece.size() > bytes_max) {
+      out.resize(cut);
+      out.append(kEllipsis.substr(0, ellipsis_bytes));
+      return;
+    }
+    out.append(piece);
+  }
+}
+
+}  // namespace bivalve::core

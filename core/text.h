@@ -1,0 +1,64 @@
+// Small helpers over std::string_view that the standard library lacks and Debian 12's abseil only has for its
+// own string_view type.
+#pragma once
+
+#include <array>
+#include <charconv>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+namespace bivalve::core {
+
+constexpr char AsciiLower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }
+
+// Compares without regard to the case of ASCII letters.
+constexpr bool EqualsIgnoreCase(std::string_view a, std::string_view b) {
+  if (a.size() != b.size()) return false;
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (AsciiLower(a[i]) != AsciiLower(b[i])) return false;
+  }
+  return true;
+}
+
+constexpr bool StartsWithIgnoreCase(std::string_view text, std::string_view prefix) {
+  return text.size() >= prefix.size() && EqualsIgnoreCase(text.substr(0, prefix.size()), prefix);
+}
+
+// Without the given characters (blanks by default) at both ends.
+constexpr std::string_view Trim(std::string_view text, std::string_view characters = " \t\r\n\v\f") {
+  const size_t first = text.find_first_not_of(characters);
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(characters) - first + 1);
+}
+
+namespace internal {
+inline void AppendPiece(std::string& out, std::string_view piece) { out.append(piece); }
+inline void AppendPiece(std::string& out, char piece) { out.push_back(piece); }
+template <typename Integer>
+  requires(std::is_integral_v<Integer> && !std::is_same_v<Integer, char> && !std::is_same_v<Integer, bool>)
+void AppendPiece(std::string& out, Integer piece) {
+  std::array<char, 24> digits;
+  const auto [end, error] = std::to_chars(digits.data(), digits.data() + digits.size(), piece);
+  out.append(digits.data(), end);
+}
+}  // namespace internal
+
+// Appends text, characters and integers (decimal).
+template <typename... Pieces>
+void Append(std::string& out, const Pieces&... pieces) {
+  (internal::AppendPiece(out, pieces), ...);
+}
+template <typename... Pieces>
+std::string Cat(const Pieces&... pieces) {
+  std::string out;
+  Append(out, pieces...);
+  return out;
+}
+
+// Appends `text` so that it stays one printable line: control characters, DEL and the backslash become \n, \r, \t,
+// \\ or \xNN; everything else, UTF-8 included, passes. At most `bytes_max` bytes are added, "..." for the rest.
+void AppendEscaped(std::string& out, std::string_view text, size_t bytes_max = 1024);
+
+}  // namespace bivalve::core

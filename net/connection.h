@@ -1,0 +1,41 @@
+// Connection: lines over a core::Stream. What the client and the server sides of a session have in common.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "core/stream.h"
+
+namespace bivalve::net {
+
+class Connection {
+ public:
+  // `line_bytes_max`: longest line accepted, its line end included.
+  Connection(core::Loop& loop, core::Condition& wake, size_t line_bytes_max)
+      : stream_(loop, wake), line_bytes_max_(line_bytes_max) {}
+
+  core::Stream& stream() { return stream_; }
+  const core::Stream& stream() const { return stream_; }
+
+  enum class LineState : uint8_t {
+    kLine,     // text is a line, without its CRLF or LF
+    kNone,     // no whole line has arrived
+    kTooLong,  // reported once for each line that is too long; its bytes are thrown away
+  };
+  struct Line {
+    LineState state = LineState::kNone;
+    std::string_view text;  // valid until the stream reads on
+  };
+  // Takes the next line out of what has arrived. Never suspends.
+  Line NextLine();
+  // The same line without taking it.
+  Line PeekLine();
+
+ private:
+  core::Stream stream_;
+  size_t line_bytes_max_;
+  bool discarding_ = false;  // inside a line that was reported as too long
+};
+
+}  // namespace bivalve::net

@@ -1,0 +1,140 @@
+#include "net/delivery.h"
+
+#include <sys/uio.h>
+
+#include <array>
+#include <span>
+
+#include "core/text.h"
+#include "net/end_of_data.h"
+#include "net/reply_reader.h"
+#include "net/smtp_reply.h"
+
+namespace bivalve::net {
+namespace {
+
+iovec Piece(std::string_view text) { return {const_cast<char*>(text.data()), text.size()}; }
+
+// A header behind a last line without line end would become part of that line.
+std::string_view LineEndBefore(const Delivery& delivery) {
+  const bool inside_line = delivery.header_offset > 0 && delivery.content[delivery.header_offset - 1] != '\n';
+  return inside_line && !delivery.header.empty() ? "\r\n" : "";
+}
+
+// The message as the pieces that go over the wire for DATA, one after the other.
+class WirePieces {
+ public:
+  explicit WirePieces(const Delivery& d)
+      : stuffing_(d.may_need_stuffing),
+        parts_{d.content.substr(0, d.header_offset), LineEndBefore(d), d.header, d.content.substr(d.header_offset)} {}
+
+  // Fills `pieces` and returns how many; 0 when all was given out.
+  size_t Next(std::span<iovec> pieces) {
+    size_t count = 0;
+    while (count + 1 < pieces.size() && part_ < parts_.size()) {
+      std::string_view& part = parts_[part_];
+      if (part.empty()) {
+        ++part_;
+        continue;
+      }
+      const size_t dot = stuffing_ ? NextDot(part, at_line_start_) : part.size();
+      if (dot < part.size()) {
+        // Up to and including the dot; the rest, which begins with the same dot again, follows.
+        pieces[count++] = Piece(part.substr(0, dot + 1));
+        part.remove_prefix(dot);
+        at_line_start_ = false;
+      } else {
+        pieces[count++] = Piece(part);
+        at_line_start_ = part.ends_with("\r\n");
+        part = {};
+      }
+    }
+    return count;
+  }
+  // The terminating line, with a line end in front of it where the content has none.
+  std::string_view end() const { return at_line_start_ ? ".\r\n" : "\r\n.\r\n"; }
+
+ private:
+  bool stuffing_;
+  bool at_line_start_ = true;
+  size_t part_ = 0;
+  std::array<std::string_view, 4> parts_;
+};
+
+core::Task<DeliveryResult> AwaitFinalReply(Connection& server, core::Condition& wake, core::Duration timeout,
+                                           std::string& text) {
+  const size_t before = text.size();
+  const Reply reply = co_await ReadReply(server, wake, timeout, text);
+  DeliveryResult result;
+  if (!reply.ok() || IsIntermediate(reply.code)) {
+    text.resize(before);
+    co_return result;
+  }
+  result.status = DeliveryResult::Status::kReplied;
+  result.code = reply.code;
+  co_return result;
+}
+
+// A server that refuses in mid-message says so and closes: a negative reply counts, anything else is a loss.
+core::Task<DeliveryResult> AwaitReplyAfterFailure(Connection& server, core::Condition& wake, std::string& text) {
+  const size_t before = text.size();
+  DeliveryResult result = co_await AwaitFinalReply(server, wake, std::chrono::seconds(1), text);
+  if (result.status == DeliveryResult::Status::kReplied && !IsTransient(result.code) && !IsPermanent(result.code)) {
+    text.resize(before);
+    result = DeliveryResult();
+  }
+  co_return result;
+}
+
+core::Task<DeliveryResult> DeliverByBdat(Connection& server, core::Condition& wake, const Delivery& d,
+                                         std::string& text) {
+  const std::string_view line_end = LineEndBefore(d);
+  const std::string command =
+      core::Cat("BDAT ", d.content.size() + line_end.size() + d.header.size(), " LAST\r\n");
+  const std::array<iovec, 5> pieces = {Piece(command), Piece(d.content.substr(0, d.header_offset)), Piece(line_end),
+                                       Piece(d.header), Piece(d.content.substr(d.header_offset))};
+  const core::IoResult sent = co_await server.stream().SendPieces(pieces, d.timeout);
+  if (!sent.ok()) co_return co_await AwaitReplyAfterFailure(server, wake, text);
+  co_return co_await AwaitFinalReply(server, wake, d.timeout, text);
+}
+
+core::Task<DeliveryResult> DeliverByData(Connection& server, core::Condition& wake, const Delivery& d,
+                                         std::string& text) {
+  server.stream().Write("DATA\r\n");
+  server.stream().Flush();
+  const size_t before = text.size();
+  const Reply start = co_await ReadReply(server, wake, d.timeout, text);
+  DeliveryResult result;
+  if (!start.ok() || start.code != 354) {
+    if (start.ok() && (IsTransient(start.code) || IsPermanent(start.code))) {
+      result.status = DeliveryResult::Status::kRefusedData;
+      result.code = start.code;
+    } else {
+      text.resize(before);
+    }
+    co_return result;
+  }
+  text.resize(before);
+
+  WirePieces wire(d);
+  std::array<iovec, 32> pieces;
+  for (bool more = true; more;) {
+    size_t count = wire.Next(std::span(pieces).first(pieces.size() - 1));
+    // The last batch takes the terminating line along.
+    more = count + 2 >= pieces.size();
+    if (!more) pieces[count++] = Piece(wire.end());
+    const core::IoResult sent = co_await server.stream().SendPieces(std::span(pieces).first(count), d.timeout);
+    if (!sent.ok()) co_return co_await AwaitReplyAfterFailure(server, wake, text);
+  }
+  co_return co_await AwaitFinalReply(server, wake, d.timeout, text);
+}
+
+}  // namespace
+
+core::Task<DeliveryResult> Deliver(Connection& server, core::Condition& wake, const Delivery& delivery,
+                                   std::string& text) {
+  if (delivery.chunking) co_return co_await DeliverByBdat(server, wake, delivery, text);
+  co_return co_await DeliverByData(server, wake, delivery, text);
+}
+
+}  // namespace bivalve::net

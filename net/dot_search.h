@@ -1,0 +1,43 @@
+// The searches behind end_of_data, 64 bytes at a time: for this machine, and for tests one by one. They find
+// the few places that must be looked at; what stands there is decided by whoever asks. Not for use elsewhere.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace bivalve::net::internal {
+
+// Instruction sets that there is a search for, the poorest first.
+enum class Simd : uint8_t { kPortable, kSse2, kAvx2 };
+
+// Whether this build and this machine have it.
+bool HasSimd(Simd simd);
+// The best one that they have.
+Simd BestSimd();
+
+// What makes a byte worth looking at, by itself and the byte before it.
+enum class Mark : uint8_t {
+  kDotAfterLf,       // '.' after LF
+  kDotAfterControl,  // '.' after a byte of 0 to 13: CR, LF and NUL are among them, and one compare finds them
+  kDotOrBareNewline,  // the same, LF after anything but CR, and anything but LF after CR
+  kBlankLine,         // LF or CR after LF
+};
+
+struct Group {
+  const char* at = nullptr;  // the first byte of the group
+  uint64_t marks = 0;        // bit n: at[n] is marked
+};
+
+// The first group of 64 bytes that has a mark, in steps of 64 from `begin`. The last group may be shorter,
+// but `begin` < `end`. Without any mark the last group is returned, and its marks are 0. The byte before
+// `begin` is read too.
+Group NextGroup(Simd simd, Mark mark, const char* begin, const char* end);
+
+inline constexpr size_t kGroupBytes = 64;
+
+// The functions of end_of_data.h with a search of one's choice.
+size_t NextDot(Simd simd, std::string_view content, bool at_line_start);
+size_t HeaderSectionBytes(Simd simd, std::string_view content);
+
+}  // namespace bivalve::net::internal

@@ -1,0 +1,66 @@
+// The reply to EHLO (RFC 5321 section 4.1.1.1): what the server can do, and what of it a client may see.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace bivalve::net {
+
+// What a session must know about the server.
+struct ServerExtensions {
+  bool pipelining = false;
+  bool chunking = false;
+  bool binary_mime = false;
+  bool eight_bit_mime = false;
+  bool xclient = false;
+  bool xforward = false;
+  bool enhanced_status_codes = false;
+  bool size = false;        // the keyword was there
+  uint64_t size_bytes = 0;  // 0: no limit said
+};
+
+// Whether a session that authenticates by this SASL mechanism may go on in an encoding of the mechanism's
+// own, which no scanner can read. Such mechanisms are hidden and have to be refused in AUTH. Without regard
+// to case.
+bool HasSecurityLayer(std::string_view mechanism);
+
+// Builds the client's EHLO reply from the server's, line by line.
+//
+//   EhloReply reply("smtp.passthru", {.size_bytes_max = 100 << 20, .chunking = false});
+//   reply.Add(text)…   once for every line of the server's reply, the greeting line first
+//   reply.Finish()     the whole reply to send, each line with CRLF, the last one "250 "
+//
+// The server's first line becomes "250-<host name>". The lines of extensions that are hidden by the one
+// table in ehlo.cc are left out (STARTTLS, XCLIENT, XEXCH50, CHECKPOINT, BURL, TURN, ATRN, early
+// pipelining (PIPECONNECT and its older names), CHUNKING and BINARYMIME unless `chunking`). AUTH keeps its
+// mechanisms less those that bring a security layer (HasSecurityLayer: GSSAPI, DIGEST-MD5 and their
+// kin); AUTH without any mechanism left is hidden, as is the old form "AUTH=…" in the same way.
+// PIPELINING is always there. SIZE is the smaller of the server's and size_bytes_max (0 on either side:
+// the other one; both 0: "SIZE 0" only when the server had the keyword, else none), and is shown also when
+// only size_bytes_max is set. All other lines pass word for word, in the server's order; PIPELINING and SIZE
+// stand where the server had them, else at the end.
+class EhloReply {
+ public:
+  struct Options {
+    uint64_t size_bytes_max = 0;  // our own limit; 0: none
+    bool chunking = false;  // this filter takes BDAT: CHUNKING and BINARYMIME may show if the server has them
+  };
+  EhloReply(std::string_view host_name, Options options);
+
+  // Adds the text (without code and separator) of the server's next line.
+  void Add(std::string_view text);
+  // The whole reply. Call once, after the last Add.
+  std::string Finish();
+  const ServerExtensions& server() const { return server_; }
+
+ private:
+  void AppendSize();
+
+  Options options_;
+  ServerExtensions server_;
+  std::string lines_;  // "250-…\r\n" each
+  bool greeting_seen_ = false;
+};
+
+}  // namespace bivalve::net

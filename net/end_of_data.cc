@@ -1,0 +1,192 @@
+#include "net/end_of_data.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "net/dot_search.h"
+
+namespace bivalve::net {
+namespace {
+
+using internal::Group;
+using internal::Mark;
+using internal::Simd;
+
+// What some server takes for (a part of) a line end around a dot.
+constexpr bool IsLineEdge(char c) { return c == '\r' || c == '\n' || c == '\0'; }
+
+// Closes the gaps that stuffed dots leave, in one forward pass; without any, nothing moves. A byte is written
+// at least one place before the last dot taken out, so the byte before that dot and all behind it keep their
+// wire values: that is as far back as the bytes after a dot have to look.
+class Compaction {
+ public:
+  explicit Compaction(char* data) : data_(data) {}
+
+  // The byte at `offset` goes.
+  void Omit(size_t offset) {
+    Keep(offset);
+    run_ = offset + 1;
+  }
+  // Everything before `offset` and after the last byte omitted stays. Returns where it ends now.
+  size_t Keep(size_t offset) {
+    const size_t bytes = offset - run_;
+    if (kept_ != run_) Move(data_ + kept_, data_ + run_, bytes);
+    kept_ += bytes;
+    run_ = offset;
+    return kept_;
+  }
+
+ private:
+  // memmove, which costs more than the move itself for the short lines of a message made to be all dots.
+  static void Move(char* to, const char* from, size_t bytes) {
+    if (bytes >= 8 && bytes <= 16) {
+      MoveOverlapping<uint64_t>(to, from, bytes);
+    } else if (bytes >= 4 && bytes < 8) {
+      MoveOverlapping<uint32_t>(to, from, bytes);
+    } else if (bytes < 4) {
+      for (size_t i = 0; i < bytes; ++i) to[i] = from[i];
+    } else {
+      std::memmove(to, from, bytes);
+    }
+  }
+  // The first and the last bytes by one word each, both read before either is written.
+  template <typename Word>
+  static void MoveOverlapping(char* to, const char* from, size_t bytes) {
+    Word first;
+    Word last;
+    std::memcpy(&first, from, sizeof first);
+    std::memcpy(&last, from + bytes - sizeof last, sizeof last);
+    std::memcpy(to, &first, sizeof first);
+    std::memcpy(to + bytes - sizeof last, &last, sizeof last);
+  }
+
+  char* data_;
+  size_t run_ = 0;   // where the bytes not yet moved begin
+  size_t kept_ = 0;  // where they go
+};
+
+}  // namespace
+
+EndOfData::Result EndOfData::Process(std::span<char> block) {
+  return ProcessWith(internal::BestSimd(), block);
+}
+
+EndOfData::Result EndOfData::ProcessWith(Simd simd, std::span<char> block) {
+  const size_t size = block.size();
+  if (size == 0) return {};
+  Compaction compaction(block.data());
+
+  // The first bytes together with those before the block, by which a dot among them is judged.
+  std::array<char, kBeforeBytes + 5> start{};
+  std::copy(before_.begin(), before_.end(), start.begin());
+  std::copy_n(block.begin(), std::min(size, start.size() - kBeforeBytes), start.begin() + kBeforeBytes);
+
+  // The search does not see what stands before the first byte, so that one is always looked at.
+  Group group = {block.data(), 1};
+  size_t group_offset = 0;
+  size_t next_offset = 1;
+  for (;;) {
+    for (; group.marks != 0; group.marks &= group.marks - 1) {
+      const size_t offset = group_offset + static_cast<size_t>(std::countr_zero(group.marks));
+      const char* const at = offset < kBeforeBytes ? &start[kBeforeBytes + offset] : &block[offset];
+      switch (Decide(at, size - offset)) {
+        case Finding::kNothing:
+          break;
+        case Finding::kStuffedDot:
+          compaction.Omit(offset);
+          ++stuffed_dots_;
+          break;
+        case Finding::kEnd:
+          return {.content_bytes = compaction.Keep(offset), .ended = true, .rest_offset = offset + 3};
+        case Finding::kUndecided:
+          RememberBefore(block.first(offset));
+          return {.content_bytes = compaction.Keep(size) - (size - offset),
+                  .held_bytes = size - offset,
+                  .rest_offset = size};
+      }
+    }
+    if (next_offset >= size) break;
+    group = internal::NextGroup(simd, SearchMark(), block.data() + next_offset, block.data() + size);
+    group_offset = static_cast<size_t>(group.at - block.data());
+    next_offset = group_offset + internal::kGroupBytes;
+  }
+  RememberBefore(block);
+  return {.content_bytes = compaction.Keep(size), .rest_offset = size};
+}
+
+internal::Mark EndOfData::SearchMark() const {
+  // What has been found once is not looked for again.
+  if (check_ == Check::kBareNewline && !bare_newline_) return Mark::kDotOrBareNewline;
+  if (check_ != Check::kNone && !ambiguous_) return Mark::kDotAfterControl;
+  return Mark::kDotAfterLf;
+}
+
+inline EndOfData::Finding EndOfData::Decide(const char* at, size_t left) {
+  if (check_ == Check::kBareNewline && (at[0] == '\n') != (at[-1] == '\r')) bare_newline_ = true;
+  if (at[0] != '.' || !IsLineEdge(at[-1])) return Finding::kNothing;
+
+  if (left == 1) return Finding::kUndecided;
+  const bool begins_line = at[-1] == '\n' && at[-2] == '\r';
+  if (begins_line && at[1] == '\r') {
+    if (left == 2) return Finding::kUndecided;
+    if (at[2] == '\n') {
+      // CR CR LF "." CR LF and NUL CR LF "." CR LF: a server that drops or adds a CR, or ends its strings at
+      // a NUL, sees another line end before the dot than we do.
+      if (check_ != Check::kNone && (at[-3] == '\r' || at[-3] == '\0')) ambiguous_ = true;
+      return Finding::kEnd;
+    }
+  }
+  if (check_ != Check::kNone && IsLineEdge(at[1])) ambiguous_ = true;
+  return begins_line ? Finding::kStuffedDot : Finding::kNothing;
+}
+
+void EndOfData::RememberBefore(std::span<const char> wire) {
+  for (const char byte : wire.last(std::min(wire.size(), before_.size()))) {
+    before_ = {before_[1], before_[2], byte};
+  }
+}
+
+size_t NextDot(std::string_view content, bool at_line_start) {
+  return internal::NextDot(internal::BestSimd(), content, at_line_start);
+}
+
+size_t HeaderSectionBytes(std::string_view content) {
+  return internal::HeaderSectionBytes(internal::BestSimd(), content);
+}
+
+namespace internal {
+namespace {
+
+// The first offset from 1 on that is marked and that `accepts` takes; content.size() when there is none.
+template <typename Accepts>
+size_t FindMarked(Simd simd, Mark mark, std::string_view content, Accepts accepts) {
+  const char* const end = content.data() + content.size();
+  for (size_t from = 1; from < content.size(); from += kGroupBytes) {
+    Group group = NextGroup(simd, mark, content.data() + from, end);
+    from = static_cast<size_t>(group.at - content.data());
+    for (; group.marks != 0; group.marks &= group.marks - 1) {
+      const size_t offset = from + static_cast<size_t>(std::countr_zero(group.marks));
+      if (accepts(offset)) return offset;
+    }
+  }
+  return content.size();
+}
+
+}  // namespace
+
+size_t NextDot(Simd simd, std::string_view content, bool at_line_start) {
+  if (at_line_start && content.starts_with('.')) return 0;
+  return FindMarked(simd, Mark::kDotAfterLf, content,
+                    [&](size_t offset) { return offset >= 2 && content[offset - 2] == '\r'; });
+}
+
+size_t HeaderSectionBytes(Simd simd, std::string_view content) {
+  if (content.starts_with('\n') || content.starts_with("\r\n")) return 0;
+  return FindMarked(simd, Mark::kBlankLine, content, [&](size_t offset) {
+    return content[offset] == '\n' || content.substr(offset + 1).starts_with('\n');
+  });
+}
+
+}  // namespace internal
+}  // namespace bivalve::net

@@ -1,0 +1,115 @@
+#include "net/listener.h"
+
+#include <netdb.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "core/text.h"
+
+namespace bivalve::net {
+namespace {
+
+constexpr int kBacklog = 4096;  // the kernel cuts it to net.core.somaxconn
+
+absl::Status SystemError(const SocketAddress& address, std::string_view what) {
+  return absl::UnavailableError(
+      core::Cat("cannot ", what, " ", address.ToString(), ": ", std::strerror(errno)));
+}
+
+// A socket file that nobody listens on is left over from a process that was killed.
+void RemoveStaleSocket(const SocketAddress& address) {
+  const auto* local = reinterpret_cast<const sockaddr_un*>(address.raw());
+  struct stat status = {};
+  if (lstat(local->sun_path, &status) != 0 || !S_ISSOCK(status.st_mode)) return;
+  core::UniqueFd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (probe.valid() && connect(probe.get(), address.raw(), address.raw_size()) != 0 &&
+      errno == ECONNREFUSED) {
+    unlink(local->sun_path);
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<core::UniqueFd> OpenListener(const SocketAddress& address, bool shared) {
+  core::UniqueFd fd(socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!fd.valid()) return SystemError(address, "open a socket for");
+  const int on = 1;
+  if (address.family() == AF_UNIX) {
+    RemoveStaleSocket(address);
+  } else {
+    setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    // IPv4 has a socket of its own, so the IPv6 one must not take its port.
+    if (address.family() == AF_INET6) setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+    if (shared && setsockopt(fd.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) != 0) {
+      return SystemError(address, "share");
+    }
+  }
+  if (bind(fd.get(), address.raw(), address.raw_size()) != 0) return SystemError(address, "listen on");
+  if (listen(fd.get(), kBacklog) != 0) return SystemError(address, "listen on");
+  return fd;
+}
+
+absl::StatusOr<std::vector<SocketAddress>> ListenAddresses(const Endpoint& endpoint) {
+  std::vector<SocketAddress> addresses;
+  if (const auto* address = std::get_if<SocketAddress>(&endpoint)) {
+    addresses.push_back(*address);
+  } else if (const auto* port = std::get_if<PortOnly>(&endpoint)) {
+    addresses.push_back(SocketAddress::FromIpv6(in6addr_any, port->port));
+    addresses.push_back(SocketAddress::FromIpv4({htonl(INADDR_ANY)}, port->port));
+  } else {
+    const auto& name = std::get<HostName>(endpoint);
+    addrinfo hints = {};
+    hints.ai_socktype = SOCK_STREAM;
+    hints.ai_flags = AI_PASSIVE;
+    addrinfo* found = nullptr;
+    if (const int error = getaddrinfo(name.name.c_str(), nullptr, &hints, &found); error != 0) {
+      return absl::UnavailableError(core::Cat("cannot look up '", name.name, "': ", gai_strerror(error)));
+    }
+    for (const addrinfo* one = found; one != nullptr; one = one->ai_next) {
+      addresses.push_back(SocketAddress::FromRaw(one->ai_addr, one->ai_addrlen));
+      addresses.back().set_port(name.port);
+    }
+    freeaddrinfo(found);
+  }
+  return addresses;
+}
+
+Acceptor::Acceptor(core::Loop& loop, int listen_fd, std::function<void(int)> accepted,
+                   std::function<void(int)> failed)
+    : loop_(loop), accepted_(std::move(accepted)), failed_(std::move(failed)) {
+  request = {.code = core::IoCode::kAccept, .fd = listen_fd};
+}
+
+void Acceptor::Start() {
+  if (!stopping_ && !in_flight()) loop_.io().Submit(*this);
+}
+
+void Acceptor::Stop() {
+  stopping_ = true;
+  Drop();
+  loop_.io().Cancel(*this);
+}
+
+void Acceptor::OnComplete(core::IoResult result) {
+  if (result.ok()) {
+    accepted_(static_cast<int>(result.value()));
+  } else if (result.error() != ECANCELED) {
+    failed_(result.error());
+  }
+  if (in_flight() || stopping_) return;
+  // The multishot has ended. After an error (no descriptors, no memory) a pause, so that it does not spin.
+  if (result.ok()) {
+    Start();
+  } else {
+    loop_.timers().Set(*this, loop_.Now() + kPause);
+  }
+}
+
+}  // namespace bivalve::net

@@ -1,0 +1,47 @@
+// Listening sockets, and the acceptor that hands each connection to its worker.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/fd.h"
+#include "core/loop.h"
+#include "core/task.h"
+#include "net/address.h"
+
+namespace bivalve::net {
+
+// Binds and listens. With `shared`, several workers' sockets share a TCP port (SO_REUSEPORT); for a path, every
+// worker accepts from the same socket. A stale path (nobody listens there) is replaced. The error names the address and
+// the reason. Blocks; for the start.
+absl::StatusOr<core::UniqueFd> OpenListener(const SocketAddress& address, bool shared);
+
+// The addresses that one Listen setting means: a port alone is all addresses, IPv6 and IPv4.
+// A name is looked up. Blocks; for the start.
+absl::StatusOr<std::vector<SocketAddress>> ListenAddresses(const Endpoint& endpoint);
+
+// Accepts connections from one listening socket until stopped. Worker-local.
+class Acceptor final : private core::IoOp, private core::Timer {
+ public:
+  // `accepted` takes ownership of the connection's descriptor; it must not suspend. `failed` hears of errors (errno),
+  // after which accepting goes on after a pause: out of descriptors is not the end.
+  Acceptor(core::Loop& loop, int listen_fd, std::function<void(int fd)> accepted, std::function<void(int error)> failed);
+
+  void Start();
+  // Stops accepting; stopped() is true when nothing is in flight any more (some turns later).
+  void Stop();
+  bool stopped() const { return stopping_ && !in_flight(); }
+
+ private:
+  static constexpr core::Duration kPause = std::chrono::milliseconds(100);
+  void OnComplete(core::IoResult result) override;
+  void OnTimer() override { Start(); }
+
+  core::Loop& loop_;
+  std::function<void(int)> accepted_;
+  std::function<void(int)> failed_;
+  bool stopping_ = false;
+};
+
+}  // namespace bivalve::net

@@ -1,0 +1,47 @@
+// Receives mail data from a client into a body: by DATA, until the end of data, or a counted chunk of BDAT. Data that cannot be
+// kept is read and thrown away, so that the dialogue goes on behind it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "core/body.h"
+#include "core/body_pool.h"
+#include "core/loop.h"
+#include "core/task.h"
+#include "net/connection.h"
+#include "net/end_of_data.h"
+
+namespace bivalve::net {
+
+struct MailDataLimits {
+  uint64_t message_bytes_max = 0;  // 0: none
+  core::Duration timeout{};        // longest silence of the client
+};
+
+struct MailDataResult {
+  enum class Status : uint8_t {
+    kComplete,  // all of it was read
+    kClientGone,
+    kTimeout,
+  };
+  Status status = Status::kComplete;
+  // With kComplete, why the body does not hold the message (it holds nothing then).
+  bool too_large = false;
+  bool no_room = false;
+  // DATA only: see EndOfData.
+  bool ambiguous = false;
+  bool bare_newline = false;
+  bool has_stuffed_dots = false;
+};
+
+// Reads up to and including the end of data. What the client sent behind it stays in its stream. Suspends.
+core::Task<MailDataResult> ReceiveData(core::Loop& loop, Connection& client, core::BodyPool& bodies, core::Body& body,
+                                       EndOfData::Check check, MailDataLimits limits);
+
+// Reads the `chunk_bytes` of one BDAT (RFC 3030) behind what `body` holds already. With `discard` it only reads.
+// Suspends.
+core::Task<MailDataResult> ReceiveChunk(core::Loop& loop, Connection& client, core::BodyPool& bodies, core::Body& body,
+                                        uint64_t chunk_bytes, bool discard, MailDataLimits limits);
+
+}  // namespace bivalve::net

@@ -1,0 +1,62 @@
+// SMTP commands (RFC 5321 section 4.1.1): which verb a line holds, what kind of command that is for a
+// filter, and the paths in MAIL and RCPT. Knows nothing of sessions.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace bivalve::net {
+
+// Longest command line that is accepted, CRLF included. RFC 5321 asks for 512, RFC 4954 for 12288 in AUTH.
+inline constexpr size_t kCommandLineBytesMax = 12288;
+
+enum class Verb : uint8_t {
+  kHelo, kEhlo, kLhlo, kMail, kRcpt, kData, kBdat, kRset, kNoop, kQuit, kVrfy, kExpn, kHelp, kEtrn, kAuth,
+  kStartTls, kXForward, kXClient, kXExch50, kBurl, kTurn, kAtrn, kUnknown,
+};
+
+// What the filter does with a command; one table in smtp_command.cc says it for each verb.
+enum class CommandKind : uint8_t {
+  kPass,     // to the server, its reply to the client; may stand anywhere in a pipelined group
+  kPassLast, // the same, but nothing after it in the group is sent before its reply (RFC 2920 section 3.1)
+  kOwn,      // the session has a step of its own for it: HELO, EHLO, DATA, BDAT, AUTH, QUIT
+  kRefuse,   // 502, because what it starts would go by the scanner
+  kForbid,   // 554: XCLIENT from a client
+};
+
+struct Command {
+  Verb verb = Verb::kUnknown;
+  CommandKind kind = CommandKind::kPass;
+  std::string_view arguments;  // what follows the verb and white space, trailing white space removed
+};
+
+// Parses one line, given without its line end. The verb is matched without regard to case and must be
+// followed by white space or the end of the line ("MAIL FROM:" has the verb MAIL). Never fails: what is not
+// known is kUnknown. The result borrows from `line`. Never suspends.
+Command ParseCommand(std::string_view line);
+
+// True when the line may be handed to a server: no CR and no NUL inside.
+bool LineIsClean(std::string_view line);
+
+// The path of MAIL FROM:<path> or RCPT TO:<path>, given a command's arguments: without the angle brackets,
+// without a source route ("@a,@b:") and without the parameters after it. Quoted local parts keep their quotes
+// and may hold '>' and spaces (RFC 5321 section 4.1.2). Also takes a path without brackets and white
+// space after the colon, as servers do. nullopt when there is no "FROM:" or "TO:". Borrows.
+std::optional<std::string_view> ParsePath(std::string_view arguments);
+
+// The value of a parameter (esmtp-keyword without regard to case) behind the path of MAIL or RCPT, such as
+// SIZE or BODY: empty for one without "=value". nullopt when it is not there. Borrows.
+std::optional<std::string_view> FindParameter(std::string_view arguments, std::string_view keyword);
+
+// An unsigned decimal number that fills the whole text; nullopt otherwise or when above 2^63-1.
+std::optional<uint64_t> ParseNumber(std::string_view text);
+
+struct BdatArguments {
+  uint64_t chunk_bytes = 0;
+  bool last = false;
+};
+// RFC 3030 section 2: "<size> [LAST]". nullopt for anything else.
+std::optional<BdatArguments> ParseBdat(std::string_view arguments);
+
+}  // namespace bivalve::net

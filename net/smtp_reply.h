@@ -1,0 +1,33 @@
+// SMTP replies (RFC 5321 section 4.2): single lines, and whole replies of several lines.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace bivalve::net {
+
+// Longest reply line that is accepted from a server, CRLF included (RFC 5321 asks for 512; be generous).
+inline constexpr size_t kReplyLineBytesMax = 4096;
+// Most lines of one reply.
+inline constexpr size_t kReplyLinesMax = 512;
+
+struct ReplyLine {
+  uint16_t code = 0;      // 200..599
+  bool last = true;       // "250 " ends the reply, "250-" continues it
+  std::string_view text;  // without code, separator or CRLF; points into the input
+};
+
+// Parses one line, given without its line end. Accepts a bare code ("250"), as RFC 5321 section 4.2
+// asks of clients. Returns nullopt for anything else that is no reply line. Never suspends.
+// The result borrows from `line`.
+std::optional<ReplyLine> ParseReplyLine(std::string_view line);
+
+// The class of a reply code: RFC 5321 section 4.2.1.
+constexpr bool IsPositive(uint16_t code) { return code >= 200 && code < 300; }
+constexpr bool IsIntermediate(uint16_t code) { return code >= 300 && code < 400; }
+constexpr bool IsTransient(uint16_t code) { return code >= 400 && code < 500; }
+constexpr bool IsPermanent(uint16_t code) { return code >= 500 && code < 600; }
+
+}  // namespace bivalve::net

@@ -1,0 +1,555 @@
+#include "scan/clamd_connection.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "core/check.h"
+#include "core/text.h"
+
+namespace bivalve::scan {
+namespace {
+
+using core::Append;
+using core::Cat;
+using core::MonoTime;
+
+// clamd counts a chunk's header against its limit before it reads the chunk: the fewer chunks, the earlier it
+// says that a message is too large.
+constexpr size_t kChunkBytesMax = size_t{1} << 30;
+
+// An operation whose end notifies the connection's condition, so that Stop() reaches who waits for it.
+class NotifyingOp final : public core::IoOp {
+ public:
+  explicit NotifyingOp(core::Condition& wake) : wake_(wake) {}
+  core::IoResult result() const { return result_; }
+
+ private:
+  void OnComplete(core::IoResult result) override {
+    result_ = result;
+    wake_.Notify();
+  }
+  core::Condition& wake_;
+  core::IoResult result_;
+};
+
+// Errors of a send that say something of the connection, and nothing of the descriptor that went with it.
+bool IsConnectionError(int error) {
+  return error == EPIPE || error == ECONNRESET || error == ETIMEDOUT || error == ECANCELED ||
+         error == ENOTCONN;
+}
+
+Verdict NoVerdictBecause(NoVerdict cause, std::string text) {
+  Verdict verdict;
+  verdict.cause = cause;
+  verdict.text = std::move(text);
+  return verdict;
+}
+
+}  // namespace
+
+bool Scanner::down() const {
+  return std::all_of(connections.begin(), connections.end(), [](const auto& c) { return c->failed(); });
+}
+
+ClamdConnection::ClamdConnection(core::Loop& loop, core::BodyPool& bodies, const ClamdPool::Options& options,
+                                 Scanner& scanner, ConnectionOwner& owner, size_t number)
+    : loop_(loop),
+      bodies_(bodies),
+      options_(options),
+      scanner_(scanner),
+      owner_(owner),
+      number_(number),
+      wake_(loop),
+      stream_(loop, wake_),
+      slots_(options.outstanding_max),
+      backoff_(options.retry_min),
+      random_(static_cast<uint64_t>(loop.Now().time_since_epoch().count()) ^
+              reinterpret_cast<uintptr_t>(this)) {}
+
+ClamdConnection::~ClamdConnection() { BV_CHECK(!running_ && used_ == 0); }
+
+core::Task<void> ClamdConnection::Run() {
+  running_ = true;
+  while (!stopping_) {
+    blameless_ = useful_ = over_ = hurry_ = false;
+    const bool opened = co_await Open();
+    if (opened) {
+      SetReady(true);
+      co_await Serve();
+      SetReady(false);
+      // A security module can take the descriptor out of the message; clamd then closes without a word.
+      if (stream_.ended() && !over_ && !scanner_.descriptors_proven && AwaitsDescriptorReply())
+        RefuseDescriptors();
+    }
+    co_await stream_.Close();
+    ReturnAll();
+    if (!stopping_) co_await Pause();
+  }
+  running_ = false;
+}
+
+void ClamdConnection::Stop() {
+  stopping_ = true;
+  // Completes a send that a stalled scanner does not take.
+  if (stream_.open()) loop_.io().Shutdown(stream_.fd());
+  wake_.Notify();
+}
+
+void ClamdConnection::Hurry() {
+  hurry_ = true;
+  wake_.Notify();
+}
+
+size_t ClamdConnection::room() const {
+  if (!ready_ || stopping_ || leaving()) return 0;
+  const size_t most = sends_content_ ? 1 : slots_.size();
+  return most - std::min(most, used_);
+}
+
+bool ClamdConnection::leaving() const {
+  return stream_.ended() || stream_.write_error() != 0 || next_id_ >= kIdMax ||
+         sends_content_ != scanner_.sends_content(family_);
+}
+
+void ClamdConnection::Take(Request& request) {
+  const auto slot =
+      std::find_if(slots_.begin(), slots_.end(), [](const Slot& s) { return s.state == SlotState::kFree; });
+  BV_CHECK(slot != slots_.end());
+  slot->state = SlotState::kTaken;
+  slot->request = &request;
+  slot->body = request.body_;
+  request.connection_ = this;
+  ++used_;
+  ++scanner_.in_flight;
+  scanner_.stats.counts.Add(ScannerCount::kInFlight);
+  wake_.Notify();
+}
+
+void ClamdConnection::Abandon(Request& request, std::unique_ptr<core::Body> body) {
+  const auto slot =
+      std::find_if(slots_.begin(), slots_.end(), [&request](const Slot& s) { return s.request == &request; });
+  BV_CHECK(slot != slots_.end());
+  slot->request = nullptr;
+  slot->kept = std::move(body);
+  request.connection_ = nullptr;
+  if (slot->state == SlotState::kTaken) {
+    Free(*slot);
+    owner_.OnChange();
+  } else if (slot->state == SlotState::kSending && uploading_) {
+    // Nobody waits for the rest of this upload, and there is no other way to end one.
+    useful_ = true;
+    loop_.io().Shutdown(stream_.fd());
+  }
+}
+
+// --- The session, from top to bottom.
+
+core::Task<bool> ClamdConnection::Open() {
+  sockaddr_storage address = {};
+  const socklen_t address_bytes = scanner_.options.address(address);
+  if (address_bytes == 0) {
+    Fail("its address is not known");
+    co_return false;
+  }
+  family_ = address.ss_family;
+  const MonoTime deadline = loop_.Now() + options_.connect_timeout;
+  const core::IoResult connected = co_await Connect(address, address_bytes, deadline);
+  if (!connected.ok()) {
+    Fail(std::strerror(connected.error()));
+    co_return false;
+  }
+  sends_content_ = scanner_.sends_content(family_);
+  next_id_ = 2;  // the PING that goes with IDSESSION is the first
+  stream_.Write(kOpenSession);
+  stream_.Flush();
+  while (!stopping_) {
+    const Record record = NextRecord(stream_.input());
+    if (record.state == RecordState::kWhole) {
+      const Reply reply = ParseReply(record.text);
+      if (reply.kind != ReplyKind::kPong || reply.id != 1) break;
+      stream_.Consume(record.bytes);
+      co_return true;
+    }
+    if (record.state == RecordState::kTooLong) break;
+    if (stream_.ended() || stream_.write_error() != 0) {
+      Fail("it closed the connection instead of answering PING");
+      co_return false;
+    }
+    if (loop_.Now() >= deadline) {
+      Fail("it does not answer PING");
+      co_return false;
+    }
+    stream_.StartReading();
+    (void)co_await wake_.Wait(deadline);
+  }
+  Fail("it does not speak clamd's protocol");
+  co_return false;
+}
+
+core::Task<core::IoResult> ClamdConnection::Connect(const sockaddr_storage& address, socklen_t address_bytes,
+                                                    MonoTime deadline) {
+  const int fd = loop_.io().OpenSocket(address.ss_family);
+  if (fd < 0) co_return core::IoResult(fd);
+  NotifyingOp connect(wake_);
+  connect.request.code = core::IoCode::kConnect;
+  connect.request.fd = fd;
+  connect.request.address = const_cast<sockaddr_storage*>(&address);
+  connect.request.bytes = address_bytes;
+  loop_.io().Submit(connect);
+  bool cancelled = false;
+  while (connect.in_flight()) {
+    if (!cancelled && (stopping_ || loop_.Now() >= deadline)) {
+      loop_.io().Cancel(connect);
+      cancelled = true;
+    }
+    (void)co_await wake_.Wait(cancelled ? core::kNever : deadline);
+  }
+  if (!connect.result().ok() || stopping_) {
+    loop_.io().Close(fd);
+    co_return core::IoResult(cancelled               ? -ETIMEDOUT
+                             : connect.result().ok() ? -ECANCELED
+                                                     : connect.result().raw());
+  }
+  stream_.Adopt(fd);
+  co_return core::IoResult(0);
+}
+
+core::Task<void> ClamdConnection::Serve() {
+  bool whole = true;  // nothing has gone wrong on our way out
+  while (!stopping_) {
+    if (!TakeReplies()) co_return;
+    // Before anything new: what was just answered has made room.
+    owner_.OnChange();
+    if (!whole || stream_.write_error() != 0) {
+      co_await ReadRest();
+      co_return;
+    }
+    if (stream_.ended()) co_return;
+    if (used_ == 0 && leaving()) {
+      blameless_ = useful_ = true;
+      co_return;
+    }
+    if (Slot* slot = NextTaken(); slot != nullptr) {
+      whole = co_await Send(*slot);
+      continue;
+    }
+    if (dead()) {
+      scanner_.stats.counts.Add(ScannerCount::kErrors);
+      co_return;
+    }
+    if (ping_id_ == 0 && loop_.Now() >= ping_sent_ + options_.ping_interval) Ping();
+    stream_.StartReading();
+    (void)co_await wake_.Wait(NextEvent());
+  }
+}
+
+core::MonoTime ClamdConnection::NextEvent() const {
+  if (ping_id_ == 0) return ping_sent_ + options_.ping_interval;
+  const MonoTime stall = ping_sent_ + stall_time();
+  return loop_.Now() < stall ? stall : ping_sent_ + kPingsToDeath * options_.ping_interval;
+}
+
+void ClamdConnection::Ping() {
+  ping_id_ = next_id_++;
+  ping_sent_ = loop_.Now();
+  stream_.Write(kPing);
+  stream_.Flush();
+}
+
+core::Task<bool> ClamdConnection::Send(Slot& slot) {
+  slot.state = SlotState::kSending;
+  slot.since = loop_.Now();
+  slot.id = next_id_++;
+  if (!sends_content_) co_return co_await SendDescriptor(slot);
+  uploading_ = true;
+  const bool sent = co_await Upload(slot);
+  uploading_ = false;
+  co_return sent;
+}
+
+core::Task<bool> ClamdConnection::SendDescriptor(Slot& slot) {
+  const int descriptor = slot.body->SealForScan();
+  if (descriptor < 0) {
+    --next_id_;
+    Complete(slot,
+             NoVerdictBecause(NoVerdict::kError, "the message's file cannot be opened for the scanner"));
+    co_return true;
+  }
+  // The few bytes that are outstanding on a session always fit into the socket, whether the scanner reads or
+  // not.
+  const core::IoResult result =
+      co_await stream_.SendDescriptor(kFildes, descriptor, loop_.Now() + options_.connect_timeout);
+  if (result.ok()) {
+    slot.state = SlotState::kSent;
+    if (slot.request != nullptr) ++slot.request->attempts_;
+    co_return true;
+  }
+  if (!IsConnectionError(result.error())) {
+    // The system does not let us pass it.
+    if (scanner_.options.method == Method::kAuto) {
+      RefuseDescriptors();
+      blameless_ = true;
+    } else {
+      scanner_.stats.counts.Add(ScannerCount::kErrors);
+      Complete(slot,
+               NoVerdictBecause(NoVerdict::kError, Cat("the message's file cannot be passed to the scanner: ",
+                                                       std::string_view(std::strerror(result.error())))));
+    }
+  }
+  co_return false;
+}
+
+// The image as it stands in the body's file, straight from its memory: the scanner's line, and the content.
+core::Task<bool> ClamdConnection::Upload(Slot& slot) {
+  static constexpr ChunkHeader kLineHeader = MakeChunkHeader(core::Body::kScanLine.size());
+  static constexpr ChunkHeader kEnd = MakeChunkHeader(0);
+  if (slot.request != nullptr) ++slot.request->attempts_;
+  const uint32_t id = slot.id;
+  // A scanner that reloads its database takes nothing for as long as it answers no PING.
+  const core::Duration patience = kPingsToDeath * options_.ping_interval;
+  stream_.Write(kInstream);
+  stream_.Write({kLineHeader.data(), kLineHeader.size()});
+  stream_.Write(core::Body::kScanLine);
+  std::string_view content = slot.body->content();
+  size_t chunk_bytes = 0;  // of the current chunk, still to be sent
+  bool ended = false;
+  while (!ended) {
+    if (chunk_bytes == 0 && !content.empty()) {
+      chunk_bytes = std::min(content.size(), kChunkBytesMax);
+      const ChunkHeader header = MakeChunkHeader(static_cast<uint32_t>(chunk_bytes));
+      stream_.Write({header.data(), header.size()});
+    }
+    const size_t bytes = std::min(chunk_bytes, core::Stream::kSendStepBytes);
+    std::array<iovec, 2> pieces = {};
+    size_t count = 0;
+    if (bytes > 0) pieces[count++] = {const_cast<char*>(content.data()), bytes};
+    content.remove_prefix(bytes);
+    chunk_bytes -= bytes;
+    if (content.empty()) {
+      pieces[count++] = {const_cast<char*>(kEnd.data()), kEnd.size()};
+      ended = true;
+    }
+    stream_.StartReading();
+    const std::span<const iovec> step(pieces.data(), count);
+    const core::IoResult result = co_await stream_.SendPieces(step, patience);
+    if (!result.ok()) co_return false;
+    if (ended) break;
+    // What it says before it has everything can only be an error; then it reads no further.
+    const bool good = TakeReplies();
+    if (!good || slot.state != SlotState::kSending || slot.id != id || slot.request == nullptr || stopping_) {
+      co_return false;
+    }
+  }
+  slot.state = SlotState::kSent;
+  co_return true;
+}
+
+// The scanner takes nothing more. What it said last may be the reason, and is there to be read.
+core::Task<void> ClamdConnection::ReadRest() {
+  const MonoTime deadline = loop_.Now() + options_.connect_timeout;
+  while (!stopping_ && !blameless_ && used_ > 0 && stream_.write_error() != ETIMEDOUT &&
+         loop_.Now() < deadline) {
+    stream_.StartReading();
+    if (!TakeReplies() || stream_.ended()) co_return;
+    (void)co_await wake_.Wait(deadline);
+  }
+}
+
+// After a failure: longer each time, but not for all connections and workers at the same moments. A session
+// that was of use is opened again at once.
+core::Task<void> ClamdConnection::Pause() {
+  if (!failed_ && (useful_ || loop_.Now() >= opened_ + options_.retry_max)) {
+    backoff_ = options_.retry_min;
+    co_return;
+  }
+  random_ = random_ * 6364136223846793005u + 1442695040888963407u;
+  const core::Duration half = backoff_ / 2;
+  const core::Duration jitter = half * static_cast<int64_t>(random_ >> 48) / 65536;
+  // Only one connection looks for a scanner that is down.
+  const bool look = number_ == 0 || !scanner_.down();
+  const MonoTime until = look ? loop_.Now() + half + jitter : core::kNever;
+  backoff_ = std::min(backoff_ * 2, options_.retry_max);
+  while (!stopping_ && !hurry_ && loop_.Now() < until) (void)co_await wake_.Wait(until);
+}
+
+// --- Replies.
+
+// False: the session is at its end, and whatever else it says is not believed.
+bool ClamdConnection::TakeReplies() {
+  while (!over_) {
+    const Record record = NextRecord(stream_.input());
+    if (record.state == RecordState::kIncomplete) break;
+    over_ = record.state == RecordState::kTooLong ? !Poison() : !Accept(ParseReply(record.text));
+    stream_.Consume(record.bytes);
+  }
+  return !over_;
+}
+
+bool ClamdConnection::Accept(const Reply& reply) {
+  // Glued to a scan's reply or alone, it ends the session: on an idle one because our PINGs came too late.
+  if (reply.kind == ReplyKind::kReadTimeOut) return false;
+  if (reply.kind == ReplyKind::kNonsense) return Poison();
+  if (reply.id == 0) {
+    // Only this complaint may come without a number, because it costs nothing to believe it.
+    if (reply.kind == ReplyKind::kRefused && AwaitsDescriptorReply()) return Refused();
+    return Poison();
+  }
+  if (reply.id == ping_id_) {
+    if (reply.kind != ReplyKind::kPong) return Poison();
+    ping_id_ = 0;
+    return true;
+  }
+  Slot* slot = Find(reply.id);
+  return slot != nullptr ? AcceptScanReply(*slot, reply) : Poison();
+}
+
+bool ClamdConnection::AcceptScanReply(Slot& slot, const Reply& reply) {
+  const ReplyShape shape = sends_content_ ? ReplyShape::kStream : ReplyShape::kDescriptor;
+  switch (reply.kind) {
+    case ReplyKind::kOk:
+    case ReplyKind::kFound:
+      // A result of what it does not have in full is somebody else's.
+      if (reply.shape != shape || slot.state != SlotState::kSent) return Poison();
+      if (!sends_content_) scanner_.descriptors_proven = true;
+      Complete(slot, ToVerdict(reply));
+      return true;
+    case ReplyKind::kRefused:
+      if (AwaitsDescriptorReply()) return Refused();
+      [[fallthrough]];
+    case ReplyKind::kError:
+      if (reply.shape != ReplyShape::kNone && reply.shape != shape) return Poison();
+      scanner_.stats.counts.Add(ScannerCount::kErrors);
+      Complete(slot, ToVerdict(reply));
+      return true;
+    case ReplyKind::kSizeLimit:
+      if (!sends_content_) return Poison();
+      Complete(slot, ToVerdict(reply));
+      return false;  // clamd closes
+    case ReplyKind::kPong:
+    case ReplyKind::kReadTimeOut:
+    case ReplyKind::kNonsense:
+      break;
+  }
+  return Poison();
+}
+
+bool ClamdConnection::Poison() {
+  scanner_.stats.counts.Add(ScannerCount::kErrors);
+  return false;
+}
+
+// Everything on this session is scanned again, and that is not held against it.
+bool ClamdConnection::Refused() {
+  scanner_.stats.counts.Add(ScannerCount::kErrors);
+  RefuseDescriptors();
+  blameless_ = true;
+  return false;
+}
+
+void ClamdConnection::RefuseDescriptors() {
+  scanner_.refuses_descriptors = true;
+  useful_ = true;
+  owner_.OnRefused(scanner_);
+}
+
+void ClamdConnection::Complete(Slot& slot, Verdict verdict) {
+  useful_ = true;
+  scanner_.stats.counts.Add(ScannerCount::kScans);
+  scanner_.stats.latency_us.Record(core::Microseconds(loop_.Now() - slot.since));
+  if (Request* request = slot.request; request != nullptr) {
+    request->verdict_ = std::move(verdict);
+    request->scanner_ = scanner_.index;
+    request->connection_ = nullptr;
+    request->done_ = true;
+    request->wake_.Notify();
+  }
+  Free(slot);
+}
+
+// --- Slots.
+
+ClamdConnection::Slot* ClamdConnection::NextTaken() {
+  Slot* first = nullptr;
+  for (Slot& slot : slots_) {
+    if (slot.state != SlotState::kTaken) continue;
+    if (first == nullptr || slot.request->number_ < first->request->number_) first = &slot;
+  }
+  return first;
+}
+
+// The slot that awaits this reply, or null.
+ClamdConnection::Slot* ClamdConnection::Find(uint32_t id) {
+  for (Slot& slot : slots_) {
+    const bool awaits = slot.state == SlotState::kSending || slot.state == SlotState::kSent;
+    if (awaits && slot.id == id) return &slot;
+  }
+  return nullptr;
+}
+
+bool ClamdConnection::AwaitsDescriptorReply() const {
+  return !sends_content_ && !stopping_ && scanner_.options.method == Method::kAuto &&
+         std::any_of(slots_.begin(), slots_.end(), [](const Slot& s) { return s.state == SlotState::kSent; });
+}
+
+void ClamdConnection::Free(Slot& slot) {
+  if (slot.kept != nullptr) {
+    // Behind a descriptor, the scanner may have it open still.
+    if (slot.state == SlotState::kTaken || sends_content_) {
+      bodies_.Release(std::move(slot.kept));
+    } else {
+      bodies_.Discard(std::move(slot.kept));
+    }
+  }
+  slot.state = SlotState::kFree;
+  slot.request = nullptr;
+  slot.body = nullptr;
+  --used_;
+  --scanner_.in_flight;
+  scanner_.stats.counts.Subtract(ScannerCount::kInFlight);
+}
+
+void ClamdConnection::ReturnAll() {
+  for (Slot& slot : slots_) {
+    if (slot.state != SlotState::kFree) ReturnSlot(slot);
+  }
+}
+
+void ClamdConnection::ReturnSlot(Slot& slot) {
+  Request* request = slot.request;
+  if (request != nullptr) {
+    request->connection_ = nullptr;
+    if (slot.state != SlotState::kTaken && blameless_) {
+      if (slot.state == SlotState::kSent) --request->attempts_;
+    } else if (slot.state != SlotState::kTaken) {
+      request->avoid_ = scanner_.index;
+    }
+  }
+  Free(slot);
+  if (request != nullptr) owner_.OnReturned(*request);
+}
+
+void ClamdConnection::SetReady(bool ready) {
+  ready_ = ready;
+  ping_id_ = 0;
+  if (ready) {
+    failed_ = false;
+    ping_sent_ = opened_ = loop_.Now();
+    scanner_.stats.counts.Add(ScannerCount::kConnects);
+    scanner_.stats.counts.Add(ScannerCount::kConnections);
+    owner_.OnOpened(scanner_, *this);
+  } else {
+    scanner_.stats.counts.Subtract(ScannerCount::kConnections);
+  }
+}
+
+void ClamdConnection::Fail(std::string_view why) {
+  if (stopping_) return;
+  scanner_.last_failure.assign(why);
+  failed_ = true;
+  owner_.OnFailed(scanner_);
+}
+
+}  // namespace bivalve::scan

@@ -1,0 +1,181 @@
+// ClamdConnection: one session (IDSESSION) with one scanner, and what is outstanding on it. It connects,
+// serves and connects again in one coroutine until it is stopped; the pool hands it messages and gets back
+// those that it could not bring to an end.
+//
+// A reply is believed only when its number is outstanding and its shape is right. Anything else poisons the
+// session, because clamd can write one client's result to another: it is closed and what was on it is scanned
+// again.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/body_pool.h"
+#include "core/condition.h"
+#include "core/loop.h"
+#include "core/stream.h"
+#include "core/task.h"
+#include "scan/clamd_pool.h"
+#include "scan/clamd_protocol.h"
+
+namespace bivalve::scan {
+
+class ClamdConnection;
+
+// One scanner, as its connections share it.
+struct Scanner {
+  Scanner(int index_in_pool, const ScannerOptions& options_of_it, ScannerStats& stats_of_it)
+      : index(index_in_pool), options(options_of_it), stats(stats_of_it) {}
+
+  // Every attempt to reach it has failed since it was last heard of.
+  bool down() const;
+  // Whether a connection to an address of `family` sends content (INSTREAM) instead of descriptors.
+  bool sends_content(int family) const {
+    return family != AF_UNIX || options.method == Method::kInstream || refuses_descriptors;
+  }
+
+  const int index;
+  const ScannerOptions& options;
+  ScannerStats& stats;
+  std::vector<std::unique_ptr<ClamdConnection>> connections;
+  uint32_t in_flight = 0;
+  bool answered = false;             // and was not found down since
+  bool descriptors_proven = false;   // it has answered a scan by descriptor
+  bool refuses_descriptors = false;  // with kAuto; forgotten when it is down
+  std::string last_failure;          // why the last attempt to reach it failed
+};
+
+// What a connection tells its pool. Called from the connection's coroutine; must not suspend.
+class ConnectionOwner {
+ public:
+  // The connection may take more, or should be preferred or avoided from now on.
+  virtual void OnChange() = 0;
+  // A session with the scanner is open.
+  virtual void OnOpened(Scanner& scanner, ClamdConnection& connection) = 0;
+  // An attempt to reach it has failed.
+  virtual void OnFailed(Scanner& scanner) = 0;
+  // Its scanner takes no descriptors.
+  virtual void OnRefused(Scanner& scanner) = 0;
+  // The connection has ended before the request was answered.
+  virtual void OnReturned(Request& request) = 0;
+
+ protected:
+  ~ConnectionOwner() = default;
+};
+
+class ClamdConnection {
+ public:
+  // `number`: among its scanner's connections. The first one looks for a scanner that is down, for all of
+  // them.
+  ClamdConnection(core::Loop& loop, core::BodyPool& bodies, const ClamdPool::Options& options,
+                  Scanner& scanner, ConnectionOwner& owner, size_t number);
+  ClamdConnection(const ClamdConnection&) = delete;
+  ~ClamdConnection();  // Run() has returned
+
+  // Holds a session to the scanner until Stop(). Suspends.
+  core::Task<void> Run();
+  // Makes Run() return soon, whatever it awaits.
+  void Stop();
+  // Connects now instead of after the pause after a failure.
+  void Hurry();
+
+  // The last attempt to connect has failed.
+  bool failed() const { return failed_; }
+  bool ready() const { return ready_; }
+  // How many requests it can take now.
+  size_t room() const;
+  size_t outstanding() const { return used_; }
+  // A PING is unanswered for long: the scanner reloads its database, or is dead.
+  bool stalled() const { return ready_ && ping_id_ != 0 && loop_.Now() >= ping_sent_ + stall_time(); }
+
+  // Takes a request to be sent; there is room(). Never suspends.
+  void Take(Request& request);
+  // The session wants no verdict for it; the body is kept until the scanner has done with it.
+  void Abandon(Request& request, std::unique_ptr<core::Body> body);
+
+ private:
+  static constexpr core::Duration kStallMax = std::chrono::seconds(3);
+  static constexpr int kPingsToDeath = 6;            // ping intervals without an answer
+  static constexpr uint32_t kIdMax = 1'000'000'000;  // then a new session
+
+  enum class SlotState : uint8_t { kFree, kTaken, kSending, kSent };
+  struct Slot {
+    SlotState state = SlotState::kFree;
+    uint32_t id = 0;
+    core::MonoTime since;
+    Request* request = nullptr;  // null: abandoned
+    core::Body* body = nullptr;
+    std::unique_ptr<core::Body> kept;  // the abandoned one's body
+  };
+
+  // The steps of Run(). Those that return false have met the end of the session.
+  core::Task<bool> Open();
+  core::Task<core::IoResult> Connect(const sockaddr_storage& address, socklen_t address_bytes,
+                                     core::MonoTime deadline);
+  core::Task<void> Serve();
+  core::Task<bool> Send(Slot& slot);
+  core::Task<bool> SendDescriptor(Slot& slot);
+  core::Task<bool> Upload(Slot& slot);
+  core::Task<void> ReadRest();
+  core::Task<void> Pause();
+
+  bool TakeReplies();
+  bool Accept(const Reply& reply);
+  bool AcceptScanReply(Slot& slot, const Reply& reply);
+  bool Poison();
+  bool Refused();
+  void Ping();
+  void Complete(Slot& slot, Verdict verdict);
+  void ReturnAll();
+  void ReturnSlot(Slot& slot);
+  void Free(Slot& slot);
+  void Fail(std::string_view why);
+  void SetReady(bool ready);
+  void RefuseDescriptors();
+
+  Slot* NextTaken();
+  Slot* Find(uint32_t id);
+  bool AwaitsDescriptorReply() const;
+  bool leaving() const;  // takes nothing more and ends when nothing is outstanding
+  core::Duration stall_time() const { return std::min(kStallMax, options_.ping_interval); }
+  bool dead() const {
+    return ping_id_ != 0 && loop_.Now() >= ping_sent_ + kPingsToDeath * options_.ping_interval;
+  }
+  core::MonoTime NextEvent() const;
+
+  core::Loop& loop_;
+  core::BodyPool& bodies_;
+  const ClamdPool::Options& options_;
+  Scanner& scanner_;
+  ConnectionOwner& owner_;
+  const size_t number_;
+  core::Condition wake_;
+  core::Stream stream_;
+  std::vector<Slot> slots_;  // outstanding_max of them
+  size_t used_ = 0;
+  bool running_ = false;
+  bool stopping_ = false;
+  bool hurry_ = false;
+  bool ready_ = false;
+  bool failed_ = false;
+  bool sends_content_ = false;
+  bool uploading_ = false;
+  bool over_ = false;       // no further reply of this session is believed
+  bool useful_ = false;     // this session has answered a scan
+  bool blameless_ = false;  // the session ends for a reason that is none of the messages' doing
+  int family_ = 0;
+  uint32_t next_id_ = 1;
+  uint32_t ping_id_ = 0;  // of the PING that is unanswered, 0: none
+  core::MonoTime ping_sent_;
+  core::MonoTime opened_;
+  core::Duration backoff_;
+  uint64_t random_;
+};
+
+}  // namespace bivalve::scan

@@ -1,0 +1,120 @@
+// ClamdPool: one worker's connections to all scanners, and the line in which messages wait for one. Knows
+// messages as bytes; never fails a message by itself but by saying why there is no verdict.
+//
+// clamd has no "busy" reply and stalls for everyone when its queue is full, so the waiting line is here: at
+// most `outstanding_max` scans are handed to one connection, `connections` connections are held to one
+// scanner, and the least busy scanner that is up gets the next message in line.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/body_pool.h"
+#include "core/condition.h"
+#include "core/counters.h"
+#include "core/histogram.h"
+#include "core/loop.h"
+#include "core/scope.h"
+#include "scan/verdict.h"
+
+namespace bivalve::scan {
+
+class ClamdConnection;
+class RequestLine;
+
+enum class Method : uint8_t {
+  kAuto,  // descriptors on a local socket until the scanner refuses one, INSTREAM otherwise
+  kFildes,
+  kInstream,
+};
+
+struct ScannerOptions {
+  std::string name;  // as configured; for logs and statistics
+  // Fills in where to connect now and returns the size, 0 when it is not known (a name that does not
+  // resolve).
+  std::function<socklen_t(sockaddr_storage&)> address;
+  Method method = Method::kAuto;
+};
+
+// One scanner as one worker sees it. Written by the worker, read by others.
+enum class ScannerCount : uint8_t { kScans, kErrors, kConnects, kConnections, kInFlight, kUp, kCount };
+struct ScannerStats {
+  core::Counters<ScannerCount> counts;  // kConnections, kInFlight, kUp (0 or 1) are gauges
+  core::Histogram latency_us;           // from handing over to the reply
+};
+
+// One message to be scanned. Lives in its session's frame from Submit() until done() or Abandon().
+class Request {
+ public:
+  // Notifies `wake` when done.
+  explicit Request(core::Condition& wake) : wake_(wake) {}
+  Request(const Request&) = delete;
+  ~Request();  // not in the pool's hands
+
+  bool done() const { return done_; }
+  const Verdict& verdict() const { return verdict_; }  // once done
+  // Index of the scanner that answered, -1: none.
+  int scanner() const { return scanner_; }
+
+ private:
+  friend class ClamdPool;
+  friend class ClamdConnection;
+  friend class RequestLine;
+  core::Condition& wake_;
+  core::Body* body_ = nullptr;
+  bool done_ = false;
+  bool waiting_ = false;  // in line
+  int attempts_ = 0;      // handed to a scanner so far; at most two
+  int scanner_ = -1;
+  int avoid_ = -1;           // the scanner whose connection broke with this message on it
+  uint64_t number_ = 0;      // in order of Submit()
+  Request* next_ = nullptr;  // in line
+  Request* previous_ = nullptr;
+  ClamdConnection* connection_ = nullptr;  // that has it
+  Verdict verdict_;
+};
+
+class ClamdPool {
+ public:
+  struct Options {
+    std::vector<ScannerOptions> scanners;
+    uint32_t connections = 2;      // to each scanner
+    uint32_t outstanding_max = 4;  // scans on one FILDES connection; INSTREAM has one
+    core::Duration connect_timeout = std::chrono::seconds(10);
+    core::Duration ping_interval = std::chrono::seconds(20);  // below half of clamd's ReadTimeout
+    core::Duration retry_min =
+        std::chrono::milliseconds(100);  // after a failed connect, doubled up to retry_max
+    core::Duration retry_max = std::chrono::seconds(5);
+  };
+
+  // `stats`: one for each scanner, in the same order; outlive the pool.
+  ClamdPool(core::Loop& loop, core::BodyPool& bodies, Options options, std::vector<ScannerStats*> stats);
+  ClamdPool(const ClamdPool&) = delete;
+  ~ClamdPool();  // Stop() was awaited
+
+  // Begins to connect to every scanner. Never suspends.
+  void Start();
+  // Hands a message in. `body` must live and stay unchanged until request.done(), or be given to Abandon().
+  // Never suspends. When every scanner is down at that moment the request is done with kDown at once.
+  void Submit(Request& request, core::Body& body);
+  // The session does not want the verdict any more (deadline, client gone). Takes ownership of the body,
+  // which a scanner may still be reading, and gives it back to the body pool when nobody can. Never suspends.
+  void Abandon(Request& request, std::unique_ptr<core::Body> body);
+  // Closes everything; requests still in the pool's hands become done with kDown. Suspends.
+  core::Task<void> Stop();
+
+  // True when at least one scanner has answered and is not known to be gone.
+  bool up() const;
+  size_t waiting() const;  // messages in line
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace bivalve::scan

@@ -1,0 +1,108 @@
+#include "core/text.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <string_view>
+
+namespace bivalve::core {
+namespace {
+
+std::string Escaped(std::string_view text, size_t bytes_max = 1024) {
+  std::string out;
+  AppendEscaped(out, text, bytes_max);
+  return out;
+}
+
+TEST(EqualsIgnoreCase, FoldsAsciiLettersOnly) {
+  EXPECT_TRUE(EqualsIgnoreCase("EhLo", "eHlO"));
+  EXPECT_TRUE(EqualsIgnoreCase("", ""));
+  EXPECT_FALSE(EqualsIgnoreCase("EHLO", "EHL"));
+  EXPECT_FALSE(EqualsIgnoreCase("@[`{", "`{@["));          // the neighbours of the letters
+  EXPECT_FALSE(EqualsIgnoreCase("\xc3\x84", "\xc3\xa4"));  // Ä and ä in UTF-8
+}
+
+TEST(StartsWithIgnoreCase, ComparesThePrefixOnly) {
+  EXPECT_TRUE(StartsWithIgnoreCase("from:<a>", "FROM:"));
+  EXPECT_TRUE(StartsWithIgnoreCase("from:", "FROM:"));
+  EXPECT_FALSE(StartsWithIgnoreCase("from", "FROM:"));
+}
+
+TEST(Trim, TakesBlanksOffBothEnds) {
+  EXPECT_EQ(Trim(" \t a b \r\n"), "a b");
+  EXPECT_EQ(Trim(" \t "), "");
+  EXPECT_EQ(Trim(""), "");
+  EXPECT_EQ(Trim("--a-", "-"), "a");
+}
+
+TEST(Cat, JoinsTextCharactersAndIntegers) {
+  const std::string text = "a";
+  EXPECT_EQ(Cat(text, '-', std::string_view("b"), -7, "c", uint8_t{65}), "a-b-7c65");
+  EXPECT_EQ(Cat(std::numeric_limits<uint64_t>::max()), "18446744073709551615");
+  EXPECT_EQ(Cat(std::numeric_limits<int64_t>::min()), "-9223372036854775808");
+  EXPECT_EQ(Cat(), "");
+}
+
+TEST(AppendEscaped, EscapesWhatWouldBreakALine) {
+  EXPECT_EQ(Escaped("a\nb\rc\td\\e"), "a\\nb\\rc\\td\\\\e");
+  EXPECT_EQ(Escaped(std::string_view("\0\x01\x1f\x7f", 4)), "\\x00\\x01\\x1f\\x7f");
+}
+
+TEST(AppendEscaped, PassesPrintableTextWordForWord) {
+  EXPECT_EQ(Escaped("<\"a b\"@example.org> ~"), "<\"a b\"@example.org> ~");
+  EXPECT_EQ(Escaped("gr\xc3\xbc\xc3\x9f \xf0\x9f\x90\x9a"), "gr\xc3\xbc\xc3\x9f \xf0\x9f\x90\x9a");
+}
+
+TEST(AppendEscaped, LeavesWhatWasThere) {
+  std::string out = "from=";
+  AppendEscaped(out, "abcdef", 4);
+  EXPECT_EQ(out, "from=a...");
+}
+
+TEST(AppendEscaped, PassesWhatJustFits) {
+  EXPECT_EQ(Escaped("abcdef", 6), "abcdef");
+  EXPECT_EQ(Escaped("ab\ncd", 6), "ab\\ncd");
+  EXPECT_EQ(Escaped("", 0), "");
+}
+
+TEST(AppendEscaped, PutsAnEllipsisForTheRest) {
+  EXPECT_EQ(Escaped("abcdefg", 6), "abc...");
+  EXPECT_EQ(Escaped("abcdefg", 3), "...");
+  EXPECT_EQ(Escaped("abcdefg", 2), "..");
+  EXPECT_EQ(Escaped("abcdefg", 0), "");
+}
+
+TEST(AppendEscaped, CutsNoEscape) {
+  EXPECT_EQ(Escaped("ab\x01zzzz", 8), "ab...");  // "ab\x01" and the ellipsis would take nine bytes
+  EXPECT_EQ(Escaped("ab\x01zzzz", 9), "ab\\x01...");
+}
+
+TEST(AppendEscaped, CutsNoUtf8Character) {
+  const std::string_view shell = "a\xf0\x9f\x90\x9azzzz";
+  EXPECT_EQ(Escaped(shell, 7), "a...");
+  EXPECT_EQ(Escaped(shell, 8), "a\xf0\x9f\x90\x9a...");
+}
+
+TEST(AppendEscaped, CutsWhatIsNoUtf8) {
+  const std::string out = Escaped(std::string(100, '\x80'), 20);
+  EXPECT_TRUE(out.ends_with("\x80..."));
+  EXPECT_GE(out.size(), 16u);
+}
+
+// Whatever the text and the limit: at most that many bytes are added, all of them printable.
+TEST(AppendEscaped, KeepsToItsLimit) {
+  std::string text;
+  for (int i = 0; i < 1024; ++i) text.push_back(static_cast<char>((i * 167) ^ (i >> 3)));
+  for (size_t bytes = 0; bytes < text.size(); bytes += 13) {
+    for (size_t bytes_max = 0; bytes_max < 300; ++bytes_max) {
+      const std::string out = Escaped(std::string_view(text).substr(0, bytes), bytes_max);
+      ASSERT_LE(out.size(), bytes_max);
+      for (const char c : out) ASSERT_TRUE(static_cast<unsigned char>(c) >= 0x20 && c != 0x7f);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace bivalve::core

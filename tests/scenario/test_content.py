@@ -1,0 +1,233 @@
+"""What arrives of what was sent: byte for byte the same, the one header line aside."""
+import random
+
+from harness import ScenarioCase, compose, main, stuffed, text_message, without_header
+
+HEADER = b"X-Virus-Scanned: ClamAV using Bivalve\r\n"
+
+class Content(ScenarioCase):
+    """Byte for byte the same, the one header line aside, whatever is in it and however it comes."""
+
+    class_timeout = 400
+
+    SERVERS = {"DATA": ["8BITMIME", "SIZE 104857600"], "BDAT": ["8BITMIME", "SIZE 104857600", "CHUNKING"]}
+
+    def check(self, content, *, slowly=False, settings=None, header=True):
+        """Sends one message to each kind of server, and compares."""
+        expected = content if not content or content.endswith(b"\r\n") else content + b"\r\n"
+        for how, extensions in self.SERVERS.items():
+            with self.subTest(how=how, size=len(content)):
+                sink = self.sink(extensions=extensions)
+                daemon = self.bivalved(sink, settings=settings)
+                with daemon.client() as client:
+                    client.ehlo()
+                    self.assertReply(client.deliver(content, slowly=slowly), 250, "2.0.0 sink: queued as 1")
+                    self.assertReply(client.quit(), 221)
+                [message] = sink.messages
+                if daemon.is_bivalve:
+                    self.assertEqual(message.how, how)
+                arrived = without_header(message.content) if header else message.content
+                # assertEqual would try to print a difference of megabytes.
+                if arrived != expected:
+                    self.fail(self.first_difference(arrived, expected))
+                daemon.expect_messages(received=1, delivered=1, clean=1)
+
+    @staticmethod
+    def first_difference(arrived, expected):
+        at = next((i for i, (a, b) in enumerate(zip(arrived, expected)) if a != b), min(len(arrived), len(expected)))
+        return (f"{len(arrived)} bytes arrived for {len(expected)}, first difference at {at}: "
+                f"{arrived[max(0, at - 20):at + 40]!r} for {expected[max(0, at - 20):at + 40]!r}")
+
+    def test_empty(self):
+        self.check(b"")
+
+    def test_one_byte(self):
+        self.check(b"x")
+
+    def test_one_line_end(self):
+        self.check(b"\r\n")
+
+    def test_4_kb(self):
+        self.check(text_message(4096))
+
+    def test_64_kb(self):
+        self.check(text_message(64 * 1024))
+
+    def test_1_mb(self):
+        self.check(text_message(1024 * 1024))
+
+    def test_20_mb(self):
+        self.check(text_message(20 * 1024 * 1024))
+
+    def test_sizes_around_every_power_of_two(self):
+        """Where buffers end: one byte less and more, all in one session."""
+        for how, extensions in self.SERVERS.items():
+            sink = self.sink(extensions=extensions)
+            daemon = self.bivalved(sink)
+            sizes = [size + delta for size in (512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
+                     for delta in (-3, -2, -1, 0, 1, 2, 3)]
+            with daemon.client() as client:
+                client.ehlo()
+                for size in sizes:
+                    self.assertReply(client.deliver(text_message(size)), 250)
+            for size, message in zip(sizes, sink.messages, strict=True):
+                self.assertTrue(without_header(message.content) == text_message(size), f"{how}, {size} bytes")
+
+    def test_dots_at_line_starts(self):
+        self.check(compose(b".\r\n..\r\n.x\r\n...\r\n\r\n.\r\nx.\r\n. \r\n" + b".\r\n" * 3000 + b"....."))
+
+    def test_a_dot_as_the_very_first_byte(self):
+        self.check(b".\r\n\r\n.\r\n")
+
+    def test_nuls(self):
+        self.check(compose(b"a\0b\r\n" + b"\0" * 5000 + b"x\r\nend\r\n"))
+
+    def test_8_bit_bytes(self):
+        every = bytes(b for b in range(1, 256) if b not in b"\r\n")
+        self.check(compose((every + b"\r\n") * 40, ["Content-Transfer-Encoding: 8bit"], subject="Grüße, 你好"))
+
+    def test_lines_of_100_kb(self):
+        self.check(compose((b"0123456789" * 10240 + b"\r\n") * 3 + b"." + b"x" * 102400 + b"\r\n"))
+
+    def test_no_line_end_at_all(self):
+        self.check(b"x" * 300000)
+
+    def test_bare_carriage_returns_and_line_feeds(self):
+        """The guard rejects only what could be read as two messages; everything else is content."""
+        self.check(compose(b"a\nb\rc\r\rd\n\ne\r\r\n\n\r\nend\r\n"))
+
+    def test_random_bytes(self):
+        seed = random.randrange(1 << 32)
+        self.note(f"seed {seed}")
+        generator = random.Random(seed)
+        # No dot: a random one beside a bare CR or LF would be what the guard is for.
+        alphabet = bytes(b for b in range(256) if b != ord("."))
+        body = bytes(generator.choice(alphabet) for _ in range(50000))
+        body += b"".join(b"\r\n" + b"." * generator.randrange(1, 4) + b"x" * generator.randrange(3) + b"\r\n"
+                         for _ in range(2000))
+        self.check(compose(b"begin\r\n" + body))
+
+    def test_one_byte_at_a_time(self):
+        for content in (b"", b"x", text_message(4096), compose(b".\r\n..\r\n\r\n.\r\n" * 20 + b"\0\xff" * 50)):
+            self.check(content, slowly=True)
+
+    def test_one_byte_at_a_time_64_kb(self):
+        self.check(text_message(64 * 1024), slowly=True)
+
+    def test_cut_around_the_end_of_data(self):
+        """Every split of the last bytes, with the next command behind them."""
+        tail = b"line\r\n..\r\nend\r\n.\r\nNOOP\r\n"
+        content = compose(b"line\r\n.\r\nend\r\n")
+        sink = self.sink()
+        daemon = self.bivalved(sink)
+        if not daemon.is_bivalve:
+            self.skipTest("clamsmtpd has no pipelining")
+        head = stuffed(content)[:-len(b"line\r\n..\r\nend\r\n")]
+        with daemon.client() as client:
+            client.ehlo()
+            for cut in range(1, len(tail)):
+                client.mail()
+                client.rcpt()
+                self.assertReply(client.command("DATA"), 354)
+                client.send(head + tail[:cut])
+                client.quiet(0.003)
+                client.send(tail[cut:])
+                self.assertEqual([r.code for r in client.replies(2)], [250, 250], f"cut at {cut}")
+        for message in sink.messages:
+            self.assertEqual(without_header(message.content), content)
+
+
+class Header(ScenarioCase):
+    """Where the header line goes, and what it says."""
+
+    def deliver(self, content, settings=None):
+        sink = self.sink()
+        daemon = self.bivalved(sink, settings=settings)
+        with daemon.client() as client:
+            client.ehlo()
+            self.assertReply(client.deliver(content), 250)
+        self.is_bivalve = daemon.is_bivalve
+        return sink.messages[0].content
+
+    def test_stands_at_the_end_of_the_header_section(self):
+        content = compose(b"body\r\n\r\nmore\r\n")
+        arrived = self.deliver(content)
+        header = HEADER if self.is_bivalve else HEADER.replace(b"Bivalve", b"ClamSMTP")
+        self.assertEqual(arrived, content.replace(b"\r\n\r\n", b"\r\n" + header + b"\r\n", 1))
+
+    def test_a_message_without_a_blank_line(self):
+        arrived = self.deliver(b"Subject: all header\r\n")
+        if not self.is_bivalve:
+            self.skipTest("clamsmtpd puts it elsewhere")
+        self.assertEqual(arrived, b"Subject: all header\r\n" + HEADER)
+
+    def test_a_message_that_begins_with_the_blank_line(self):
+        arrived = self.deliver(b"\r\nall body\r\n")
+        self.assertRegex(arrived, rb"^X-Virus-Scanned: [^\r\n]*\r\n\r\nall body\r\n$")
+
+    def test_empty_means_none(self):
+        content = compose(b"body\r\n")
+        self.assertEqual(self.deliver(content, {"Header": ""}), content)
+
+    def test_is_filled_in(self):
+        arrived = self.deliver(compose(b"body\r\n"), {"Header": "X-Mine: from %i to %l, 100%%"})
+        if not self.is_bivalve:
+            self.skipTest("clamsmtpd differs in %%")
+        self.assertIn(b"\r\nX-Mine: from 127.0.0.1 to 127.0.0.1, 100%\r\n\r\n", arrived)
+
+    def test_has_the_date(self):
+        arrived = self.deliver(compose(b"body\r\n"), {"Header": "X-Mine: %d"})
+        self.assertRegex(arrived, rb"\r\nX-Mine: \w{3}, +\d+ \w{3} \d{4} \d\d:\d\d:\d\d [^\r\n]+\r\n\r\n")
+
+    def test_may_be_folded(self):
+        arrived = self.deliver(compose(b"body\r\n"), {"Header": r"X-Mine: one\r\n\ttwo"})
+        self.assertIn(b"\r\nX-Mine: one\r\n\ttwo\r\n\r\n", arrived)
+
+    def test_received_goes_to_the_top(self):
+        content = compose(b"body\r\n")
+        arrived = self.deliver(content, {"Header": "Received: by smtp.passthru for %i"})
+        if not self.is_bivalve:
+            self.skipTest("clamsmtpd has one place")
+        self.assertEqual(arrived, b"Received: by smtp.passthru for 127.0.0.1\r\n" + content)
+
+
+class Chunking(ScenarioCase):
+    """Clients that send by BDAT (RFC 3030), where the server has it."""
+
+    bivalve_only = True
+
+    def client_with_chunking(self, **sink_options):
+        sink = self.sink(extensions=["8BITMIME", "PIPELINING", "CHUNKING"], **sink_options)
+        daemon = self.bivalved(sink)
+        client = daemon.client()
+        self.addCleanup(client.close)
+        client.ehlo()
+        self.assertIn("CHUNKING", client.extensions)
+        return daemon, sink, client
+
+    def test_sizes(self):
+        daemon, sink, client = self.client_with_chunking()
+        contents = [b"", b"x", b".", b"\r\n.\r\n", compose(b"no line end"), text_message(65536), text_message(1 << 20)]
+        for content in contents:
+            client.mail()
+            client.rcpt()
+            self.assertReply(client.bdat(content, last=True), 250)
+        self.assertEqual(len(sink.messages), len(contents))
+        for content, message in zip(contents, sink.messages):
+            self.assertIn(content.partition(b"\r\n\r\n")[2], message.content)
+        daemon.expect_messages(received=len(contents), delivered=len(contents))
+
+    def test_several_chunks(self):
+        daemon, sink, client = self.client_with_chunking()
+        content = text_message(300000)
+        client.mail()
+        client.rcpt()
+        for start in range(0, len(content), 70000):
+            self.assertReply(client.bdat(content[start:start + 70000]), 250)
+        self.assertReply(client.bdat(b"", last=True), 250)
+        self.assertEqual(without_header(sink.messages[0].content), content)
+        daemon.expect_messages(received=1, delivered=1)
+
+
+if __name__ == "__main__":
+    main()

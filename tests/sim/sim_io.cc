@@ -1,0 +1,776 @@
+#include "tests/sim/sim_io.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstdio>
+#include <cstring>
+
+#include "core/text.h"
+
+namespace bivalve::sim {
+namespace {
+
+using core::Cat;
+using core::IoCode;
+using core::IoRequest;
+using core::MonoTime;
+
+constexpr char kReturnedByte = '\xDD';  // what a returned buffer holds
+
+bool IsSend(IoCode code) { return code == IoCode::kSend || code == IoCode::kSendMsg; }
+
+// What names an address: two spellings of one (padding, a path with or without its NUL) are the same.
+std::string AddressKey(const sockaddr* address, socklen_t bytes) {
+  const auto text = [](const void* from, size_t size) {
+    return std::string(static_cast<const char*>(from), size);
+  };
+  switch (address->sa_family) {
+    case AF_INET: {
+      const auto& in = *reinterpret_cast<const sockaddr_in*>(address);
+      return Cat("4", text(&in.sin_port, sizeof(in.sin_port)), text(&in.sin_addr, sizeof(in.sin_addr)));
+    }
+    case AF_INET6: {
+      const auto& in = *reinterpret_cast<const sockaddr_in6*>(address);
+      return Cat("6", text(&in.sin6_port, sizeof(in.sin6_port)), text(&in.sin6_addr, sizeof(in.sin6_addr)));
+    }
+    default: {
+      const auto& local = *reinterpret_cast<const sockaddr_un*>(address);
+      const size_t room = bytes - std::min<size_t>(bytes, offsetof(sockaddr_un, sun_path));
+      const bool is_abstract = room > 0 && local.sun_path[0] == '\0';
+      return Cat("u", text(local.sun_path, is_abstract ? room : strnlen(local.sun_path, room)));
+    }
+  }
+}
+
+// The bytes that a send still has to bring out, from `skip` on.
+std::string SendBytes(const IoRequest& request, size_t skip, size_t bytes_max) {
+  std::string bytes;
+  const auto add = [&](const void* base, size_t size) {
+    const size_t skipped = std::min(skip, size);
+    skip -= skipped;
+    bytes.append(static_cast<const char*>(base) + skipped,
+                 std::min(size - skipped, bytes_max - bytes.size()));
+  };
+  if (request.code == IoCode::kSend) {
+    if (request.bytes > 0) add(request.address, request.bytes);
+  } else {
+    const auto& message = *static_cast<const msghdr*>(request.address);
+    for (size_t i = 0; i < message.msg_iovlen; ++i) {
+      if (message.msg_iov[i].iov_len > 0) add(message.msg_iov[i].iov_base, message.msg_iov[i].iov_len);
+    }
+  }
+  return bytes;
+}
+
+size_t HashOfSend(const IoRequest& request) {
+  return std::hash<std::string>()(SendBytes(request, 0, SIZE_MAX));
+}
+
+size_t SizeOfSend(const IoRequest& request) {
+  if (request.code == IoCode::kSend) return request.bytes;
+  const auto& message = *static_cast<const msghdr*>(request.address);
+  size_t bytes = 0;
+  for (size_t i = 0; i < message.msg_iovlen; ++i) bytes += message.msg_iov[i].iov_len;
+  return bytes;
+}
+
+bool Ready(int fd, int16_t events) {
+  pollfd poll_fd = {.fd = fd, .events = events, .revents = 0};
+  return poll(&poll_fd, 1, 0) != 0;
+}
+
+}  // namespace
+
+// --- Random (splitmix64)
+
+uint64_t Random::Next() {
+  uint64_t z = (state_ += 0x9E3779B97F4A7C15u);
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+  return z ^ (z >> 31);
+}
+
+bool Random::Chance(double chance) {
+  return chance > 0 && static_cast<double>(Next() >> 11) * 0x1p-53 < chance;
+}
+
+// --- The peer's side
+
+SimSocket::~SimSocket() {
+  for (const auto& [position, fd] : descriptors_) close(fd);
+}
+
+void SimSocket::Send(std::string_view bytes) {
+  if (!peer_ended_ && !reset_) under_way_.append(bytes);
+}
+
+void SimSocket::EndSending() { peer_ended_ = true; }
+
+void SimSocket::Close() {
+  peer_ended_ = true;
+  peer_closed_ = true;
+}
+
+void SimSocket::Reset() {
+  if (reset_) return;
+  reset_ = true;
+  peer_ended_ = peer_closed_ = true;
+  // What is under way may come before the reset or be lost with it.
+  if (!closed_ && io_.random_.Chance(0.5)) arrived_ += under_way_;
+  under_way_.clear();
+  send_buffer_.clear();
+}
+
+void SimPeer::OnDescriptor(SimSocket&, int fd) { close(fd); }
+
+// --- The world
+
+SimIo::SimIo(uint64_t seed, SimOptions options)
+    : options_(options),
+      random_(seed),
+      buffer_memory_(size_t{options.buffers} * options.buffer_bytes, kReturnedByte),
+      leased_(options.buffers, false) {
+  for (uint32_t id = 0; id < options_.buffers; ++id) free_buffers_.push_back(static_cast<int>(id));
+}
+
+SimIo::~SimIo() = default;
+
+void SimIo::Listen(const sockaddr* address, socklen_t address_bytes, std::function<SimPeer*()> factory) {
+  listeners_[AddressKey(address, address_bytes)] = std::move(factory);
+}
+
+void SimIo::Ignore(const sockaddr* address, socklen_t address_bytes) {
+  listeners_[AddressKey(address, address_bytes)] = nullptr;
+}
+
+int SimIo::Accept(SimPeer& peer) {
+  const int fd = NewDescriptor();
+  NewSocket(fd, peer);
+  return fd;
+}
+
+int SimIo::OpenListener() {
+  const int fd = NewDescriptor();
+  Find(fd)->listening = true;
+  return fd;
+}
+
+void SimIo::Call(int listener, SimPeer& peer) {
+  Descriptor* descriptor = Find(listener);
+  BV_CHECK(descriptor != nullptr && descriptor->listening);
+  descriptor->callers.push_back(&peer);
+}
+
+void SimIo::After(core::Duration delay, std::function<void()> function) {
+  timed_.push_back({now_ + delay, std::move(function)});
+}
+
+// --- What happened
+
+std::vector<std::string> SimIo::Problems() const {
+  std::vector<std::string> problems = failures_;
+  if (!pending_.empty()) problems.push_back(Cat(pending_.size(), " operations are still in flight"));
+  if (buffers_leased() > 0) problems.push_back(Cat(buffers_leased(), " buffers are still leased"));
+  for (const auto& [fd, descriptor] : descriptors_) {
+    if (descriptor.closes == 0) problems.push_back(Cat("descriptor ", fd, " is still open"));
+  }
+  return problems;
+}
+
+int SimIo::opens(int fd) const {
+  const Descriptor* descriptor = Find(fd);
+  return descriptor == nullptr ? 0 : descriptor->opens;
+}
+
+int SimIo::closes(int fd) const {
+  const Descriptor* descriptor = Find(fd);
+  return descriptor == nullptr ? 0 : descriptor->closes;
+}
+
+size_t SimIo::open_descriptors() const {
+  return static_cast<size_t>(std::count_if(descriptors_.begin(), descriptors_.end(),
+                                           [](const auto& entry) { return entry.second.closes == 0; }));
+}
+
+size_t SimIo::buffers_leased() const {
+  return static_cast<size_t>(std::count(leased_.begin(), leased_.end(), true));
+}
+
+void SimIo::Fail(std::string what) {
+  if (options_.trace) std::fprintf(stderr, "sim: FAILURE: %s\n", what.c_str());
+  failures_.push_back(std::move(what));
+}
+
+void SimIo::Trace(const char* what, int fd, int64_t result) {
+  if (!options_.trace) return;
+  const auto elapsed = now_ - MonoTime(std::chrono::hours(1));
+  std::fprintf(stderr, "sim: %9.3f ms  %-8s fd %d: %lld\n", static_cast<double>(elapsed.count()) / 1e6, what,
+               fd >= kFirstDescriptor ? fd - kFirstDescriptor : fd, static_cast<long long>(result));
+}
+
+// --- core::Io
+
+int SimIo::OpenSocket(int) { return NewDescriptor(); }
+
+void SimIo::Shutdown(int fd) {
+  if (fd < kFirstDescriptor) {
+    shutdown(fd, SHUT_RDWR);
+    return;
+  }
+  const Descriptor* descriptor = Find(fd);
+  if (descriptor == nullptr || descriptor->closes > 0) {
+    Fail(Cat("descriptor ", fd, " was shut down when it was not open"));
+  } else if (descriptor->socket != nullptr) {
+    Trace("shutdown", fd, 0);
+    descriptor->socket->shut_down_ = true;
+  }
+}
+
+void SimIo::Close(int fd) {
+  if (fd < kFirstDescriptor) {
+    if (close(fd) != 0) Fail(Cat("descriptor ", fd, " was closed when it was not open"));
+    return;
+  }
+  Descriptor* descriptor = Find(fd);
+  if (descriptor == nullptr) {
+    Fail(Cat("descriptor ", fd, " was closed and never opened"));
+    return;
+  }
+  Trace("close", fd, 0);
+  if (++descriptor->closes > 1) Fail(Cat("descriptor ", fd, " was closed ", descriptor->closes, " times"));
+  for (const Pending& pending : pending_) {
+    if (pending.op->request.fd == fd || pending.op->request.fd_from == fd) {
+      Fail(Cat("descriptor ", fd, " was closed with an operation in flight"));
+    }
+  }
+  if (SimSocket* socket = descriptor->socket; socket != nullptr) {
+    socket->shut_down_ = socket->closed_ = true;
+    socket->under_way_.clear();
+    socket->arrived_.clear();
+  }
+}
+
+std::span<char> SimIo::Buffer(int buffer_id) {
+  return {buffer_memory_.data() + static_cast<size_t>(buffer_id) * options_.buffer_bytes,
+          options_.buffer_bytes};
+}
+
+void SimIo::ReturnBuffer(int buffer_id) {
+  const auto index = static_cast<size_t>(buffer_id);
+  if (index >= leased_.size() || !leased_[index]) {
+    Fail(Cat("buffer ", buffer_id, " was returned and not leased"));
+    return;
+  }
+  leased_[index] = false;
+  std::ranges::fill(Buffer(buffer_id), kReturnedByte);
+  free_buffers_.push_back(buffer_id);
+}
+
+void SimIo::DoSubmit(core::IoOp& op) {
+  const IoRequest& request = op.request;
+  for (const int fd : {request.fd, request.fd_from}) {
+    const Descriptor* descriptor = Find(fd);
+    if (fd >= kFirstDescriptor && (descriptor == nullptr || descriptor->closes > 0)) {
+      Fail(Cat("an operation was submitted on descriptor ", fd, ", which is not open"));
+    }
+  }
+  Pending pending;
+  pending.op = &op;
+  pending.not_before = Delay();
+  pending.turn = turn_;
+  if (IsSend(request.code)) pending.memory_hash = HashOfSend(request);
+  pending_.push_back(pending);
+}
+
+void SimIo::DoCancel(core::IoOp& op) {
+  for (Pending& pending : pending_) {
+    if (pending.op == &op) pending.cancelled = true;
+  }
+}
+
+void SimIo::Wait(MonoTime deadline) {
+  ++turn_;
+  stalled_ = false;
+  ListCandidates();
+  while (candidates_.empty()) {
+    if (deadline <= now_) return;
+    const MonoTime next = NextTime();
+    if (next == core::kNever && deadline == core::kNever) {
+      stalled_ = true;
+      return;
+    }
+    now_ = std::min(next, deadline);
+    ListCandidates();
+    if (next > deadline) return;
+  }
+  uint64_t steps = 1 + random_.Below(candidates_.size());
+  if (deadline <= now_ && random_.Chance(0.25)) steps = 0;
+  for (; steps > 0 && !candidates_.empty(); --steps) {
+    const Candidate picked = candidates_[random_.Below(candidates_.size())];
+    Happen(picked);
+    ListCandidates();
+  }
+}
+
+// --- What can happen, and when
+
+void SimIo::ListCandidates() {
+  candidates_.clear();
+  for (size_t i = 0; i < pending_.size(); ++i) {
+    const Pending& pending = pending_[i];
+    if (pending.turn < turn_ && pending.not_before <= now_ && (pending.cancelled || CanComplete(pending))) {
+      candidates_.push_back({Candidate::Kind::kOperation, i});
+    }
+  }
+  for (size_t i = 0; i < sockets_.size(); ++i) {
+    const SimSocket& socket = *sockets_[i];
+    if (socket.arrival_not_before_ <= now_ && CanArrive(socket)) {
+      candidates_.push_back({Candidate::Kind::kArrival, i});
+    }
+    if (socket.delivery_not_before_ <= now_ && CanDeliver(socket)) {
+      candidates_.push_back({Candidate::Kind::kDelivery, i});
+    }
+  }
+  for (size_t i = 0; i < timed_.size(); ++i) {
+    if (timed_[i].when <= now_) candidates_.push_back({Candidate::Kind::kTimed, i});
+  }
+}
+
+// The next moment at which something delayed can happen. Called when nothing can happen now.
+MonoTime SimIo::NextTime() const {
+  MonoTime next = core::kNever;
+  const auto consider = [&](MonoTime when) {
+    if (when > now_) next = std::min(next, when);
+  };
+  for (const Pending& pending : pending_) {
+    if (pending.cancelled || CanComplete(pending)) consider(pending.not_before);
+  }
+  for (const auto& socket : sockets_) {
+    if (CanArrive(*socket)) consider(socket->arrival_not_before_);
+    if (CanDeliver(*socket)) consider(socket->delivery_not_before_);
+  }
+  for (const Timed& timed : timed_) consider(timed.when);
+  return next;
+}
+
+bool SimIo::CanComplete(const Pending& pending) const {
+  const IoRequest& request = pending.op->request;
+  const bool simulated = request.fd >= kFirstDescriptor;
+  const SimSocket* socket = SocketOf(request.fd);
+  const Descriptor* descriptor = Find(request.fd);
+  if (simulated && (descriptor == nullptr || descriptor->closes > 0)) return true;  // -EBADF
+  switch (request.code) {
+    case IoCode::kAccept:
+      return descriptor == nullptr || !descriptor->listening || !descriptor->callers.empty();
+    case IoCode::kConnect: {
+      const auto listener = listeners_.find(
+          AddressKey(static_cast<const sockaddr*>(request.address), static_cast<socklen_t>(request.bytes)));
+      return listener == listeners_.end() || listener->second != nullptr;
+    }
+    case IoCode::kRecv:
+    case IoCode::kRecvBuffer:
+      return socket == nullptr || !socket->arrived_.empty() || socket->end_arrived_ || socket->reset_ ||
+             socket->shut_down_;
+    case IoCode::kSend:
+    case IoCode::kSendMsg:
+      return socket == nullptr || socket->reset_ || socket->shut_down_ ||
+             socket->send_buffer_.size() < options_.send_buffer_bytes;
+    case IoCode::kRead:
+      return simulated || Ready(request.fd, POLLIN);
+    case IoCode::kSplice:
+      if (!Ready(request.fd_from, POLLIN)) return false;
+      if (!simulated) return Ready(request.fd, POLLOUT);
+      return socket == nullptr || socket->reset_ || socket->shut_down_ ||
+             socket->send_buffer_.size() < options_.send_buffer_bytes;
+    case IoCode::kWrite:
+    case IoCode::kOpenAt:
+    case IoCode::kAllocate:
+      return true;
+  }
+  return true;
+}
+
+bool SimIo::CanArrive(const SimSocket& socket) const {
+  if (!socket.connect_told_ || socket.closed_ || socket.silent_ || socket.reset_) return false;
+  return !socket.under_way_.empty() || (socket.peer_ended_ && !socket.end_arrived_);
+}
+
+bool SimIo::CanDeliver(const SimSocket& socket) const {
+  if (socket.silent_ || socket.close_told_) return false;
+  if (!socket.connect_told_) return true;
+  if (socket.reset_) return false;
+  if (!socket.send_buffer_.empty()) return socket.reading_ || socket.peer_closed_;
+  return socket.shut_down_ && !socket.peer_closed_;
+}
+
+void SimIo::Happen(const Candidate& candidate) {
+  switch (candidate.kind) {
+    case Candidate::Kind::kOperation:
+      Step(candidate.index);
+      return;
+    case Candidate::Kind::kArrival:
+      Arrive(*sockets_[candidate.index]);
+      return;
+    case Candidate::Kind::kDelivery:
+      Deliver(*sockets_[candidate.index]);
+      return;
+    case Candidate::Kind::kTimed: {
+      const std::function<void()> function = std::move(timed_[candidate.index].function);
+      timed_.erase(timed_.begin() + static_cast<ptrdiff_t>(candidate.index));
+      function();
+      return;
+    }
+  }
+}
+
+// --- Connections
+
+void SimIo::Arrive(SimSocket& socket) {
+  if (Misfortune(socket)) return;
+  if (socket.under_way_.empty()) {
+    socket.end_arrived_ = true;
+    return;
+  }
+  const size_t bytes = Cut(socket.under_way_.size());
+  socket.arrived_.append(socket.under_way_, 0, bytes);
+  socket.under_way_.erase(0, bytes);
+  socket.arrival_not_before_ = Delay();
+}
+
+void SimIo::Deliver(SimSocket& socket) {
+  if (!socket.connect_told_) {
+    socket.connect_told_ = true;
+    socket.arrival_not_before_ = Delay();
+    Trace("connect", socket.fd_, 0);
+    socket.peer_.OnConnect(socket);
+    return;
+  }
+  if (socket.send_buffer_.empty()) {
+    socket.close_told_ = true;
+    Trace("closed", socket.fd_, 0);
+    socket.peer_.OnClose(socket);
+    return;
+  }
+  if (socket.peer_closed_) {  // nobody reads there any more
+    socket.Reset();
+    Trace("reset", socket.fd_, 0);
+    return;
+  }
+  if (Misfortune(socket)) return;
+  while (!socket.descriptors_.empty() && socket.descriptors_.front().first == socket.delivered_) {
+    const int descriptor = socket.descriptors_.front().second;
+    socket.descriptors_.pop_front();
+    socket.peer_.OnDescriptor(socket, descriptor);
+  }
+  size_t bytes = Cut(socket.send_buffer_.size());
+  if (!socket.descriptors_.empty()) {
+    bytes = std::min<size_t>(bytes, socket.descriptors_.front().first - socket.delivered_);
+  }
+  bytes = std::min(bytes, socket.send_buffer_.size());  // OnDescriptor may have reset the connection
+  const std::string part = socket.send_buffer_.substr(0, bytes);
+  socket.send_buffer_.erase(0, bytes);
+  socket.delivered_ += bytes;
+  socket.delivery_not_before_ = Delay();
+  Trace("to peer", socket.fd_, static_cast<int64_t>(bytes));
+  if (!part.empty()) socket.peer_.OnBytes(socket, part);
+}
+
+bool SimIo::Misfortune(SimSocket& socket) {
+  const bool reset = random_.Chance(options_.reset);
+  if (reset || random_.Chance(options_.hang_up)) {
+    const bool tell = socket.open();
+    if (reset) {
+      socket.Reset();
+    } else {
+      socket.Close();
+    }
+    Trace(reset ? "reset" : "hang up", socket.fd_, 0);
+    if (tell) {
+      socket.close_told_ = true;
+      socket.peer_.OnClose(socket);
+    }
+    return true;
+  }
+  if (random_.Chance(options_.silence)) {
+    Trace("silence", socket.fd_, 0);
+    socket.silent_ = true;
+    return true;
+  }
+  return false;
+}
+
+// --- Operations
+
+void SimIo::Step(size_t index) {
+  Pending& pending = pending_[index];
+  const IoRequest& request = pending.op->request;
+  if (request.fd >= kFirstDescriptor && closes(request.fd) > 0) {
+    Finish(index, {.result = -EBADF});
+    return;
+  }
+  if (pending.cancelled && (!CanComplete(pending) || random_.Chance(0.5))) {
+    Finish(index, {.result = pending.sent > 0 ? static_cast<int32_t>(pending.sent) : -ECANCELED});
+    return;
+  }
+  switch (request.code) {
+    case IoCode::kAccept:
+      StepAccept(index);
+      return;
+    case IoCode::kConnect:
+      StepConnect(index);
+      return;
+    case IoCode::kRecv:
+    case IoCode::kRecvBuffer:
+      StepReceive(index);
+      return;
+    case IoCode::kSend:
+    case IoCode::kSendMsg:
+      StepSend(index);
+      return;
+    case IoCode::kSplice:
+      if (request.fd >= kFirstDescriptor) {
+        StepSpliceToSocket(index);
+      } else {
+        StepReal(index);
+      }
+      return;
+    case IoCode::kRead:
+    case IoCode::kWrite:
+    case IoCode::kOpenAt:
+    case IoCode::kAllocate:
+      StepReal(index);
+      return;
+  }
+}
+
+// The operation's last completion unless `more`.
+void SimIo::Finish(size_t index, const Completion& completion) {
+  const Pending pending = pending_[index];
+  core::IoOp& op = *pending.op;
+  if (IsSend(op.request.code) && HashOfSend(op.request) != pending.memory_hash) {
+    Fail(Cat("the memory of a send on descriptor ", op.request.fd, " changed in flight"));
+  }
+  constexpr const char* kNames[] = {"accept", "connect", "recv",   "recvbuf", "send",    "sendmsg",
+                                    "read",   "write",   "splice", "open",    "allocate"};
+  Trace(kNames[static_cast<size_t>(op.request.code)], op.request.fd, completion.result);
+  if (completion.more) {
+    pending_[index].turn = turn_;  // the next connection: in a later turn
+  } else {
+    pending_.erase(pending_.begin() + static_cast<ptrdiff_t>(index));
+  }
+  ++completions_;
+  Complete(op, completion);
+}
+
+void SimIo::StepAccept(size_t index) {
+  Descriptor* descriptor = Find(pending_[index].op->request.fd);
+  if (descriptor == nullptr || !descriptor->listening) {
+    Finish(index, {.result = -EINVAL});
+    return;
+  }
+  SimPeer& peer = *descriptor->callers.front();
+  descriptor->callers.pop_front();
+  const int fd = Accept(peer);
+  Finish(index, {.result = fd, .more = !pending_[index].cancelled && !random_.Chance(0.1)});
+}
+
+void SimIo::StepConnect(size_t index) {
+  const IoRequest& request = pending_[index].op->request;
+  const auto listener = listeners_.find(
+      AddressKey(static_cast<const sockaddr*>(request.address), static_cast<socklen_t>(request.bytes)));
+  Descriptor* descriptor = Find(request.fd);
+  if (descriptor == nullptr || descriptor->socket != nullptr) {
+    Finish(index, {.result = descriptor == nullptr ? -ENOTSOCK : -EISCONN});
+    return;
+  }
+  SimPeer* peer = nullptr;
+  if (listener != listeners_.end() && !random_.Chance(options_.refuse)) peer = listener->second();
+  if (peer == nullptr) {
+    Finish(index, {.result = random_.Chance(0.8) ? -ECONNREFUSED : -EHOSTUNREACH});
+    return;
+  }
+  NewSocket(request.fd, *peer);
+  Finish(index, {.result = 0});
+}
+
+void SimIo::StepReceive(size_t index) {
+  const IoRequest& request = pending_[index].op->request;
+  SimSocket* socket = SocketOf(request.fd);
+  if (socket == nullptr) {
+    Finish(index, {.result = -ENOTCONN});
+    return;
+  }
+  Completion completion;
+  if (socket->arrived_.empty()) {
+    if (socket->reset_ && !socket->reset_seen_ && !socket->shut_down_) {
+      socket->reset_seen_ = true;
+      completion.result = -ECONNRESET;
+    }
+    Finish(index, completion);
+    return;
+  }
+  std::span<char> room(static_cast<char*>(request.address), request.bytes);
+  if (request.code == IoCode::kRecvBuffer) {
+    if (free_buffers_.empty() || random_.Chance(options_.no_buffers)) {
+      Finish(index, {.result = -ENOBUFS});
+      return;
+    }
+    const uint64_t pick = random_.Below(free_buffers_.size());
+    completion.buffer_id = free_buffers_[pick];
+    free_buffers_.erase(free_buffers_.begin() + static_cast<ptrdiff_t>(pick));
+    leased_[static_cast<size_t>(completion.buffer_id)] = true;
+    ++buffers_used_;
+    room = Buffer(completion.buffer_id);
+  }
+  const size_t bytes = Cut(std::min(room.size(), socket->arrived_.size()));
+  if (bytes > 0) std::memcpy(room.data(), socket->arrived_.data(), bytes);
+  socket->arrived_.erase(0, bytes);
+  completion.result = static_cast<int32_t>(bytes);
+  completion.nonempty = !socket->arrived_.empty();
+  Finish(index, completion);
+}
+
+// Puts into the send buffer what has room there; completes when that was the last of it.
+void SimIo::StepSend(size_t index) {
+  Pending& pending = pending_[index];
+  const IoRequest& request = pending.op->request;
+  SimSocket* socket = SocketOf(request.fd);
+  if (socket == nullptr) {
+    Finish(index, {.result = -ENOTCONN});
+    return;
+  }
+  const auto fail = [&](int error) {
+    Finish(index, {.result = pending.sent > 0 ? static_cast<int32_t>(pending.sent) : -error});
+  };
+  if (socket->shut_down_) return fail(EPIPE);
+  if (socket->reset_) {
+    const bool seen = std::exchange(socket->reset_seen_, true);
+    return fail(seen || random_.Chance(0.5) ? EPIPE : ECONNRESET);
+  }
+  if (pending.sent == 0 && request.code == IoCode::kSendMsg) {
+    TakeDescriptors(*socket, *static_cast<const msghdr*>(request.address));
+  }
+  const size_t space = options_.send_buffer_bytes - socket->send_buffer_.size();
+  const std::string part = SendBytes(request, pending.sent, space);
+  socket->send_buffer_ += part;
+  pending.sent += part.size();
+  if (pending.sent == SizeOfSend(request)) Finish(index, {.result = static_cast<int32_t>(pending.sent)});
+}
+
+void SimIo::TakeDescriptors(SimSocket& socket, const msghdr& message) {
+  msghdr copy = message;  // CMSG_NXTHDR takes no const
+  for (cmsghdr* header = CMSG_FIRSTHDR(&copy); header != nullptr; header = CMSG_NXTHDR(&copy, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    for (size_t offset = 0; CMSG_LEN(offset) < header->cmsg_len; offset += sizeof(int)) {
+      int descriptor = -1;
+      std::memcpy(&descriptor, CMSG_DATA(header) + offset, sizeof(descriptor));
+      const int duplicate = fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
+      if (duplicate < 0) Fail(Cat("descriptor ", descriptor, " was sent to a peer when it was not open"));
+      if (duplicate >= 0) {
+        socket.descriptors_.emplace_back(socket.delivered_ + socket.send_buffer_.size(), duplicate);
+      }
+    }
+  }
+}
+
+void SimIo::StepReal(size_t index) {
+  const IoRequest& request = pending_[index].op->request;
+  ssize_t result = -1;
+  switch (request.code) {
+    case IoCode::kRead:
+      result = request.offset == ~uint64_t{0}
+                   ? read(request.fd, request.address, request.bytes)
+                   : pread(request.fd, request.address, request.bytes, static_cast<off_t>(request.offset));
+      if (result < 0 && errno == ESPIPE) result = read(request.fd, request.address, request.bytes);
+      break;
+    case IoCode::kWrite:
+      result = request.offset == ~uint64_t{0}
+                   ? write(request.fd, request.address, request.bytes)
+                   : pwrite(request.fd, request.address, request.bytes, static_cast<off_t>(request.offset));
+      if (result < 0 && errno == ESPIPE) result = write(request.fd, request.address, request.bytes);
+      break;
+    case IoCode::kSplice: {
+      auto offset = static_cast<off64_t>(request.offset);
+      result = splice(request.fd_from, request.offset == ~uint64_t{0} ? nullptr : &offset, request.fd,
+                      nullptr, request.bytes, request.flags);
+      break;
+    }
+    case IoCode::kOpenAt:
+      result = openat(request.fd, static_cast<const char*>(request.address), static_cast<int>(request.flags),
+                      static_cast<mode_t>(request.bytes));
+      break;
+    case IoCode::kAllocate:
+      result =
+          fallocate(request.fd, 0, static_cast<off_t>(request.offset), static_cast<off_t>(request.bytes));
+      break;
+    default:
+      BV_CHECK(false);
+  }
+  Finish(index, {.result = result < 0 ? -errno : static_cast<int32_t>(result)});
+}
+
+void SimIo::StepSpliceToSocket(size_t index) {
+  const IoRequest& request = pending_[index].op->request;
+  SimSocket* socket = SocketOf(request.fd);
+  if (socket == nullptr || socket->shut_down_ || socket->reset_) {
+    Finish(index, {.result = -EPIPE});
+    return;
+  }
+  std::string part(std::min(request.bytes, options_.send_buffer_bytes - socket->send_buffer_.size()), '\0');
+  const ssize_t result = request.offset == ~uint64_t{0} ? read(request.fd_from, part.data(), part.size())
+                                                        : pread(request.fd_from, part.data(), part.size(),
+                                                                static_cast<off_t>(request.offset));
+  if (result > 0) socket->send_buffer_.append(part, 0, static_cast<size_t>(result));
+  Finish(index, {.result = result < 0 ? -errno : static_cast<int32_t>(result)});
+}
+
+// --- Small things
+
+int SimIo::NewDescriptor() {
+  descriptors_[next_descriptor_] = {};
+  return next_descriptor_++;
+}
+
+SimSocket& SimIo::NewSocket(int fd, SimPeer& peer) {
+  sockets_.push_back(std::unique_ptr<SimSocket>(new SimSocket(*this, fd, peer)));
+  SimSocket& socket = *sockets_.back();
+  socket.delivery_not_before_ = Delay();
+  Find(fd)->socket = &socket;
+  return socket;
+}
+
+SimIo::Descriptor* SimIo::Find(int fd) {
+  const auto found = descriptors_.find(fd);
+  return found == descriptors_.end() ? nullptr : &found->second;
+}
+
+const SimIo::Descriptor* SimIo::Find(int fd) const {
+  const auto found = descriptors_.find(fd);
+  return found == descriptors_.end() ? nullptr : &found->second;
+}
+
+SimSocket* SimIo::SocketOf(int fd) const {
+  const Descriptor* descriptor = Find(fd);
+  return descriptor == nullptr ? nullptr : descriptor->socket;
+}
+
+// Now, or by chance later.
+MonoTime SimIo::Delay() {
+  if (!random_.Chance(options_.delay)) return now_;
+  return now_ + core::Duration(random_.Below(static_cast<uint64_t>(options_.delay_max.count()) + 1));
+}
+
+// All of `bytes`, or by chance only some, at least one.
+size_t SimIo::Cut(size_t bytes) {
+  if (bytes <= 1 || !random_.Chance(options_.short_recv)) return bytes;
+  return 1 + static_cast<size_t>(random_.Below(bytes - 1));
+}
+
+}  // namespace bivalve::sim
