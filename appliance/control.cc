@@ -67,6 +67,7 @@ void Control::BlockSignals() {
   const sigset_t set = HandledSignals();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);  // a file size limit is an error of the one message
 }
 
 Control::Control(Options options, SharedState& shared, LogSink& sink)

@@ -16,6 +16,9 @@ namespace {
 // 4.5.3.2.1 gives a client five minutes for the greeting.
 constexpr std::chrono::seconds kConnectTimeout{30};
 
+// How long a client gets to close its side after the last reply. It has what it needs; nothing is lost with it.
+constexpr std::chrono::seconds kLinger{1};
+
 }  // namespace
 
 core::Task<void> Session::Serve(SessionServices& services, int client_fd, net::SocketAddress client_address,
@@ -68,6 +71,7 @@ core::Task<Session::CloseReason> Session::OpenServer() {
     Answer(core::Cat("220 ", config().host_name, "\r\n"));
     co_return CloseReason::kNone;
   }
+  if (!net::IsTransient(reply.code) && !net::IsPermanent(reply.code)) co_return CloseReason::kServerNonsense;
   // The server does not want to talk now: its own words say it best.
   Answer(greeting);
   co_return CloseReason::kQuit;
@@ -139,7 +143,9 @@ core::Task<void> Session::End(CloseReason reason) {
     server_.stream().Write("QUIT\r\n");
     (void)co_await server_.stream().Drain(Deadline());
   }
-  (void)co_await client_.stream().Drain(Deadline());
+  const bool drained = co_await client_.stream().Drain(Deadline());
+  // Commands that will not be answered any more must not cost the client the last answer.
+  if (drained && !client_.stream().ended()) co_await client_.stream().Linger(services_.loop.Now() + kLinger);
   services_.bodies.Release(std::move(transaction_.chunks));
   co_await server_.stream().Close();
   co_await client_.stream().Close();
@@ -179,6 +185,8 @@ core::Task<Session::CloseReason> Session::Step() {
 core::Task<Session::CloseReason> Session::AwaitCommand() {
   const core::MonoTime deadline = Deadline();
   for (;;) {
+    // First of all, or it would be taken for the reply to the client's next command.
+    if (!server_.stream().input().empty()) co_return co_await RelayUnasked();
     switch (client_.PeekLine().state) {
       case net::Connection::LineState::kLine:
         co_return CloseReason::kNone;
@@ -190,7 +198,6 @@ core::Task<Session::CloseReason> Session::AwaitCommand() {
         break;
     }
     if (client_.stream().ended() || client_.stream().write_error() != 0) co_return CloseReason::kClientGone;
-    if (!server_.stream().input().empty()) co_return co_await RelayUnasked();
     if (server_.stream().ended()) co_return CloseReason::kServerLost;
     if (services_.stopping && !transaction_.mail_accepted) co_return CloseReason::kShutdown;
     client_.stream().StartReading();
@@ -280,9 +287,11 @@ bool Session::AddToGroup(const net::Command& command, std::string_view line) {
     const uint64_t limit = config().message_bytes_max;
     if (limit != 0 && pending.declared_bytes > limit) pending.own_reply = replies::kTooLarge;
     // SIZE is announced even where the server lacks it, and such a server would refuse the parameter.
-    constexpr std::string_view kParameter = " SIZE=";
+    constexpr std::string_view kParameter = "SIZE=";
     if (!declared.empty() && !extensions_.size) {
       cut = {declared.data() - kParameter.size(), declared.size() + kParameter.size()};
+      // With the blank in front of it, which may be missing: "MAIL FROM:<a>SIZE=1".
+      if (cut.data()[-1] != '>') cut = {cut.data() - 1, cut.size() + 1};
     }
   }
   group_.push_back(pending);
@@ -384,6 +393,7 @@ core::Task<Session::CloseReason> Session::RelayQuit() {
   std::string text;
   const net::Reply reply = co_await ServerReply(text);
   if (!reply.ok()) co_return ReasonOf(reply.status);
+  if (net::IsIntermediate(reply.code)) co_return CloseReason::kServerNonsense;
   Answer(text);
   co_return CloseReason::kQuit;
 }

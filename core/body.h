@@ -58,7 +58,7 @@ class Body {
   friend class BodyPool;
   struct Storage {
     UniqueFd file;
-    UniqueFd read_only;        // opened at the first scan
+    UniqueFd read_only;        // for scanners
     char* mapping = nullptr;
     size_t mapped_bytes = 0;   // of address space
     size_t file_bytes = 0;     // size of the file now

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -21,6 +22,7 @@ constexpr size_t kMebi = 1024 * kKibi;
 constexpr size_t kFirstBytes = 64 * kKibi;
 // A kept body with more pages than this waits in a list of its own for messages that need them.
 constexpr size_t kSmallBytes = 256 * kKibi;
+// Allocated at a time in a file, once it holds as much. Before that the file doubles.
 constexpr size_t kFileStepBytes = 4 * kMebi;
 
 // What a body may hold after the next step: quadrupled while small, then by 1 MiB, so that what is charged stays
@@ -43,19 +45,18 @@ Task<std::unique_ptr<Body>> BodyPool::Acquire(uint64_t bytes_expected) {
         co_return nullptr;
       }
       body->storage_.ready_bytes = kFirstBytes;
-    } else if (!co_await OpenFile(body->storage_, kFileStepBytes)) {
-      co_return nullptr;
+    } else {
+      const bool opened = co_await OpenFile(body->storage_, kSmallBytes);
+      if (!opened) co_return nullptr;
     }
   }
   ++out_;
   co_return body;
 }
 
+// A small message does not get a large body, whose pages the seal of a small image would give back to the system.
 std::unique_ptr<Body> BodyPool::TakeKept(uint64_t bytes_expected) {
-  auto* first = &kept_small_;
-  auto* second = &kept_large_;
-  if (bytes_expected > kSmallBytes) std::swap(first, second);
-  auto& from = first->empty() ? *second : *first;
+  auto& from = bytes_expected > kSmallBytes && !kept_large_.empty() ? kept_large_ : kept_small_;
   if (from.empty()) return nullptr;
   std::unique_ptr<Body> body = std::move(from.back());
   from.pop_back();
@@ -73,13 +74,13 @@ std::unique_ptr<Body> BodyPool::TakeKept(uint64_t bytes_expected) {
 
 // Takes memory from the kept bodies before it says no.
 bool BodyPool::Charge(uint64_t bytes) {
+  if (charged_bytes_ - kept_bytes_ + bytes > options_.memory_bytes_max) return false;
   while (charged_bytes_ + bytes > options_.memory_bytes_max && kept_bytes_ > 0) {
     auto& from = kept_large_.empty() ? kept_small_ : kept_large_;
     kept_bytes_ -= from.back()->storage_.ready_bytes;
     charged_bytes_ -= from.back()->storage_.ready_bytes;
     from.pop_back();
   }
-  if (charged_bytes_ + bytes > options_.memory_bytes_max) return false;
   charged_bytes_ += bytes;
   return true;
 }
@@ -88,7 +89,16 @@ bool BodyPool::MakeInMemory(Body::Storage& storage) {
   storage.number = next_number_++;
   const std::string name = Cat(options_.name, "-", storage.number);
   storage.file.Reset(memfd_create(name.c_str(), MFD_CLOEXEC));
-  return storage.file.valid() && Map(storage, kSmallBytes);
+  // A memfd begins as 0777: whoever gets the read-only descriptor could open it for writing through /proc.
+  return storage.file.valid() && fchmod(storage.file.get(), S_IRUSR) == 0 && OpenReadOnly(storage) &&
+         Map(storage, kSmallBytes);
+}
+
+// Now and not at the scan: a system that is out of descriptors says so before the message is received.
+bool BodyPool::OpenReadOnly(Body::Storage& storage) {
+  const std::string path = Cat("/proc/self/fd/", storage.file.get());
+  storage.read_only.Reset(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  return storage.read_only.valid();
 }
 
 // Maps the whole file anew at `mapped_bytes`, the size that it gets when it is smaller.
@@ -156,7 +166,7 @@ Task<bool> BodyPool::OpenFile(Body::Storage& storage, size_t ready_bytes) {
   allocate.fd = storage.file.get();
   allocate.bytes = ready_bytes;
   const IoResult allocated = co_await AwaitOp(loop_, allocate);
-  if (!allocated.ok()) co_return false;
+  if (!allocated.ok() || !OpenReadOnly(storage)) co_return false;
   storage.file_bytes = ready_bytes;
   if (!Map(storage, ready_bytes)) co_return false;
   storage.ready_bytes = ready_bytes;
@@ -166,7 +176,7 @@ Task<bool> BodyPool::OpenFile(Body::Storage& storage, size_t ready_bytes) {
 
 Task<bool> BodyPool::GrowInFile(Body& body) {
   Body::Storage& storage = body.storage_;
-  const size_t step = std::max(kFileStepBytes, storage.ready_bytes / 4 / kMebi * kMebi);
+  const size_t step = std::max(std::min(storage.ready_bytes, kFileStepBytes), storage.ready_bytes / 4 / kMebi * kMebi);
   IoRequest allocate;
   allocate.code = IoCode::kAllocate;
   allocate.fd = storage.file.get();

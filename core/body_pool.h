@@ -19,7 +19,8 @@ class BodyPool {
  public:
   struct Options {
     uint64_t memory_bytes_max = uint64_t{256} << 20;  // held message bytes in memory, this worker's share
-    uint64_t in_memory_message_bytes_max = uint64_t{64} << 20;  // a longer message goes to a file
+    // A longer message goes to a file. Moving there copies this much at once, so it is some milliseconds' worth.
+    uint64_t in_memory_message_bytes_max = uint64_t{32} << 20;
     uint64_t kept_bytes_max = uint64_t{32} << 20;     // memory in bodies that wait for the next message
     uint32_t kept_bodies_max = 128;                   // three descriptors each
     std::string temp_directory = "/tmp";
@@ -55,6 +56,7 @@ class BodyPool {
   std::unique_ptr<Body> TakeKept(uint64_t bytes_expected);
   bool Charge(uint64_t bytes);
   bool MakeInMemory(Body::Storage& storage);
+  bool OpenReadOnly(Body::Storage& storage);
   bool Map(Body::Storage& storage, size_t mapped_bytes);
   bool GrowInMemory(Body& body);
   Task<bool> OpenFile(Body::Storage& storage, size_t ready_bytes);

@@ -17,8 +17,9 @@ namespace bivalve::core {
 namespace {
 
 constexpr size_t kGranuleBytes = 64;
-constexpr size_t kClasses = 64;        // frames up to 4 KiB; larger ones go to malloc
-constexpr uint32_t kKeptFrames = 256;  // of each size: a burst's frames go back to the system afterwards
+constexpr size_t kClasses = 64;  // frames up to 4 KiB; larger ones go to malloc
+// Of each size: a burst's frames go back to the system afterwards.
+[[maybe_unused]] constexpr uint32_t kKeptFrames = 256;
 
 struct FreeFrameNode {
   FreeFrameNode* next;
@@ -38,7 +39,9 @@ struct FrameLists {
 
 thread_local FrameLists lists;
 
-constexpr size_t ClassOf(size_t bytes) { return (bytes + kGranuleBytes - 1) / kGranuleBytes - 1; }
+[[maybe_unused]] constexpr size_t ClassOf(size_t bytes) {
+  return (bytes + kGranuleBytes - 1) / kGranuleBytes - 1;
+}
 
 }  // namespace
 

@@ -111,10 +111,12 @@ class Io {
   // Now(): does not wait), and runs the completions. Updates Now().
   virtual void Wait(MonoTime deadline) = 0;
 
-  // A new stream socket, non-blocking in effect, close-on-exec; a negated errno on failure.
+  // A new stream socket, non-blocking in effect, close-on-exec, TCP_NODELAY; a negated errno on failure.
   virtual int OpenSocket(int family) = 0;
   // shutdown(2) for both directions: makes pending receives complete.
   virtual void Shutdown(int fd) = 0;
+  // shutdown(2) of our direction only: the peer reads what was sent and then the end.
+  virtual void ShutdownOutput(int fd) = 0;
   // Closes; nothing may be in flight on it (STYLE: after close a pending receive stays and eats bytes).
   virtual void Close(int fd) = 0;
 

@@ -23,7 +23,7 @@ bool LogQueue::Push(std::string_view record) {
     }
   }
   CopyIn(written, &length, sizeof(length));
-  CopyIn(written + sizeof(length), record.data(), record.size());
+  if (!record.empty()) CopyIn(written + sizeof(length), record.data(), record.size());
   written_.store(written + needed, std::memory_order_release);
   return true;
 }

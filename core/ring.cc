@@ -1,6 +1,8 @@
 #include "core/ring.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/utsname.h>
@@ -168,7 +170,7 @@ void Ring::Wait(MonoTime deadline) {
   } else {
     __kernel_timespec timeout = {};
     if (deadline != kNever) {
-      const auto left = std::max<int64_t>((deadline - now_).count(), 0);
+      const auto left = std::max<int64_t>((deadline - std::chrono::steady_clock::now()).count(), 0);
       timeout.tv_sec = left / 1'000'000'000;
       timeout.tv_nsec = left % 1'000'000'000;
     }
@@ -222,10 +224,15 @@ void Ring::RunCompletions() {
 
 int Ring::OpenSocket(int family) {
   const int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  return fd >= 0 ? fd : -errno;
+  if (fd < 0) return -errno;
+  // SMTP and clamd are dialogues: a small write must not wait for the acknowledgement of the last one.
+  const int on = 1;
+  if (family != AF_UNIX) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  return fd;
 }
 
 void Ring::Shutdown(int fd) { shutdown(fd, SHUT_RDWR); }
+void Ring::ShutdownOutput(int fd) { shutdown(fd, SHUT_WR); }
 void Ring::Close(int fd) { close(fd); }
 
 std::span<char> Ring::Buffer(int buffer_id) {

@@ -31,6 +31,7 @@ class Ring final : public Io {
   void Wait(MonoTime deadline) override;
   int OpenSocket(int family) override;
   void Shutdown(int fd) override;
+  void ShutdownOutput(int fd) override;
   void Close(int fd) override;
   std::span<char> Buffer(int buffer_id) override;
   void ReturnBuffer(int buffer_id) override;

@@ -1,8 +1,5 @@
 #include "core/stream.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -16,12 +13,6 @@ namespace {
 
 constexpr size_t kPiecesMax = 64;  // of one sendmsg
 
-// SMTP and clamd are dialogues: a small write must not wait for the acknowledgement of the last one.
-void SetNoDelay(int fd) {
-  const int on = 1;
-  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-}
-
 }  // namespace
 
 void Stream::Adopt(int fd) {
@@ -29,7 +20,6 @@ void Stream::Adopt(int fd) {
   fd_ = fd;
   eof_ = more_waiting_ = false;
   error_ = write_error_ = 0;
-  SetNoDelay(fd);
 }
 
 Task<IoResult> Stream::Connect(const sockaddr* address, socklen_t address_bytes, MonoTime deadline) {
@@ -235,6 +225,17 @@ Task<IoResult> Stream::SendDescriptor(std::string_view bytes, int descriptor, Mo
   header->cmsg_len = CMSG_LEN(sizeof(int));
   std::memcpy(CMSG_DATA(header), &descriptor, sizeof(int));
   co_return co_await SendMessage(message, deadline);
+}
+
+Task<void> Stream::Linger(MonoTime deadline) {
+  if (fd_ < 0 || write_error_ != 0) co_return;
+  loop_.io().ShutdownOutput(fd_);
+  bool in_time = true;
+  while (in_time && !ended()) {
+    Consume(input().size());
+    StartReading();
+    in_time = co_await wake_.Wait(deadline);
+  }
 }
 
 Task<void> Stream::Close() {

@@ -30,7 +30,7 @@ class Stream {
   Stream(const Stream&) = delete;
   ~Stream() { BV_CHECK(fd_ < 0); }  // Close() was awaited
 
-  // Takes ownership of a connected socket.
+  // Takes ownership of a connected socket, which has TCP_NODELAY from Io::OpenSocket or from its listener.
   void Adopt(int fd);
   // Opens a socket and connects it. -ETIMEDOUT after the deadline. On failure the stream is as before. Suspends.
   Task<IoResult> Connect(const sockaddr* address, socklen_t address_bytes, MonoTime deadline);
@@ -69,6 +69,9 @@ class Stream {
   Task<IoResult> SendDescriptor(std::string_view bytes, int descriptor, MonoTime deadline);
   static constexpr size_t kSendStepBytes = size_t{1} << 20;
 
+  // Ends our side and reads what the peer still sends, until it ends its side too or the deadline has passed. A close with
+  // input unread makes TCP send a reset, which can destroy a reply that is still on its way. Drain first. Suspends.
+  Task<void> Linger(MonoTime deadline);
   // Cancels and awaits what is in flight, then closes. What was not yet sent is lost: Drain first. Suspends.
   Task<void> Close();
 

@@ -143,9 +143,9 @@ TEST_F(BodyPoolTest, SaysNoWhenTheTempDirectoryIsMissing) {
   EXPECT_EQ(pool_->file_bodies(), 0u);
 }
 
-// A directory with a file system of its own, of `bytes`, that only the calling thread sees. For a thread that
-// ends with it, and that has not used a ring before: the kernel's helpers of a ring see what the thread saw
-// when they began.
+// A directory with a file system of its own, of `bytes`, that only the calling thread sees. For a thread
+// that ends with it, and that has not used a ring before: the kernel's helpers of a ring see what the
+// thread saw when they began.
 class SmallDisk {
  public:
   explicit SmallDisk(size_t bytes) : path_(Cat(testing::TempDir(), "/bivalve-disk-", getpid())) {
@@ -226,11 +226,11 @@ TEST_F(BodyPoolTest, SaysNoWhenABodyInMemoryCannotMoveToAFullDisk) {
 }
 
 TEST_F(BodyPoolTest, SaysNoWhenDescriptorsRunOut) {
-  const size_t before = OpenDescriptors();
+  const int lowest_free = dup(0);
+  close(lowest_free);
   rlimit limit = {};
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
-  const rlimit low = {.rlim_cur = before - 1,
-                      .rlim_max = limit.rlim_max};  // the count included the directory's own
+  const rlimit low = {.rlim_cur = static_cast<rlim_t>(lowest_free), .rlim_max = limit.rlim_max};
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &low), 0);
   std::unique_ptr<Body> body = Acquire();
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
@@ -381,6 +381,7 @@ TEST_F(BodyPoolTest, AccountsForEverythingInTheEnd) {
 }
 
 TEST_F(BodyPoolTest, AbortsWhenDestroyedWithABodyOut) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
   std::unique_ptr<Body> body = Acquire();
   EXPECT_DEATH(pool_.reset(), "out_ == 0");
   pool_->Release(std::move(body));

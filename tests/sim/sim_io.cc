@@ -233,6 +233,17 @@ void SimIo::Shutdown(int fd) {
   }
 }
 
+void SimIo::ShutdownOutput(int fd) {
+  if (fd < kFirstDescriptor) {
+    shutdown(fd, SHUT_WR);
+    return;
+  }
+  if (SimSocket* socket = SocketOf(fd); socket != nullptr) {
+    Trace("end", fd, 0);
+    socket->output_ended_ = true;
+  }
+}
+
 void SimIo::Close(int fd) {
   if (fd < kFirstDescriptor) {
     if (close(fd) != 0) Fail(Cat("descriptor ", fd, " was closed when it was not open"));
@@ -407,7 +418,7 @@ bool SimIo::CanDeliver(const SimSocket& socket) const {
   if (!socket.connect_told_) return true;
   if (socket.reset_) return false;
   if (!socket.send_buffer_.empty()) return socket.reading_ || socket.peer_closed_;
-  return socket.shut_down_ && !socket.peer_closed_;
+  return (socket.shut_down_ || socket.output_ended_) && !socket.peer_closed_;
 }
 
 void SimIo::Happen(const Candidate& candidate) {
@@ -649,7 +660,7 @@ void SimIo::StepSend(size_t index) {
   const auto fail = [&](int error) {
     Finish(index, {.result = pending.sent > 0 ? static_cast<int32_t>(pending.sent) : -error});
   };
-  if (socket->shut_down_) return fail(EPIPE);
+  if (socket->shut_down_ || socket->output_ended_) return fail(EPIPE);
   if (socket->reset_) {
     const bool seen = std::exchange(socket->reset_seen_, true);
     return fail(seen || random_.Chance(0.5) ? EPIPE : ECONNRESET);

@@ -1,5 +1,5 @@
-// SimIo: the kernel's replacement for tests. One seed decides everything that a kernel, a network and a clock
-// may decide; the same seed gives the same run.
+// SimIo: the kernel's replacement for tests. One seed decides everything that a kernel, a network and a
+// clock may decide; the same seed gives the same run.
 //
 //   sim::SimIo io(seed, {.short_recv = 0.5, .reset = 0.02});
 //   core::Loop loop(io);
@@ -12,44 +12,37 @@
 // How it works:
 //
 //  1. Submit() only puts the operation on a list. Nothing completes, and no peer is called, outside of
-//  Wait().
+//     Wait().
 //  2. Wait() lists everything that could happen now: an operation completes, bytes of a peer arrive, bytes
-//  reach a
-//     peer, a function given to After() is due. It picks one by the seed, lets it happen, lists again, and
-//     returns after as many picks as the seed says. An operation submitted during a Wait() completes in a
-//     later one.
-//  3. Time stands still while anything can happen. When nothing can, it jumps to the next delayed event or to
-//  the
-//     deadline, whichever is first. When there is neither, the run has stalled: stalled() says so.
+//     reach a peer, a function given to After() is due. It picks one by the seed, lets it happen, lists
+//     again, and returns after as many picks as the seed says. An operation submitted during a Wait()
+//     completes in a later one.
+//  3. Time stands still while anything can happen. When nothing can, it jumps to the next delayed event or
+//     to the deadline, whichever is first. When there is neither, the run has stalled: stalled() says so.
 //  4. Sockets are numbers from kFirstDescriptor on, which no real descriptor has, and no number is used
-//  twice, so that
-//     each close has exactly one meaning. What is asked of other descriptors (memfds, files, pipes, an
-//     eventfd) goes to the real system call, at once when its turn comes.
-//  5. A connection is two queues in each direction. What a peer sends is under way until a pick lets some of
-//  it arrive,
-//     and a receive takes some of what has arrived: both are cut by the chance `short_recv`. What we send
-//     goes into a send buffer of `send_buffer_bytes`, and a pick hands some of it to the peer. A send
-//     completes when all of it is in that buffer, so a peer that does not read holds up long sends and not
-//     short ones.
+//     twice, so that each close has exactly one meaning. What is asked of other descriptors (memfds, files,
+//     pipes, an eventfd) goes to the real system call, at once when its turn comes.
+//  5. A connection is two queues in each direction. What a peer sends is under way until a pick lets some
+//     of it arrive, and a receive takes some of what has arrived: both are cut by the chance `short_recv`.
+//     What we send goes into a send buffer of `send_buffer_bytes`, and a pick hands some of it to the peer.
+//     A send completes when all of it is in that buffer, so a peer that does not read holds up long sends
+//     and not short ones.
 //  6. A send is whole unless the connection fails or it is cancelled half-way: then the result is the count
-//  of
-//     the bytes that went out, or the error when there was none, as the kernel has it for MSG_WAITALL.
-//  7. Cancel is a race. The operation ends with -ECANCELED or, when it could complete, with its real result;
-//  a coin
-//     decides. What cannot complete is ended by a cancel, though not at once.
+//     of the bytes that went out, or the error when there was none, as the kernel has it for MSG_WAITALL.
+//  7. Cancel is a race. The operation ends with -ECANCELED or, when it could complete, with its real
+//     result; a coin decides. What cannot complete is ended by a cancel, though not at once.
 //  8. A peer's orderly end arrives behind its bytes; a receive then gives 0. After a reset what had already
-//     arrived can still be received, then comes -ECONNRESET once, then 0; a send gives -ECONNRESET or -EPIPE.
-//     Sending to a peer that has closed succeeds once, and resets the connection when the bytes reach it.
-//  9. Shutdown() makes receives give what had arrived, then 0, and sends -EPIPE. The peer learns of it, as of
-//  Close(),
-//     by OnClose, behind the last byte.
+//     arrived can still be received, then comes -ECONNRESET once, then 0; a send gives -ECONNRESET or
+//     -EPIPE. Sending to a peer that has closed succeeds once, and resets the connection when the bytes
+//     reach it.
+//  9. Shutdown() makes receives give what had arrived, then 0, and sends -EPIPE. The peer learns of it, as
+//     of Close(), by OnClose, behind the last byte.
 // 10. kRecvBuffer fills SimIo's own buffers, counts what is leased, overwrites what is returned, and gives
-// -ENOBUFS when
-//     all are leased or by the chance `no_buffers`. The memory of a send must not change until it completes.
+//     -ENOBUFS when all are leased or by the chance `no_buffers`. The memory of a send must not change
+//     until it completes.
 // 11. By chance, at any arrival or delivery, the peer resets the connection (`reset`), ends it in order
-// (`hang_up`), or
-//     is never heard of again (`silence`); connections are refused (`refuse`), and anything may take up to
-//     `delay_max` (`delay`).
+//     (`hang_up`), or is never heard of again (`silence`); connections are refused (`refuse`), and anything
+//     may take up to `delay_max` (`delay`).
 // 12. What must not happen is written down, not asserted, so that a test can print the seed: Problems().
 //
 // Not simulated: the reset that a real kernel sends when a socket is closed with unread input, urgent data,
@@ -130,6 +123,7 @@ class SimSocket {
   bool reset_ = false;
   bool reset_seen_ = false;                           // a receive or send has given the error
   bool shut_down_ = false;                            // by us; closed too
+  bool output_ended_ = false;                         // by us: our direction only
   bool closed_ = false;                               // by us
   std::string under_way_;                             // from the peer
   std::string arrived_;                               // from the peer
@@ -224,6 +218,7 @@ class SimIo final : public core::Io {
   void Wait(core::MonoTime deadline) override;
   int OpenSocket(int family) override;
   void Shutdown(int fd) override;
+  void ShutdownOutput(int fd) override;
   void Close(int fd) override;
   std::span<char> Buffer(int buffer_id) override;
   void ReturnBuffer(int buffer_id) override;

@@ -1,6 +1,6 @@
 // Stream against chance: whatever the order of completions, however the bytes are cut and whenever the peer
-// goes, what is received is a beginning of what was sent, no wait outlasts its deadline, and nothing is left
-// behind.
+// goes, what is received is a beginning of what was sent, no wait outlasts its deadline, and nothing is
+// left behind.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
