@@ -1,7 +1,5 @@
 #include "appliance/http_server.h"
 
-#include <unistd.h>
-
 #include <utility>
 
 #include "core/condition.h"
@@ -64,7 +62,7 @@ HttpServer::HttpServer(core::Loop& loop, core::UniqueFd listen_fd, Responder res
           loop, listen_fd_.get(),
           [this](int fd) {
             if (connections_.running() >= kConnectionsMax) {
-              close(fd);
+              loop_.io().Close(fd);
               return;
             }
             connections_.Spawn(Serve(fd));

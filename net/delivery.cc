@@ -133,6 +133,12 @@ core::Task<DeliveryResult> DeliverByData(Connection& server, core::Condition& wa
 
 core::Task<DeliveryResult> Deliver(Connection& server, core::Condition& wake, const Delivery& delivery,
                                    std::string& text) {
+  if (!server.stream().input().empty()) {
+    // It has said something unasked. Taken for the reply to this message, a "250" would lose the message.
+    DeliveryResult result = co_await AwaitReplyAfterFailure(server, wake, text);
+    if (result.status == DeliveryResult::Status::kReplied) result.status = DeliveryResult::Status::kRefusedData;
+    co_return result;
+  }
   if (delivery.chunking) co_return co_await DeliverByBdat(server, wake, delivery, text);
   co_return co_await DeliverByData(server, wake, delivery, text);
 }

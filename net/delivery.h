@@ -27,7 +27,7 @@ struct Delivery {
 struct DeliveryResult {
   enum class Status : uint8_t {
     kReplied,       // the server's final reply is in the text
-    kRefusedData,   // the server refused DATA itself; its reply is in the text, and the transaction is still open
+    kRefusedData,   // refused before the message; its reply is in the text, and the transaction is still open
     kLost,          // the connection ended, timed out or spoke nonsense before the final reply
   };
   Status status = Status::kLost;

@@ -1,0 +1,293 @@
+// The statistics' HTTP server over a simulated network: every status, and clients that nobody invited.
+#include "appliance/http_server.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tests/core/run_task.h"
+#include "tests/sim/sim_io.h"
+
+namespace bivalve::appliance {
+namespace {
+
+using std::string_view_literals::operator""sv;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using testing::AllOf;
+using testing::EndsWith;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::StartsWith;
+
+TEST(ParseHttpRequest, TakesMethodAndPathWithoutTheQuery) {
+  HttpRequest request;
+  ASSERT_TRUE(ParseHttpRequest("GET /stats?since=1 HTTP/1.1\r\nHost: x", request));
+  EXPECT_EQ(request.method, "GET");
+  EXPECT_EQ(request.path, "/stats");
+  ASSERT_TRUE(ParseHttpRequest("POST / HTTP/1.0", request));
+  EXPECT_EQ(request.method, "POST");
+  EXPECT_EQ(request.path, "/");
+}
+
+TEST(ParseHttpRequest, RefusesWhatIsNone) {
+  for (const std::string_view head :
+       {""sv, " "sv, "GET"sv, "GET /"sv, "GET / "sv, "GET  HTTP/1.1"sv, " / HTTP/1.1"sv, "GET / HTTP/2"sv,
+        "GET / SMTP"sv, "GET stats HTTP/1.1"sv, "GET /a b HTTP/1.1"sv, "EHLO example"sv,
+        "\r\nGET / HTTP/1.1"sv, "\0\0\0"sv, "GET http://x/stats HTTP/1.1"sv}) {
+    HttpRequest request;
+    EXPECT_FALSE(ParseHttpRequest(head, request)) << head;
+  }
+}
+
+TEST(RenderHttpResponse, WritesAResponseToTheLetter) {
+  EXPECT_EQ(RenderHttpResponse({.status = 200, .content_type = "text/plain", .body = "ok\n"}, true),
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\nCache-Control: no-store\r\n"
+            "Connection: close\r\n\r\nok\n");
+}
+
+TEST(RenderHttpResponse, GivesHeadTheLengthAndNotTheBody) {
+  EXPECT_THAT(RenderHttpResponse({.body = "ok\n"}, false),
+              AllOf(HasSubstr("Content-Length: 3\r\n"), EndsWith("\r\n\r\n")));
+}
+
+class Client final : public sim::SimPeer {
+ public:
+  void OnConnect(sim::SimSocket& s) override {
+    socket = &s;
+    core::Duration when{};
+    for (const std::string& part : parts) {
+      s.io().After(when, [&s, &part] { s.Send(part); });
+      when += pause;
+    }
+    if (ends) s.io().After(when, [&s] { s.EndSending(); });
+    if (!reads) s.StopReading();
+  }
+  void OnBytes(sim::SimSocket&, std::string_view bytes) override { answer += bytes; }
+  void OnClose(sim::SimSocket& s) override {
+    closed = true;
+    closed_at = s.io().Now();
+  }
+
+  std::vector<std::string> parts;
+  core::Duration pause = milliseconds(1);
+  bool ends = false;
+  bool reads = true;
+  sim::SimSocket* socket = nullptr;
+  std::string answer;
+  bool closed = false;
+  core::MonoTime closed_at{};
+};
+
+class HttpServerTest : public testing::Test {
+ protected:
+  HttpServerTest() { Open(1); }
+  ~HttpServerTest() override { Close(); }
+
+  void Open(uint64_t seed) {
+    Close();
+    io_ = std::make_unique<sim::SimIo>(
+        seed, sim::SimOptions{.short_recv = seed % 2 == 0 ? 0.0 : 0.7, .send_buffer_bytes = 1000});
+    loop_ = std::make_unique<core::Loop>(*io_);
+    listener_ = io_->OpenListener();
+    // The number is not the system's, so that the owner's close(2) of it does nothing.
+    server_ = std::make_unique<HttpServer>(*loop_, core::UniqueFd(listener_),
+                                           [this](std::string_view path) { return Respond(path); });
+    server_->Start();
+  }
+  void Close() {
+    if (server_ == nullptr) return;
+    core::RunTask(*loop_, server_->Stop());
+    while (!server_->stopped()) loop_->Turn(io_->Now() + milliseconds(10));
+    io_->Close(listener_);
+    EXPECT_THAT(io_->Problems(), IsEmpty());
+    server_.reset();
+    loop_.reset();
+    io_.reset();
+  }
+  HttpResponse Respond(std::string_view path) {
+    if (path == "/stats") return {.content_type = "application/json", .body = body_};
+    if (path == "/readyz") return {.status = 503, .body = "not ready\n"};
+    return {.status = 404, .body = "nothing here\n"};
+  }
+  void Connect(Client& client) { io_->Call(listener_, client); }
+  void RunFor(core::Duration duration) {
+    const core::MonoTime until = io_->Now() + duration;
+    while (io_->Now() < until) loop_->Turn(until);
+  }
+  std::string Ask(std::string_view request) {
+    Client client;
+    client.parts = {std::string(request)};
+    Connect(client);
+    RunFor(seconds(30));
+    EXPECT_TRUE(client.closed);
+    return client.answer;
+  }
+
+  std::string body_ = "{}\n";
+  std::unique_ptr<sim::SimIo> io_;
+  std::unique_ptr<core::Loop> loop_;
+  int listener_ = -1;
+  std::unique_ptr<HttpServer> server_;
+};
+
+TEST_F(HttpServerTest, AnswersGet) {
+  EXPECT_THAT(
+      Ask("GET /stats HTTP/1.1\r\nHost: x\r\n\r\n"),
+      AllOf(StartsWith("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"), EndsWith("\r\n\r\n{}\n")));
+}
+
+TEST_F(HttpServerTest, AnswersHeadWithoutABody) {
+  EXPECT_THAT(Ask("HEAD /stats HTTP/1.1\r\n\r\n"),
+              AllOf(StartsWith("HTTP/1.1 200 OK\r\n"), EndsWith("close\r\n\r\n")));
+}
+
+TEST_F(HttpServerTest, Gives404ForAnUnknownPath) {
+  EXPECT_THAT(Ask("GET /other HTTP/1.1\r\n\r\n"), StartsWith("HTTP/1.1 404 Not Found\r\n"));
+  EXPECT_THAT(Ask("POST /other HTTP/1.1\r\n\r\n"), StartsWith("HTTP/1.1 404 Not Found\r\n"));
+}
+
+TEST_F(HttpServerTest, Gives405ForAnotherMethod) {
+  for (const std::string method : {"POST", "PUT", "DELETE", "get", "OPTIONS", "CONNECT"}) {
+    EXPECT_THAT(
+        Ask(method + " /stats HTTP/1.1\r\n\r\n"),
+        AllOf(StartsWith("HTTP/1.1 405 Method Not Allowed\r\n"), HasSubstr("\r\nAllow: GET, HEAD\r\n")));
+  }
+}
+
+TEST_F(HttpServerTest, Passes503OfItsResponderOn) {
+  EXPECT_THAT(Ask("GET /readyz HTTP/1.1\r\n\r\n"),
+              AllOf(StartsWith("HTTP/1.1 503 Service Unavailable\r\n"), EndsWith("not ready\n")));
+}
+
+TEST_F(HttpServerTest, Gives400ForWhatIsNoRequest) {
+  for (const std::string request :
+       {"EHLO example\r\n\r\n", "\r\n\r\n", "GET / HTTP/9\r\n\r\n", "GET /a b HTTP/1.1\r\n\r\n"}) {
+    EXPECT_THAT(Ask(request), StartsWith("HTTP/1.1 400 Bad Request\r\n")) << request;
+  }
+}
+
+TEST_F(HttpServerTest, Gives431ForAHeadThatDoesNotEnd) {
+  EXPECT_THAT(Ask("GET / HTTP/1.1\r\nX: " + std::string(10'000, 'x')),
+              StartsWith("HTTP/1.1 431 Request Header Fields Too Large\r\n"));
+}
+
+TEST_F(HttpServerTest, AnswersOnceWhateverElseComes) {
+  for (uint64_t seed = 0; seed < 50; ++seed) {
+    Open(seed);
+    const std::string answer = Ask("GET /stats HTTP/1.1\r\n\r\nGET /readyz HTTP/1.1\r\n\r\n\0garbage"sv);
+    EXPECT_THAT(answer, AllOf(StartsWith("HTTP/1.1 200"), EndsWith("{}\n"))) << seed;
+    EXPECT_EQ(answer.rfind("HTTP/1.1"), 0u) << seed;
+  }
+}
+
+TEST_F(HttpServerTest, AnswersARequestThatComesByteByByte) {
+  Client client;
+  for (const char byte : "GET /stats HTTP/1.1\r\n\r\n"sv) client.parts.emplace_back(1, byte);
+  Connect(client);
+  RunFor(seconds(1));
+  EXPECT_THAT(client.answer, StartsWith("HTTP/1.1 200"));
+}
+
+TEST_F(HttpServerTest, AnswersAClientThatHasEndedItsSide) {
+  for (uint64_t seed = 0; seed < 50; ++seed) {
+    Open(seed);
+    Client client;
+    client.parts = {"GET /stats HTTP/1.1\r\n\r\n"};
+    client.ends = true;
+    Connect(client);
+    RunFor(seconds(1));
+    EXPECT_THAT(client.answer, StartsWith("HTTP/1.1 200")) << seed;
+  }
+}
+
+// The deadline is for the whole request: progress does not move it.
+TEST_F(HttpServerTest, LetsGoOfASlowClient) {
+  Client client;
+  client.parts.assign(100, "G");
+  client.pause = seconds(1);
+  const core::MonoTime began = io_->Now();
+  Connect(client);
+  RunFor(seconds(100));
+  EXPECT_TRUE(client.closed);
+  EXPECT_LE(client.closed_at - began, HttpServer::kTimeout + seconds(1));
+  EXPECT_EQ(client.answer, "");
+}
+
+TEST_F(HttpServerTest, LetsGoOfAClientThatDoesNotReadItsAnswer) {
+  body_.assign(100'000, 'x');
+  Client client;
+  client.parts = {"GET /stats HTTP/1.1\r\n\r\n"};
+  client.reads = false;
+  Connect(client);
+  RunFor(2 * HttpServer::kTimeout + seconds(1));
+  EXPECT_EQ(io_->closes(client.socket->fd()), 1);
+}
+
+TEST_F(HttpServerTest, SendsALongAnswerWhole) {
+  body_.assign(1'000'000, 'x');
+  const std::string answer = Ask("GET /stats HTTP/1.1\r\n\r\n");
+  EXPECT_EQ(answer.size() - answer.find("\r\n\r\n") - 4, body_.size());
+}
+
+TEST_F(HttpServerTest, HoldsOnlySoManyConnections) {
+  std::vector<Client> idle(HttpServer::kConnectionsMax);
+  for (Client& client : idle) Connect(client);
+  RunFor(milliseconds(100));
+  EXPECT_EQ(io_->open_descriptors(), 1 + HttpServer::kConnectionsMax);
+  Client client;
+  client.parts = {"GET /stats HTTP/1.1\r\n\r\n"};
+  Connect(client);
+  RunFor(milliseconds(100));
+  EXPECT_TRUE(client.closed);
+  EXPECT_EQ(client.answer, "");
+  // Once they have had their time, there is room again.
+  RunFor(HttpServer::kTimeout + seconds(1));
+  EXPECT_EQ(io_->open_descriptors(), 1u);
+  EXPECT_THAT(Ask("GET /stats HTTP/1.1\r\n\r\n"), StartsWith("HTTP/1.1 200"));
+}
+
+TEST_F(HttpServerTest, AnswersManyClientsOneAfterTheOther) {
+  std::vector<Client> clients(500);
+  for (Client& client : clients) {
+    client.parts = {"GET /stats HTTP/1.1\r\n\r\n"};
+    Connect(client);
+    RunFor(milliseconds(5));
+  }
+  RunFor(seconds(1));
+  for (const Client& client : clients) EXPECT_THAT(client.answer, StartsWith("HTTP/1.1 200"));
+}
+
+TEST_F(HttpServerTest, FinishesWhatItAnswersBeforeItStops) {
+  Client client;
+  client.parts = {"GET /stats HTTP", "/1.1\r\n\r\n"};
+  client.pause = seconds(1);
+  Connect(client);
+  RunFor(milliseconds(10));
+  core::RunTask(*loop_, server_->Stop());
+  RunFor(milliseconds(10));
+  EXPECT_THAT(client.answer, StartsWith("HTTP/1.1 200"));
+}
+
+TEST_F(HttpServerTest, SurvivesClientsThatBreakOff) {
+  for (uint64_t seed = 0; seed < 200; ++seed) {
+    Open(seed);
+    std::vector<Client> clients(5);
+    for (size_t i = 0; i < clients.size(); ++i) {
+      clients[i].parts = {"GET /stats HTTP/1.1\r\n", "\r\n"};
+      Connect(clients[i]);
+      io_->After(milliseconds(io_->random().Below(4)), [&clients, i] {
+        if (clients[i].socket != nullptr) clients[i].socket->Reset();
+      });
+    }
+    RunFor(seconds(20));
+    EXPECT_EQ(io_->open_descriptors(), 1u) << seed;
+  }
+}
+
+}  // namespace
+}  // namespace bivalve::appliance

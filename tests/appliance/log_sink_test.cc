@@ -1,0 +1,83 @@
+// Standard error only: what syslog gets is the same text in another envelope, and the system's own syslog is
+// no business of a test.
+#include "appliance/log_sink.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <array>
+#include <string>
+
+#include "tests/core/run_task.h"
+#include "tests/sim/sim_io.h"
+
+namespace bivalve::appliance {
+namespace {
+
+
+// Takes the place of standard error as long as it lives.
+class CapturedStderr {
+ public:
+  CapturedStderr() : saved_(dup(STDERR_FILENO)), file_(open("/tmp", O_TMPFILE | O_RDWR, 0600)) {
+    dup2(file_.get(), STDERR_FILENO);
+  }
+  ~CapturedStderr() { dup2(saved_.get(), STDERR_FILENO); }
+  std::string Text() const {
+    std::string text;
+    std::array<char, 65536> buffer;
+    for (;;) {
+      const ssize_t bytes = pread(file_.get(), buffer.data(), buffer.size(), static_cast<off_t>(text.size()));
+      if (bytes <= 0) return text;
+      text.append(buffer.data(), static_cast<size_t>(bytes));
+    }
+  }
+
+ private:
+  core::UniqueFd saved_;
+  core::UniqueFd file_;
+};
+
+TEST(LogSink, WritesEachLineBehindTheProgramsName) {
+  CapturedStderr captured;
+  LogSink sink("bivalved", true);
+  sink.Add(Severity::kInfo, "100000: accepted connection from: 192.0.2.7");
+  sink.Add(Severity::kError, "second");
+  EXPECT_EQ(captured.Text(), "");
+  sink.FlushBlocking();
+  EXPECT_EQ(captured.Text(), "bivalved: 100000: accepted connection from: 192.0.2.7\nbivalved: second\n");
+  sink.FlushBlocking();
+  EXPECT_EQ(captured.Text(), "bivalved: 100000: accepted connection from: 192.0.2.7\nbivalved: second\n");
+}
+
+TEST(LogSink, WritesTheSameThroughALoop) {
+  CapturedStderr captured;
+  sim::SimIo io(1);
+  core::Loop loop(io);
+  LogSink sink("clamsmtpd", true);
+  sink.Add(Severity::kInfo, "first");
+  core::RunTask(loop, sink.Flush(loop));
+  sink.Add(Severity::kInfo, "second");
+  core::RunTask(loop, sink.Flush(loop));
+  EXPECT_EQ(captured.Text(), "clamsmtpd: first\nclamsmtpd: second\n");
+}
+
+TEST(LogSink, SaysHowManyLinesWereLostWhenNobodyReads) {
+  CapturedStderr captured;
+  LogSink sink("bivalved", true);
+  const std::string line(1000, 'x');
+  for (int i = 0; i < 5000; ++i) sink.Add(Severity::kInfo, line);
+  sink.FlushBlocking();
+  const std::string before = captured.Text();
+  EXPECT_LE(before.size(), size_t{5} << 20);
+  const auto written = static_cast<int>(before.size() / (line.size() + sizeof("bivalved: ")));
+  sink.Add(Severity::kInfo, "after");
+  sink.FlushBlocking();
+  const std::string rest = captured.Text().substr(before.size());
+  EXPECT_EQ(rest, "bivalved: " + std::to_string(5000 - written) +
+                      " log lines were lost, the log is not being read\nbivalved: after\n");
+}
+
+}  // namespace
+}  // namespace bivalve::appliance

@@ -1,0 +1,92 @@
+// Only names that need no name server: addresses in digits, and one that cannot exist.
+#include "appliance/resolver.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <future>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace bivalve::appliance {
+namespace {
+
+using std::chrono::seconds;
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+std::vector<std::string> Names(const std::vector<net::SocketAddress>& addresses) {
+  std::vector<std::string> names;
+  for (const net::SocketAddress& address : addresses) names.push_back(address.ToString());
+  return names;
+}
+
+TEST(LookUp, GivesTheAddressWithThePort) {
+  EXPECT_THAT(Names(LookUp({.name = "127.0.0.1", .port = 3310})), ElementsAre("127.0.0.1:3310"));
+}
+
+TEST(LookUp, GivesNothingForWhatIsNoName) {
+  EXPECT_THAT(LookUp({.name = "no such name", .port = 25}), IsEmpty());
+}
+
+TEST(Resolver, SaysWhatEachNameMeans) {
+  // On the heap and never freed by a test that fails: the resolver's thread may still hold it.
+  auto first = std::make_shared<std::promise<std::string>>();
+  auto second = std::make_shared<std::promise<std::string>>();
+  Resolver resolver;
+  const auto tell = [](const std::shared_ptr<std::promise<std::string>>& promise) {
+    return [promise, told = false](const std::vector<net::SocketAddress>& addresses) mutable {
+      if (!std::exchange(told, true)) promise->set_value(addresses.front().ToString());
+    };
+  };
+  resolver.Watch({.name = "127.0.0.1", .port = 25}, tell(first));
+  resolver.Watch({.name = "127.0.0.2", .port = 26}, tell(second));
+  resolver.Start();
+  auto first_told = first->get_future();
+  auto second_told = second->get_future();
+  ASSERT_EQ(first_told.wait_for(seconds(30)), std::future_status::ready);
+  ASSERT_EQ(second_told.wait_for(seconds(30)), std::future_status::ready);
+  EXPECT_EQ(first_told.get(), "127.0.0.1:25");
+  EXPECT_EQ(second_told.get(), "127.0.0.2:26");
+}
+
+// A name server's bad moment must not take the last answer away.
+TEST(Resolver, SaysNothingOfANameThatDoesNotResolve) {
+  auto called = std::make_shared<std::atomic<bool>>(false);
+  auto reached = std::make_shared<std::promise<void>>();
+  Resolver resolver;
+  resolver.Watch({.name = "no such name", .port = 25}, [called](const auto&) { called->store(true); });
+  resolver.Watch({.name = "127.0.0.1", .port = 25}, [reached, told = false](const auto&) mutable {
+    if (!std::exchange(told, true)) reached->set_value();
+  });
+  resolver.Start();
+  ASSERT_EQ(reached->get_future().wait_for(seconds(30)), std::future_status::ready);
+  EXPECT_FALSE(called->load());
+}
+
+TEST(Resolver, CallsNobodyAfterItsEnd) {
+  for (int i = 0; i < 50; ++i) {
+    auto alive = std::make_shared<std::atomic<bool>>(true);
+    auto late = std::make_shared<std::atomic<bool>>(false);
+    {
+      Resolver resolver;
+      resolver.Watch({.name = "127.0.0.1", .port = 25}, [alive, late](const auto&) {
+        if (!alive->load()) late->store(true);
+      });
+      resolver.Start();
+    }
+    alive->store(false);
+    EXPECT_FALSE(late->load());
+  }
+}
+
+TEST(Resolver, DoesNothingWithoutNames) {
+  Resolver resolver;
+  resolver.Start();
+}
+
+}  // namespace
+}  // namespace bivalve::appliance

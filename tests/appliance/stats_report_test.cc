@@ -1,0 +1,198 @@
+#include "appliance/stats_report.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/text.h"
+
+namespace bivalve::appliance {
+namespace {
+
+using core::Cat;
+using nlohmann::ordered_json;
+using testing::IsSupersetOf;
+
+constexpr std::array kOutcomes = {Metric::kDelivered,  Metric::kRefused,  Metric::kDropped, Metric::kBounced,
+                                  Metric::kTempfailed, Metric::kRejected, Metric::kLost};
+
+StatsReport::About About(std::vector<std::string> scanners = {"/run/clamd.ctl"}) {
+  return {.program = "bivalved", .version = "1.2.3", .uptime_seconds = 1.5, .scanners = std::move(scanners)};
+}
+
+std::vector<std::string> Keys(const ordered_json& object) {
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : object.items()) keys.push_back(key);
+  return keys;
+}
+
+ordered_json Parse(const StatsReport& report) { return ordered_json::parse(report.Json()); }
+
+TEST(StatsReport, AddsTheWorkersUp) {
+  WorkerStats one(1);
+  WorkerStats two(1);
+  one.counters.Add(Metric::kReceived, 3);
+  two.counters.Add(Metric::kReceived, 4);
+  two.counters.Add(Metric::kActive, 2);
+  one.Record(Phase::kScan, std::chrono::microseconds(100));
+  two.Record(Phase::kScan, std::chrono::microseconds(300));
+  one.server_connect_us.Record(7);
+  const StatsReport report(About(), {&one, &two});
+  EXPECT_EQ(report.Total(Metric::kReceived), 7u);
+  EXPECT_EQ(report.Total(Metric::kActive), 2u);
+  const ordered_json json = Parse(report);
+  EXPECT_EQ(json["workers"], 2);
+  EXPECT_EQ(json["messages"]["received"], 7);
+  EXPECT_EQ(json["per_worker"][0]["messages"]["received"], 3);
+  EXPECT_EQ(json["per_worker"][1]["messages"]["received"], 4);
+  EXPECT_EQ(json["phases_us"]["scan"]["count"], 2);
+  EXPECT_EQ(json["phases_us"]["scan"]["mean"], 200);
+  EXPECT_EQ(json["phases_us"]["scan"]["max"], 300);
+  EXPECT_EQ(json["phases_us"]["total"]["count"], 0);
+  EXPECT_EQ(json["server"]["latency_us"]["count"], 1);
+}
+
+TEST(StatsReport, AddsEachScannerUp) {
+  WorkerStats one(2);
+  WorkerStats two(2);
+  using scan::ScannerCount;
+  one.scanners[0]->counts.Set(ScannerCount::kUp, 1);
+  one.scanners[0]->counts.Add(ScannerCount::kScans, 5);
+  two.scanners[0]->counts.Add(ScannerCount::kScans, 6);
+  two.scanners[0]->counts.Add(ScannerCount::kErrors, 1);
+  two.scanners[1]->counts.Add(ScannerCount::kInFlight, 3);
+  two.scanners[1]->counts.Add(ScannerCount::kConnections, 2);
+  two.scanners[1]->latency_us.Record(40);
+  const StatsReport report(About({"first", "second"}), {&one, &two});
+  EXPECT_TRUE(report.AnyScannerUp());
+  const ordered_json scanners = Parse(report)["scanners"];
+  EXPECT_EQ(scanners[0]["address"], "first");
+  EXPECT_EQ(scanners[0]["up"], true);
+  EXPECT_EQ(scanners[0]["scans"], 11);
+  EXPECT_EQ(scanners[0]["errors"], 1);
+  EXPECT_EQ(scanners[1]["up"], false);
+  EXPECT_EQ(scanners[1]["in_flight"], 3);
+  EXPECT_EQ(scanners[1]["connections"], 2);
+  EXPECT_EQ(scanners[1]["latency_us"]["max"], 40);
+}
+
+TEST(StatsReport, KnowsThatNoScannerIsUp) {
+  WorkerStats stats(1);
+  EXPECT_FALSE(StatsReport(About(), {&stats}).AnyScannerUp());
+  EXPECT_FALSE(StatsReport(About({}), {}).AnyScannerUp());
+}
+
+// CONTRACT, "Statistics". More may be there, but nothing less, and what is listed stands under these names.
+TEST(StatsReport, HasTheShapeThatIsPromised) {
+  WorkerStats stats(1);
+  const ordered_json json = Parse(StatsReport(About(), {&stats}));
+  EXPECT_THAT(Keys(json), IsSupersetOf({"program", "version", "pid", "uptime_seconds", "workers",
+                                        "connections", "messages", "scan_failures", "scanners", "server",
+                                        "phases_us", "viruses", "per_worker"}));
+  EXPECT_EQ(json["program"], "bivalved");
+  EXPECT_EQ(json["version"], "1.2.3");
+  EXPECT_EQ(json["pid"], getpid());
+  EXPECT_EQ(json["uptime_seconds"], 1.5);
+  const std::vector<std::string> messages = {"received", "in_progress", "delivered",   "refused", "dropped",
+                                             "bounced",  "tempfailed",  "rejected",    "lost",    "aborted",
+                                             "clean",    "infected",    "scan_failed", "passed",  "bytes"};
+  EXPECT_EQ(Keys(json["connections"]), (std::vector<std::string>{"accepted", "active", "refused_busy"}));
+  EXPECT_EQ(Keys(json["messages"]), messages);
+  EXPECT_EQ(Keys(json["scan_failures"]),
+            (std::vector<std::string>{"down", "timeout", "error", "size", "limits"}));
+  EXPECT_THAT(Keys(json["scanners"][0]),
+              IsSupersetOf({"address", "up", "connections", "in_flight", "scans", "errors", "latency_us"}));
+  EXPECT_THAT(Keys(json["server"]), IsSupersetOf({"connects", "connect_errors", "latency_us"}));
+  EXPECT_EQ(Keys(json["phases_us"]), (std::vector<std::string>{"receive", "scan", "deliver", "total"}));
+  const std::vector<std::string> histogram = {"count", "mean", "p50", "p90", "p99", "max"};
+  EXPECT_EQ(Keys(json["scanners"][0]["latency_us"]), histogram);
+  EXPECT_EQ(Keys(json["server"]["latency_us"]), histogram);
+  for (const auto& [name, phase] : json["phases_us"].items()) EXPECT_EQ(Keys(phase), histogram) << name;
+  EXPECT_TRUE(json["viruses"].is_object());
+  EXPECT_EQ(Keys(json["per_worker"][0]["messages"]), messages);
+}
+
+TEST(StatsReport, IsThereBeforeThereAreWorkers) {
+  const ordered_json json = Parse(StatsReport(About({}), {}));
+  EXPECT_EQ(json["workers"], 0);
+  EXPECT_EQ(json["messages"]["received"], 0);
+  EXPECT_TRUE(json["scanners"].empty());
+  EXPECT_TRUE(json["per_worker"].empty());
+}
+
+TEST(StatsReport, GivesTheMostFrequentVirusesAndAddsUpTheRest) {
+  WorkerStats one(1);
+  WorkerStats two(1);
+  for (int i = 0; i < 150; ++i) {
+    const std::string name = Cat("Virus-", i);
+    for (int n = 0; n <= i; ++n) one.viruses.Add(name);
+  }
+  two.viruses.Add("Virus-149");
+  const ordered_json viruses = Parse(StatsReport(About(), {&one, &two}))["viruses"];
+  EXPECT_EQ(viruses.size(), 101u);
+  EXPECT_EQ(viruses.items().begin().key(), "Virus-149");
+  EXPECT_EQ(viruses["Virus-149"], 151);
+  EXPECT_EQ(viruses["Virus-50"], 51);
+  EXPECT_FALSE(viruses.contains("Virus-49"));
+  EXPECT_EQ(viruses["other"], 50 * 51 / 2);
+}
+
+TEST(StatsReport, CountsNamesBeyondTheTableAsOthers) {
+  WorkerStats stats(1);
+  for (size_t i = 0; i < VirusTable::kNamesMax + 10; ++i) stats.viruses.Add(Cat("Virus-", i));
+  const ordered_json viruses = Parse(StatsReport(About(), {&stats}))["viruses"];
+  EXPECT_EQ(viruses["other"], VirusTable::kNamesMax + 10 - 100);
+}
+
+TEST(StatsReport, StaysJsonWhateverANameHolds) {
+  WorkerStats stats(1);
+  stats.viruses.Add("My Vir\xfcs \"quoted\", \x01 v1\n");
+  const std::string json = StatsReport(About(), {&stats}).Json();
+  EXPECT_TRUE(ordered_json::accept(json));
+  EXPECT_TRUE(json.ends_with("\n"));
+}
+
+// One message after the other moves from in_progress to an outcome while reports are made.
+TEST(StatsReport, AddsUpAtEveryMomentWhileAWorkerCounts) {
+  WorkerStats stats(1);
+  std::atomic<bool> stop = false;
+  std::thread worker([&stats, &stop] {
+    for (size_t i = 0; !stop.load(std::memory_order_relaxed); ++i) {
+      {
+        MetricCounters::Update update(stats.counters);
+        stats.counters.Add(Metric::kReceived);
+        stats.counters.Add(Metric::kInProgress);
+      }
+      stats.viruses.Add(Cat("Virus-", i % 300));
+      stats.Record(Phase::kTotal, std::chrono::microseconds(i));
+      MetricCounters::Update update(stats.counters);
+      stats.counters.Subtract(Metric::kInProgress);
+      stats.counters.Add(kOutcomes[i % kOutcomes.size()]);
+    }
+  });
+  uint64_t received = 0;
+  for (int i = 0; i < 300; ++i) {
+    const StatsReport report(About(), {&stats});
+    uint64_t sum = report.Total(Metric::kInProgress);
+    for (const Metric outcome : kOutcomes) sum += report.Total(outcome);
+    EXPECT_EQ(report.Total(Metric::kReceived), sum);
+    EXPECT_LE(report.Total(Metric::kInProgress), 1u);
+    EXPECT_GE(report.Total(Metric::kReceived), received);
+    received = report.Total(Metric::kReceived);
+    if (i % 50 == 0) {
+      EXPECT_TRUE(ordered_json::accept(report.Json()));
+    }
+  }
+  stop = true;
+  worker.join();
+}
+
+}  // namespace
+}  // namespace bivalve::appliance

@@ -1,0 +1,350 @@
+// Mail data as a client sends it, over a simulated connection: any cut, too much of it, no room for it, and
+// clients that leave or fall silent.
+#include "net/mail_data.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "core/text.h"
+#include "net/smtp_command.h"
+#include "tests/core/run_task.h"
+#include "tests/sim/sim_io.h"
+
+namespace bivalve::net {
+namespace {
+
+using std::string_view_literals::operator""sv;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using testing::IsEmpty;
+using Status = MailDataResult::Status;
+
+constexpr seconds kTimeout{10};
+
+enum class End : uint8_t { kStays, kEnds, kResets };
+
+// Sends some bytes, the rest a moment later, and then stays, ends or resets.
+class Peer final : public sim::SimPeer {
+ public:
+  void OnConnect(sim::SimSocket& socket) override {
+    socket.Send(first);
+    if (!second.empty()) socket.io().After(pause, [this, &socket] { socket.Send(second); });
+    if (end == End::kEnds) socket.io().After(pause, [&socket] { socket.Close(); });
+    if (end == End::kResets) socket.io().After(pause, [&socket] { socket.Reset(); });
+  }
+  std::string first;
+  std::string second;
+  core::Duration pause = milliseconds(1);
+  End end = End::kStays;
+};
+
+struct Got {
+  MailDataResult result;
+  std::string content;
+  std::string rest;  // what stays in the client's stream
+  core::Duration took{};
+};
+
+class MailDataTest : public testing::Test {
+ protected:
+  Got Data(uint64_t seed = 1) { return Run(seed, false, 0, false); }
+  Got Chunk(uint64_t bytes, bool discard = false, uint64_t seed = 1) {
+    return Run(seed, true, bytes, discard);
+  }
+
+  Peer peer_;
+  EndOfData::Check check_ = EndOfData::Check::kGuard;
+  MailDataLimits limits_{.message_bytes_max = 0, .timeout = kTimeout};
+  core::BodyPool::Options pool_;
+  std::string held_;  // content of the body before
+  double short_recv_ = 0.5;
+
+ private:
+  Got Run(uint64_t seed, bool chunk, uint64_t bytes, bool discard) {
+    sim::SimIo io(seed, {.short_recv = seed % 2 == 0 ? 0.0 : short_recv_, .no_buffers = 0.2});
+    core::Loop loop(io);
+    core::Condition wake(loop);
+    core::BodyPool bodies(loop, pool_);
+    Connection client(loop, wake, kCommandLineBytesMax);
+    client.stream().Adopt(io.Accept(peer_));
+    std::unique_ptr<core::Body> body = core::RunTask(loop, bodies.Acquire(0));
+    std::copy(held_.begin(), held_.end(), body->room().begin());
+    body->Extend(held_.size());
+    // In some runs the reader was armed before, and what it got is there already.
+    client.stream().StartReading();
+    if (seed % 3 == 0) {
+      for (int i = 0; i < 20; ++i) loop.Turn(io.Now());
+    }
+    Got got;
+    const core::MonoTime began = io.Now();
+    got.result =
+        core::RunTask(loop, chunk ? ReceiveChunk(loop, client, bodies, *body, bytes, discard, limits_)
+                                  : ReceiveData(loop, client, bodies, *body, check_, limits_));
+    got.took = io.Now() - began;
+    got.content = body->content();
+    // What was under way arrives too.
+    while (got.result.status == Status::kComplete && client.stream().input().size() < kRestBytes &&
+           !client.stream().ended()) {
+      client.stream().StartReading();
+      loop.Turn(io.Now() + seconds(1));
+      if (io.Now() > began + seconds(60)) break;
+    }
+    got.rest = client.stream().input();
+    bodies.Release(std::move(body));
+    core::RunTask(loop, client.stream().Close());
+    EXPECT_EQ(bodies.bodies_out(), 0u);
+    EXPECT_THAT(io.Problems(), IsEmpty());
+    return got;
+  }
+  static constexpr size_t kRestBytes = 6;  // "QUIT" and CRLF
+};
+
+TEST_F(MailDataTest, EndsAtTheDotLineWhereverTheBytesAreCut) {
+  const std::string_view wire = "Subject: a\r\n\r\n..dot\r\n.stuffed\r\n...\r\nbody.\r\n.\r\nQUIT\r\n";
+  for (size_t cut = 0; cut <= wire.size(); ++cut) {
+    for (uint64_t seed = 0; seed < 6; ++seed) {
+      SCOPED_TRACE(testing::Message() << "cut " << cut << " seed " << seed);
+      peer_.first = wire.substr(0, cut);
+      peer_.second = wire.substr(cut);
+      const Got got = Data(seed);
+      ASSERT_EQ(got.result.status, Status::kComplete);
+      EXPECT_EQ(got.content, "Subject: a\r\n\r\n.dot\r\nstuffed\r\n..\r\nbody.\r\n");
+      EXPECT_EQ(got.rest, "QUIT\r\n");
+      EXPECT_TRUE(got.result.has_stuffed_dots);
+      EXPECT_FALSE(got.result.too_large || got.result.no_room || got.result.ambiguous);
+    }
+  }
+}
+
+TEST_F(MailDataTest, TakesAMessageOfNothing) {
+  peer_.first = ".\r\nQUIT\r\n";
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    const Got got = Data(seed);
+    EXPECT_EQ(got.result.status, Status::kComplete);
+    EXPECT_EQ(got.content, "");
+    EXPECT_EQ(got.rest, "QUIT\r\n");
+  }
+}
+
+TEST_F(MailDataTest, SaysWhatItSawBesideTheEnd) {
+  peer_.first = "a\n.\r\nb\r\n.\r\nQUIT\r\n";
+  EXPECT_TRUE(Data().result.ambiguous);
+  check_ = EndOfData::Check::kNone;
+  EXPECT_FALSE(Data().result.ambiguous);
+  check_ = EndOfData::Check::kBareNewline;
+  EXPECT_TRUE(Data().result.bare_newline);
+}
+
+TEST_F(MailDataTest, GrowsWithTheMessage) {
+  std::string content;
+  for (int i = 0; content.size() < 900'000; ++i) core::Append(content, ".line ", i, "\r\n");
+  std::string wire;
+  for (const char byte : content) {
+    if (byte == '.') wire += '.';
+    wire += byte;
+  }
+  short_recv_ = 0.1;
+  for (const uint64_t memory : {uint64_t{64} << 20, uint64_t{200'000}}) {
+    pool_.memory_bytes_max = memory;
+    for (uint64_t seed = 0; seed < 2; ++seed) {
+      SCOPED_TRACE(testing::Message() << "memory " << memory << " seed " << seed);
+      peer_.first = wire + ".\r\nQUIT\r\n";
+      const Got got = Data(seed);
+      ASSERT_EQ(got.result.status, Status::kComplete);
+      EXPECT_TRUE(got.content == content);
+      EXPECT_EQ(got.rest, "QUIT\r\n");
+    }
+  }
+}
+
+TEST_F(MailDataTest, TakesExactlyTheLimit) {
+  limits_.message_bytes_max = 1000;
+  peer_.first = std::string(998, 'x') + "\r\n.\r\nQUIT\r\n";
+  for (uint64_t seed = 0; seed < 50; ++seed) {
+    const Got got = Data(seed);
+    EXPECT_FALSE(got.result.too_large) << seed;
+    EXPECT_EQ(got.content.size(), 1000u);
+  }
+}
+
+TEST_F(MailDataTest, ReadsToTheEndOfWhatIsTooLarge) {
+  limits_.message_bytes_max = 1000;
+  for (const size_t size : {size_t{999}, size_t{5000}, size_t{300'000}}) {
+    peer_.first = std::string(size, 'x') + "\r\n..\r\n.\r\nQUIT\r\n";
+    for (uint64_t seed = 0; seed < 20; ++seed) {
+      SCOPED_TRACE(testing::Message() << size << " bytes, seed " << seed);
+      const Got got = Data(seed);
+      ASSERT_EQ(got.result.status, Status::kComplete);
+      EXPECT_TRUE(got.result.too_large);
+      EXPECT_EQ(got.content, "");
+      EXPECT_EQ(got.rest, "QUIT\r\n");
+    }
+  }
+}
+
+// Whatever does not fit into the room is thrown away, and yet the end is found, though it may be cut by what
+// was thrown away.
+TEST_F(MailDataTest, ReadsToTheEndOfWhatThereIsNoRoomFor) {
+  pool_.memory_bytes_max = 64 * 1024;
+  pool_.temp_directory = "/nowhere";
+  for (uint64_t seed = 0; seed < 100; ++seed) {
+    SCOPED_TRACE(seed);
+    peer_.first = std::string(60'000 + seed * 37, 'x') + "\r\n.y\r\n\r\n..\r\n.\r\nQUIT\r\n";
+    short_recv_ = 0.1;
+    const Got got = Data(seed);
+    ASSERT_EQ(got.result.status, Status::kComplete);
+    EXPECT_EQ(got.rest, "QUIT\r\n");
+    const bool fits = got.content.size() > 60'000;
+    EXPECT_NE(fits, got.result.no_room);
+    if (!fits) {
+      EXPECT_EQ(got.content, "");
+    }
+  }
+}
+
+TEST_F(MailDataTest, SaysThatTheClientLeftAtWhateverByte) {
+  const std::string_view wire = "Subject: a\r\n\r\n..\r\n.\r\n";
+  for (const End end : {End::kEnds, End::kResets}) {
+    peer_.end = end;
+    for (size_t bytes = 0; bytes < wire.size(); ++bytes) {
+      peer_.first = wire.substr(0, bytes);
+      EXPECT_EQ(Data(bytes).result.status, Status::kClientGone) << bytes;
+    }
+  }
+}
+
+TEST_F(MailDataTest, TakesAMessageWhoseClientLeavesBehindIt) {
+  peer_.end = End::kEnds;
+  peer_.first = "body\r\n.\r\nQUIT\r\n";
+  for (uint64_t seed = 0; seed < 50; ++seed) {
+    const Got got = Data(seed);
+    EXPECT_EQ(got.result.status, Status::kComplete);
+    EXPECT_EQ(got.content, "body\r\n");
+    EXPECT_EQ(got.rest, "QUIT\r\n");
+  }
+}
+
+TEST_F(MailDataTest, WaitsAsLongAsItMayAndNoLonger) {
+  for (const std::string_view wire : {"", "body\r\n", "body\r\n.", "body\r\n.\r"}) {
+    for (uint64_t seed = 0; seed < 6; ++seed) {
+      SCOPED_TRACE(wire);
+      peer_.first = wire;
+      const Got got = Data(seed);
+      EXPECT_EQ(got.result.status, Status::kTimeout);
+      EXPECT_GE(got.took, kTimeout);
+      EXPECT_LE(got.took, kTimeout + seconds(1));
+    }
+  }
+}
+
+TEST_F(MailDataTest, WaitsForASlowClientThatGoesOn) {
+  peer_.first = "body\r\n";
+  peer_.second = ".\r\nQUIT\r\n";
+  peer_.pause = kTimeout - seconds(1);
+  EXPECT_EQ(Data().result.status, Status::kComplete);
+}
+
+// --- BDAT (RFC 3030)
+
+TEST_F(MailDataTest, TakesAChunkAndNotAByteMore) {
+  const std::string_view chunk = "a\r\n.\r\n..\n\0binary"sv;
+  for (size_t cut = 0; cut <= chunk.size() + 6; ++cut) {
+    for (uint64_t seed = 0; seed < 6; ++seed) {
+      SCOPED_TRACE(testing::Message() << "cut " << cut << " seed " << seed);
+      const std::string wire = core::Cat(chunk, "QUIT\r\n");
+      peer_.first = wire.substr(0, cut);
+      peer_.second = wire.substr(cut);
+      const Got got = Chunk(chunk.size(), false, seed);
+      ASSERT_EQ(got.result.status, Status::kComplete);
+      EXPECT_EQ(got.content, chunk);
+      EXPECT_EQ(got.rest, "QUIT\r\n");
+    }
+  }
+}
+
+TEST_F(MailDataTest, PutsAChunkBehindTheOnesBefore) {
+  held_ = "first,";
+  peer_.first = "secondQUIT\r\n";
+  EXPECT_EQ(Chunk(6).content, "first,second");
+}
+
+TEST_F(MailDataTest, TakesAChunkOfNothingWithoutWaiting) {
+  peer_.first = "QUIT\r\n";
+  held_ = "first";
+  const Got got = Chunk(0);
+  EXPECT_EQ(got.result.status, Status::kComplete);
+  EXPECT_EQ(got.content, "first");
+  EXPECT_EQ(got.rest, "QUIT\r\n");
+}
+
+TEST_F(MailDataTest, ReadsAChunkThatNobodyWants) {
+  peer_.first = std::string(200'000, 'x') + "QUIT\r\n";
+  for (uint64_t seed = 0; seed < 6; ++seed) {
+    const Got got = Chunk(200'000, true, seed);
+    EXPECT_EQ(got.result.status, Status::kComplete);
+    EXPECT_EQ(got.content, "");
+    EXPECT_EQ(got.rest, "QUIT\r\n");
+  }
+}
+
+TEST_F(MailDataTest, ReadsAChunkThatIsTooLargeWithTheOnesBefore) {
+  limits_.message_bytes_max = 100;
+  held_ = std::string(60, 'a');
+  peer_.first = std::string(41, 'b') + "QUIT\r\n";
+  const Got got = Chunk(41);
+  EXPECT_TRUE(got.result.too_large);
+  EXPECT_EQ(got.content, "");
+  EXPECT_EQ(got.rest, "QUIT\r\n");
+  peer_.first = std::string(40, 'b') + "QUIT\r\n";
+  EXPECT_FALSE(Chunk(40).result.too_large);
+}
+
+// The size is a client's word: nothing may be added to it without care.
+TEST_F(MailDataTest, RefusesAChunkOfAlmostInfiniteSize) {
+  limits_.message_bytes_max = 100;
+  held_ = std::string(60, 'a');
+  peer_.first = "x";
+  peer_.end = End::kEnds;
+  const Got got = Chunk((uint64_t{1} << 63) - 1);
+  EXPECT_TRUE(got.result.too_large);
+  EXPECT_EQ(got.result.status, Status::kClientGone);
+}
+
+TEST_F(MailDataTest, ReadsAChunkThatThereIsNoRoomFor) {
+  pool_.memory_bytes_max = 64 * 1024;
+  pool_.temp_directory = "/nowhere";
+  peer_.first = std::string(90'000, 'x') + "QUIT\r\n";
+  for (uint64_t seed = 0; seed < 6; ++seed) {
+    const Got got = Chunk(90'000, false, seed);
+    EXPECT_EQ(got.result.status, Status::kComplete);
+    EXPECT_TRUE(got.result.no_room);
+    EXPECT_EQ(got.content, "");
+    EXPECT_EQ(got.rest, "QUIT\r\n");
+  }
+}
+
+TEST_F(MailDataTest, SaysThatTheClientLeftWithinAChunk) {
+  for (const End end : {End::kEnds, End::kResets}) {
+    peer_.end = end;
+    for (size_t bytes = 0; bytes < 10; ++bytes) {
+      peer_.first = std::string(bytes, 'x');
+      EXPECT_EQ(Chunk(10, false, bytes).result.status, Status::kClientGone) << bytes;
+    }
+  }
+}
+
+TEST_F(MailDataTest, WaitsForTheRestOfAChunkAsLongAsItMay) {
+  peer_.first = "half";
+  const Got got = Chunk(8);
+  EXPECT_EQ(got.result.status, Status::kTimeout);
+  EXPECT_GE(got.took, kTimeout);
+  EXPECT_LE(got.took, kTimeout + seconds(1));
+}
+
+}  // namespace
+}  // namespace bivalve::net
