@@ -66,8 +66,9 @@ ClamdConnection::ClamdConnection(core::Loop& loop, core::BodyPool& bodies, const
       stream_(loop, wake_),
       slots_(options.outstanding_max),
       backoff_(options.retry_min),
+      // No two connections pause alike, and a simulation pauses alike each time.
       random_(static_cast<uint64_t>(loop.Now().time_since_epoch().count()) ^
-              reinterpret_cast<uintptr_t>(this)) {}
+              (static_cast<uint64_t>(scanner.index) << 40 | static_cast<uint64_t>(number) << 20)) {}
 
 ClamdConnection::~ClamdConnection() { BV_CHECK(!running_ && used_ == 0); }
 

@@ -15,6 +15,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -887,6 +888,63 @@ TEST_F(ClamdPoolTest, StopsBeforeItHasBegun) {
   AddScanner();
   Start();
   StopThePool();
+}
+
+// --- Anything.
+
+// Whatever scanners do and whenever sessions leave, every message comes to an end, no message gets another
+// one's result, and nothing is held afterwards. The seed decides everything but the kernel's timing.
+TEST_F(ClamdPoolTest, NeverMixesMessagesUp) {
+  options_.connections = 2;
+  options_.retry_min = milliseconds(1);
+  options_.retry_max = milliseconds(4);
+  for (uint32_t seed = 1; seed <= 20; ++seed) {
+    SCOPED_TRACE(seed);
+    std::minstd_rand random(seed);
+    const auto one_in = [&random](uint32_t n) { return random() % n == 0; };
+    AddScanner(Method::kAuto);
+    AddScanner(Method::kInstream, true);
+    Start();
+    size_t left = 150;
+    const auto pending = [&] {
+      return std::any_of(messages_.begin(), messages_.end(),
+                         [](auto& m) { return m->body != nullptr && !m->request.done(); });
+    };
+    ASSERT_TRUE(Until([&] {
+      if (left > 0 && one_in(2)) {
+        --left;
+        Submit(core::Cat("m", left, std::string(one_in(20) ? 2000000 : 10, ' ')));
+      }
+      if (one_in(10) && !messages_.empty()) {
+        Message& message = *messages_[random() % messages_.size()];
+        if (message.body != nullptr) pool_->Abandon(message.request, std::move(message.body));
+      }
+      for (auto& fake : fakes_) {
+        if (fake->scans.empty()) continue;
+        const size_t index = random() % fake->scans.size();
+        const FakeClamd::Scan& scan = fake->scans[index];
+        const auto what = random() % 60;
+        if (what == 0) fake->Close(scan.connection);
+        if (what == 1) fake->Say(scan.connection, "COMMAND READ TIMED OUT\n");
+        if (what == 2) fake->Say(scan.connection, core::Cat(1'000'000 + random() % 100, ": fd[3]: OK", '\0'));
+        if (what == 3) fake->Reply(scan, "No file descriptor received. ERROR");
+        if (what < 10) continue;
+        const std::string image = scan.stream() ? scan.content : ReadAll(scan.descriptor.get());
+        const std::string content = image.substr(core::Body::kContentOffset);
+        const std::string shape = scan.stream() ? "stream: " : "fd[5]: ";
+        fake->Reply(scan, core::Cat(shape, content.substr(0, content.find(' ')), " FOUND"));
+        fake->scans.erase(fake->scans.begin() + static_cast<ptrdiff_t>(index));
+      }
+      return left == 0 && !pending();
+    }));
+    for (auto& message : messages_) {
+      if (message->body == nullptr || message->request.verdict().kind == VerdictKind::kNone) continue;
+      const std::string_view content = message->body->content();
+      ASSERT_EQ(message->request.verdict().kind, VerdictKind::kInfected);
+      EXPECT_EQ(message->request.verdict().text, content.substr(0, content.find(' ')));
+    }
+    Forget();
+  }
 }
 
 // --- The real one.
