@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "scenario
 from harness import (Bivalved, Clamd, Port, SmtpClient, SmtpSink, check_accounting,  # noqa: E402
                      compose, infected_attachment, without_header)
 from harness.clamd import build_database  # noqa: E402
+from harness.messages import TEST_FILES  # noqa: E402
 
 SIGNATURES = Path("/var/lib/clamav")
 # The published signatures take a while to load, most of all on a small machine.
@@ -131,7 +132,7 @@ class Demonstration:
         heading("Now try it by hand")
         host, number = self.daemon.address
         print(f"  telnet {host} {number}\n"
-              f"  swaks --server {self.daemon.port} --to you@example.net --attach @FILE\n"
+              f"  swaks --server {self.daemon.port} --to you@example.net --attach @{TEST_FILES / 'clam.zip'}\n"
               f"  curl http://{self.daemon.stats_port}/stats\n"
               f"  configuration: {self.daemon.configuration}\n\n"
               "What arrives and what is logged will show here. Ctrl-C ends everything.\n", flush=True)

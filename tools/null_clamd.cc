@@ -42,8 +42,8 @@ using Clock = std::chrono::steady_clock;
 constexpr std::string_view kUsage =
     R"(Usage: null_clamd --listen PATH|HOST:PORT [OPTION]...
 
-A scanner that answers every scan at once and looks at nothing, for benchmarks. Prints "listening on ..." when it
-is ready, and ends on SIGTERM or SIGINT.
+A scanner that answers every scan at once and looks at nothing, for benchmarks. Prints
+"listening on ..." when it is ready, and ends on SIGTERM or SIGINT.
 
   --listen ADDRESS  a path with a slash for a local socket, or HOST:PORT (port 0: any)
   --delay-ms N      answer scans after N milliseconds (default 0)

@@ -1,4 +1,4 @@
-"""The drop-in claim: with one configuration, clamsmtpd 1.10 and its successor say the same to client, server and log."""
+"""The drop-in claim: with one configuration, clamsmtpd 1.10 and its successor say the same on all sides."""
 import os
 import re
 import unittest
@@ -97,7 +97,8 @@ class SameAsClamsmtpd(ScenarioCase):
             say(client.data(compose(b"x\r\n")))
             say(client.deliver(compose(b"y\r\n")))
         self.compare(dialogue, replies={
-            "MAIL": ["550-5.7.1 not\n550 5.7.1 you"], "RCPT": ["550 5.1.1 nobody"], "BODY": ["554-5.7.1 no\n554 5.7.1 no"]})
+            "MAIL": ["550-5.7.1 not\n550 5.7.1 you"], "RCPT": ["550 5.1.1 nobody"],
+            "BODY": ["554-5.7.1 no\n554 5.7.1 no"]})
 
     def test_headers(self):
         def dialogue(client, say):

@@ -132,7 +132,8 @@ class Extensions(ScenarioCase):
             client.ehlo()
             for line in ("STARTTLS", "starttls", "XEXCH50 100 2", "BURL imap://x LAST", "TURN", "ATRN example.com"):
                 self.assertRegex(str(client.command(line)), r"^502 (5\.5\.1 )?Command not implemented$", line)
-            self.assertRegex(str(client.command("XCLIENT ADDR=192.0.2.9")), r"^554 (5\.7\.0 )?Insufficient authorization$")
+            self.assertRegex(str(client.command("XCLIENT ADDR=192.0.2.9")),
+                             r"^554 (5\.7\.0 )?Insufficient authorization$")
             self.assertReply(client.deliver(compose(b"x\r\n")), 250)
         for line in sink.commands:
             self.assertNotRegex(line.upper(), rb"STARTTLS|XEXCH50|BURL|TURN|ATRN|XCLIENT")
@@ -147,7 +148,8 @@ class Extensions(ScenarioCase):
             self.assertRegex(str(client.command("BDAT 0 LAST")), r"^50[0-9] ")
 
     def test_size_is_the_smaller_one(self):
-        for server, own, shown in (("SIZE 5000", "1M", "5000"), ("SIZE 50000000", "1M", "1048576"), (None, "1M", "1048576"),
+        for server, own, shown in (("SIZE 5000", "1M", "5000"), ("SIZE 50000000", "1M", "1048576"),
+                                   (None, "1M", "1048576"),
                                    ("SIZE 0", "2K", "2048"), ("SIZE", "2K", "2048"), ("SIZE 700", "0", "700")):
             with self.subTest(server=server, own=own):
                 daemon = self.bivalved(self.sink(extensions=["8BITMIME", *([server] if server else [])]),

@@ -73,7 +73,8 @@ class Dialogue(ScenarioCase):
     def test_relays_replies_word_for_word(self):
         replies = {
             "MAIL": "250-2.1.0 line one\n250-\n250-2.1.0   spaced  out \n250 2.1.0 end",
-            "RCPT": ["550-5.1.1 nobody of that name\n550-5.1.1 see http://sink.example/\n550 5.1.1 sorry", "251 forwarded"],
+            "RCPT": ["550-5.1.1 nobody of that name\n550-5.1.1 see http://sink.example/\n550 5.1.1 sorry",
+                     "251 forwarded"],
             "VRFY": "252-2.5.2 cannot tell\n252 2.5.2 try",
             "NOOP": "250-yawn\n250 ok",
             "BODY": "250-2.0.0 taken\n250-2.0.0 with thanks\n250 2.0.0 queued as X",
@@ -281,7 +282,8 @@ class Limits(ScenarioCase):
             with self.subTest(middle=middle):
                 sink = self.sink()
                 daemon = self.bivalved(sink)
-                smuggled = b"MAIL FROM:<eve@example.com>\r\nRCPT TO:<victim@example.net>\r\nDATA\r\nSubject: 2\r\n\r\nevil"
+                smuggled = (b"MAIL FROM:<eve@example.com>\r\nRCPT TO:<victim@example.net>\r\nDATA\r\n"
+                            b"Subject: 2\r\n\r\nevil")
                 with daemon.client() as client:
                     client.ehlo()
                     client.mail()

@@ -366,13 +366,15 @@ class Failures(ScenarioCase):
         self.assertEqual(stats["scan_failures"]["limits"], 1)
 
     def test_reject(self):
-        daemon, sink, reply = self.one(str(self.directory / "no.ctl"), {"ScanFailure": "reject", "ClamTimeOut": 5}, "down")
+        daemon, sink, reply = self.one(str(self.directory / "no.ctl"),
+                                       {"ScanFailure": "reject", "ClamTimeOut": 5}, "down")
         self.assertRegex(str(reply), r"^554 ")
         self.assertEqual(sink.received, [])
         daemon.expect_messages(received=1, rejected=1)
 
     def test_pass(self):
-        daemon, sink, reply = self.one(str(self.directory / "no.ctl"), {"ScanFailure": "down=pass", "ClamTimeOut": 5}, "down")
+        daemon, sink, reply = self.one(str(self.directory / "no.ctl"),
+                                       {"ScanFailure": "down=pass", "ClamTimeOut": 5}, "down")
         self.assertReply(reply, 250, "2.0.0 sink: queued as 1")
         [message] = sink.messages
         self.assertIn(b"\r\nX-Virus-Scanned: not scanned (down)\r\n", message.content)

@@ -23,7 +23,8 @@ class WrongConfiguration(ScenarioCase):
         return output
 
     def test_unknown_setting(self):
-        output = self.refuse("# a comment\nOutAddress: 127.0.0.1:25\nNoSuchThing: 1\n", r"wrong\.conf", r"\b3\b", "NoSuchThing")
+        output = self.refuse("# a comment\nOutAddress: 127.0.0.1:25\nNoSuchThing: 1\n", r"wrong\.conf", r"\b3\b",
+                             "NoSuchThing")
         self.assertEqual(len(output.strip().splitlines()), 1, "one sentence")
 
     def test_bad_values(self):
@@ -98,7 +99,8 @@ class WrongSurroundings(ScenarioCase):
     def test_busy_stats_address_that_was_set(self):
         with busy_port() as listener:
             port = listener.getsockname()[1]
-            self.does_not_start({"StatsAddress": f"127.0.0.1:{port}"}, rf"127\.0\.0\.1:{port}", "StatsAddress|statistics")
+            self.does_not_start({"StatsAddress": f"127.0.0.1:{port}"}, rf"127\.0\.0\.1:{port}",
+                                "StatsAddress|statistics")
 
     def test_io_uring_forbidden(self):
         """As in a container: the call fails with EPERM, or is not there at all."""
@@ -194,7 +196,8 @@ class Running(ScenarioCase):
              "phases_us": ["receive", "scan", "deliver", "total"]}""")
         for part, names in fields.items():
             self.assertLessEqual(set(names), set(stats[part]), part)
-        for histogram in (*stats["phases_us"].values(), stats["scanners"][0]["latency_us"], stats["server"]["latency_us"]):
+        for histogram in (*stats["phases_us"].values(), stats["scanners"][0]["latency_us"],
+                          stats["server"]["latency_us"]):
             self.assertLessEqual({"count", "mean", "p50", "p90", "p99", "max"}, set(histogram))
         self.assertEqual(stats["phases_us"]["total"]["count"], 1)
         self.assertGreater(stats["phases_us"]["total"]["max"], 0)

@@ -128,7 +128,8 @@ class Actions(ScenarioCase):
         daemon = self.bivalved(sink, settings=settings)
         with daemon.client() as client:
             client.ehlo()
-            reply = client.deliver(content or infected_attachment(), "eve@example.com", ["bob@example.net", "cy@example.net"])
+            reply = client.deliver(content or infected_attachment(), "eve@example.com",
+                                   ["bob@example.net", "cy@example.net"])
             after = client.deliver(compose(b"clean\r\n"))
             client.quit()
         self.assertReply(after, 250)

@@ -80,7 +80,8 @@ class Bivalved:
         if not self.executable.exists():
             raise AssertionError(f"{self.executable} has not been built")
         self.write_configuration()
-        self.process = Process("bivalved", [self.executable, "-d", "4", "-f", self.configuration], before_exec=before_exec)
+        self.process = Process("bivalved", [self.executable, "-d", "4", "-f", self.configuration],
+                               before_exec=before_exec)
         self._stopped = False
         if wait:
             wait_until("bivalved to accept connections", self._ready)

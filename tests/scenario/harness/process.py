@@ -2,6 +2,7 @@
 import ctypes
 import os
 import re
+import resource
 import signal
 import struct
 import subprocess
@@ -13,6 +14,9 @@ from pathlib import Path
 SLOW = os.environ.get("BIVALVE_SLOW", "") not in ("", "0")
 # The one limit for everything that a test waits for. Nothing that works comes near it.
 TIMEOUT = float(os.environ.get("BIVALVE_TIMEOUT", "30")) * (3 if SLOW else 1)
+
+# Thousands of connections are held by a test and by what it starts; the usual soft limit is 1,024 descriptors.
+resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
 
 PROJECT = Path(__file__).resolve().parents[3]
 

@@ -24,6 +24,9 @@ CLOSE = _Action("CLOSE")  # close the connection
 RESET = _Action("RESET")  # close it with RST
 STALL = _Action("STALL")  # say nothing more; the connection stays open until the peer or the test closes it
 
+# Thousands of sessions may begin at once; what does not fit is lost by the kernel, and its client waits in vain.
+_BACKLOG = 4096
+
 _ACCEPTED = {"EHLO", "HELO", "MAIL", "RCPT", "RSET", "NOOP", "QUIT", "DATA", "BODY", "BDAT", "CONNECT", "XFORWARD"}
 
 
@@ -133,16 +136,13 @@ class SmtpSink:
 
     def start(self):
         """Listens. Called by the constructor, and after stop() to come back on the same port."""
-        def bind():
-            family = socket.AF_INET6 if ":" in self.port.host else socket.AF_INET
-            listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            listener.bind(self.port.pair)
-            listener.listen(4096)
-            listener.setblocking(False)
-            return listener
-        listener = bind()
+        family = socket.AF_INET6 if ":" in self.port.host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind(self.port.pair)
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
         self._thread = threading.Thread(target=self._run, args=(listener,), daemon=True)
         self._thread.start()
 
@@ -168,7 +168,7 @@ class SmtpSink:
     def _run(self, listener):
         asyncio.set_event_loop(self._loop)
         self._server = self._loop.run_until_complete(
-            asyncio.start_server(self._serve, sock=listener, limit=1 << 20))
+            asyncio.start_server(self._serve, sock=listener, limit=1 << 20, backlog=_BACKLOG))
         self._loop.run_forever()
         self._server.close()
         for writer in list(self._connections):
@@ -208,8 +208,8 @@ class SmtpSink:
                 await self._command(session, peer, verb, line)
                 if verb == "QUIT":
                     break
-        except (_PeerGone, ConnectionError):
-            pass
+        except (_PeerGone, ConnectionError, asyncio.CancelledError):
+            pass  # the session is over; cancelled is what stop() does to it
         finally:
             self._connections.discard(writer)
             writer.close()
