@@ -1,0 +1,112 @@
+"""Counts per message that do not depend on how fast the machine is: system calls, ring operations, instructions."""
+import os
+import re
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+from . import load
+from .machine import Missing, find
+from harness import Process
+
+INSTRUCTIONS = "instructions outside the kernel"
+# What perf counts, and what we call it: the kernel's tracepoints, and the processor's own counter, which few virtual
+# machines show.
+EVENTS = {
+    "raw_syscalls:sys_enter": "system calls",
+    "syscalls:sys_enter_io_uring_enter": "enters of the ring",
+    "io_uring:io_uring_submit_req": "ring operations",
+    "io_uring:io_uring_complete": "ring completions",
+    "io_uring:io_uring_queue_async_work": "hand-offs to io-wq",
+    "io_uring:io_uring_poll_arm": "ring polls armed",
+    "context-switches": "context switches",
+    "instructions:u": INSTRUCTIONS,
+}
+_SECONDS = 60
+
+
+def traced(target, cell, messages):
+    """Counts of tracepoints per message of a started target. The text instead, where perf cannot count here."""
+    if find("perf") is None:
+        return "perf is not installed (Debian: linux-perf)"
+    load.send(target.port, cell, max(cell.sessions, messages // 10), _SECONDS)
+    with tempfile.NamedTemporaryFile("r", prefix="counts.") as output:
+        before = [find("perf"), "stat", "-x", ";", "-o", output.name, "-p", str(target.pid)]
+        for event in EVENTS:
+            before += ["-e", event]
+        try:
+            load.send(target.port, cell, messages, _SECONDS, before=[*before, "--"])
+        except load.LoadFailed as failure:
+            return str(failure)
+        found = {}
+        for line in output.read().splitlines():
+            fields = line.split(";")
+            if len(fields) > 2 and fields[2] in EVENTS and fields[0].isdigit():
+                found[EVENTS[fields[2]]] = int(fields[0]) / messages
+    if found.get("ring operations") == 0:
+        # A program without a ring.
+        for name in [name for name in found if "ring" in name or "io-wq" in name]:
+            del found[name]
+    return found or "perf counts no tracepoints here"
+
+
+def system_calls(target, cell, messages):
+    """System calls per message by name, as strace sees them. It slows the target, which may change how much is batched."""
+    if find("strace") is None:
+        return "strace is not installed"
+    with tempfile.TemporaryDirectory(prefix="counts.") as directory:
+        output = Path(directory) / "calls"
+        strace = Process("strace", [find("strace"), "-f", "-c", "-U", "calls,name", "-o", output, "-p", str(target.pid)])
+        try:
+            strace.wait_line("attached", timeout=10)
+            time.sleep(0.2)
+            load.send(target.port, cell, messages, _SECONDS)
+            time.sleep(0.1)
+        except (AssertionError, load.LoadFailed) as failure:
+            strace.kill()
+            return str(failure)
+        strace.signal(signal.SIGINT)
+        strace.wait()
+        found = {}
+        for line in output.read_text().splitlines():
+            if (match := re.match(r"\s*(\d+)\s+(\w+)$", line)) and match.group(2) != "total":
+                found[match.group(2)] = int(match.group(1)) / messages
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def instructions(make_target, cell, messages):
+    """User instructions per message under callgrind: what a longer run takes more than a shorter one.
+
+    make_target(words) makes the target with those words in front of its command line. Valgrind 3.19 runs one thread at a
+    time and lets no other run while one waits in io_uring_enter, so bivalved does not get beyond its start there.
+    """
+    if find("valgrind") is None:
+        return "valgrind is not installed"
+    totals = []
+    counts = (messages, 3 * messages)
+    with tempfile.TemporaryDirectory(prefix="counts.") as directory:
+        for count in counts:
+            output = Path(directory) / f"callgrind.{count}"
+            target = make_target([find("valgrind"), "--tool=callgrind", f"--callgrind-out-file={output}", "-q"])
+            try:
+                target.start()
+                load.send(target.port, cell, count, _SECONDS)
+                time.sleep(0.2)
+                os.kill(target.pid, signal.SIGTERM)
+                target.wait_end()
+            except (AssertionError, OSError, Missing, load.LoadFailed) as failure:
+                return f"it does not run under callgrind: {str(failure).strip().splitlines()[0]}"
+            finally:
+                target.stop()
+            match = re.search(r"^(?:summary|totals): (\d+)", output.read_text() if output.exists() else "", re.M)
+            if not match:
+                return "callgrind has written no total"
+            totals.append(int(match.group(1)))
+    return (totals[1] - totals[0]) / (counts[1] - counts[0])
+
+
+def worker_threads(target):
+    """How many threads of io-wq the target has now: io_uring's own, for operations that would have blocked."""
+    names = [Path(f"/proc/{target.pid}/task/{t}/comm").read_text() for t in os.listdir(f"/proc/{target.pid}/task")]
+    return sum(name.startswith("iou-wrk") for name in names)

@@ -1,0 +1,164 @@
+"""One measurement: a target, fresh, under one cell's load; and rounds of them, in an order drawn from the seed."""
+import random
+import statistics
+import time
+
+from .load import LoadFailed, has_own_source, send, times
+from .peers import CpuClock, memory
+
+# Held bytes beyond this share of the machine's memory are not asked for: such a cell measures the swap or the end.
+MEMORY_SHARE = 8
+# Messages on each kept session, at least.
+KEPT_MESSAGES = 5
+# No measurement may last longer, whatever its target makes of it.
+RUN_SECONDS_MAX = 60
+
+
+class Runner:
+    """Measures targets on cells. `seconds` is how long one measurement should last."""
+
+    def __init__(self, sink, *, seconds, seed, latency=True, say=print):
+        self.sink = sink
+        self.seconds = seconds
+        self.latency = latency and has_own_source()
+        self.say = say
+        self._random = random.Random(seed)
+        self._messages = {}
+
+    def rounds(self, cells, targets_of, count):
+        """Measures `count` rounds: in each, every cell once, and on it every target in shuffled order.
+
+        targets_of(cell) is the list of targets. Returns {cell: {label: [one result a round]}}.
+        """
+        results = {cell: {target.label: [] for target in targets_of(cell)} for cell in cells}
+        for cell in cells:
+            for target in targets_of(cell):
+                self.calibrate(target, cell)
+        for number in range(count):
+            order = list(cells)
+            self._random.shuffle(order)
+            for cell in order:
+                targets = list(targets_of(cell))
+                self._random.shuffle(targets)
+                for target in targets:
+                    result = self.measure(target, cell)
+                    result["round"] = number
+                    results[cell][target.label].append(result)
+                    self.say(f"  round {number + 1}/{count}  {str(cell):16} {target.label:12} " + _short(result))
+        return results
+
+    def calibrate(self, target, cell):
+        """Finds how many messages make a measurement of the wanted length. Its own runs count for nothing."""
+        key = (target.label, cell)
+        if key in self._messages:
+            return
+        # Where connections are lost at the start and tried again after a second, more has to follow the start.
+        seconds = self.seconds * (3 if cell.sessions > target.backlog else 1)
+        messages = cell.sessions
+        target.start()
+        try:
+            while True:
+                taken = send(target.port, cell, messages, RUN_SECONDS_MAX).seconds
+                if taken >= min(0.3, seconds / 3):
+                    break
+                messages = max(messages * 2, round(messages * min(0.4 / taken, 20)))
+            rate = messages / taken
+            # Kept sessions are to be measured by their messages, not by their greetings; within ten seconds.
+            least = min(KEPT_MESSAGES * cell.sessions, round(rate * 10)) if cell.kept else 3
+            self._messages[key] = max(cell.sessions, least, round(rate * seconds))
+        except LoadFailed as failure:
+            self.say(f"  {cell} {target.label}: {failure}")
+            self._messages[key] = cell.sessions
+        finally:
+            target.stop()
+
+    def measure(self, target, cell, messages=None):
+        """One measurement. A target that fails is a result too: {"error": …}."""
+        messages = messages or self._messages[(target.label, cell)]
+        limit = min(RUN_SECONDS_MAX, 10 * self.seconds + 10)
+        complaints = len(target.complaints)
+        target.start()
+        result = {"messages": messages}
+        try:
+            # So that connections, pools and code paths are not met for the first time while the clock runs.
+            send(target.port, cell, min(cell.sessions, max(1, messages // 4)), limit)
+            time.sleep(0.05)
+            clocks = {"sink": self.sink.cpu}
+            if target.pid is not None:
+                clocks["target"] = CpuClock(target.pid)
+            if target.scanner is not None:
+                clocks["scanner"] = CpuClock(target.scanner.process.pid)
+            counts = target.counts()
+            before = {name: clock.read() for name, clock in clocks.items()}
+            sent = send(target.port, cell, messages, limit)
+            time.sleep(0.02)  # the ends of the last sessions
+            cpu = {name: clock.read() - before[name] for name, clock in clocks.items()}
+            result |= {"seconds": sent.seconds, "messages_per_second": messages / sent.seconds,
+                       "source_cpu_us_per_message": sent.source_cpu_ns / 1000 / messages,
+                       **{f"{name}_cpu_us_per_message": used / 1000 / messages for name, used in cpu.items()}}
+            result["counts_per_message"] = {name: (value - counts.get(name, 0)) / messages
+                                            for name, value in target.counts().items()}
+            if target.pid is not None:
+                result["memory"] = memory(target.pid)
+            # A connection that was dropped unseen waits for a greeting that never comes; its times say nothing.
+            if self.latency and cell.sessions <= target.backlog:
+                result |= self._times(target, cell, max(cell.sessions, messages // 3), limit)
+        except (LoadFailed, OSError) as failure:
+            result["error"] = str(failure)
+        finally:
+            target.stop()
+        if target.complaints[complaints:]:
+            result["complaint"] = target.complaints[-1]
+            self.say(f"  {cell} {target.label} did not end well: {target.complaints[-1]}")
+        return result
+
+    @staticmethod
+    def _times(target, cell, messages, limit):
+        try:
+            return {"time_us": times(target.port, cell, messages, limit)}
+        except LoadFailed as failure:
+            return {"time_error": str(failure)}
+
+
+def _short(result):
+    if "error" in result:
+        return f"failed: {result['error']}"
+    text = f"{result['messages_per_second']:9.1f} messages/s"
+    if "target_cpu_us_per_message" in result:
+        text += f" {result['target_cpu_us_per_message']:10.1f} us CPU"
+    return text
+
+
+def values(results, name):
+    """One figure of each round that has it; `name` may have a dot: memory.peak."""
+    found = []
+    for result in results:
+        value = result
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        found.append(value)
+    return found
+
+
+def median(numbers):
+    numbers = [n for n in numbers if n is not None]
+    return statistics.median(numbers) if numbers else None
+
+
+def summary(numbers):
+    """Median and spread (least, most) of the rounds; None where no round has the figure."""
+    numbers = [n for n in numbers if n is not None]
+    if not numbers:
+        return None
+    return {"median": statistics.median(numbers), "min": min(numbers), "max": max(numbers), "rounds": len(numbers)}
+
+
+def ratio(results, others, name):
+    """A figure of one target over that of another: by round, then summed up, so that what slows a round down drops out."""
+    pairs = zip(values(results, name), values(others, name))
+    return summary([a / b for a, b in pairs if a is not None and b])
+
+
+def fits(cell, memory_bytes):
+    """Whether the machine has room for what the cell's sessions may hold at once."""
+    return cell.bytes * cell.sessions <= memory_bytes // MEMORY_SHARE

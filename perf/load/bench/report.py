@@ -1,0 +1,103 @@
+"""The results as a table for people and as JSON for the record."""
+import datetime
+import json
+
+from .measure import ratio, summary, values
+
+FORMAT = 1
+FIGURES = {
+    "messages_per_second": "messages/s", "target_cpu_us_per_message": "CPU us", "time_us.p50": "p50 us",
+    "time_us.p99": "p99 us", "memory.peak": "peak memory",
+    "sink_cpu_us_per_message": "CPU of the server", "scanner_cpu_us_per_message": "CPU of the scanner",
+}
+AGAINST = ("haproxy", "clamsmtpd", "direct")
+
+
+def figures(results):
+    """Medians, spreads and ratios of {cell: {label: rounds}}, as they go into the record."""
+    cells = []
+    for cell, targets in results.items():
+        entry = {"cell": str(cell), "size_bytes": cell.bytes, "sessions": cell.sessions,
+                 "kept": cell.kept, "targets": {}}
+        for label, rounds in targets.items():
+            found = {name: summary(values(rounds, name)) for name in FIGURES}
+            for name in sorted({n for r in rounds for n in r.get("counts_per_message", {})}):
+                found[f"count.{name}"] = summary([r.get("counts_per_message", {}).get(name) for r in rounds])
+            ratios = {}
+            for other in AGAINST:
+                if other in targets and other != label:
+                    of_both = {name: ratio(rounds, targets[other], name) for name in
+                               ("messages_per_second", "target_cpu_us_per_message", "time_us.p50")}
+                    ratios[other] = {name: value for name, value in of_both.items() if value}
+            entry["targets"][label] = {"figures": {n: v for n, v in found.items() if v}, "ratios": ratios,
+                                       "errors": [r["error"] for r in rounds if "error" in r],
+                                       "time_errors": [r["time_error"] for r in rounds if "time_error" in r],
+                                       "rounds": rounds}
+        cells.append(entry)
+    return cells
+
+
+def record(machine_at_start, cells, options, **more):
+    return {"format": FORMAT, "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "machine": machine_at_start, "options": options, "cells": cells, **more}
+
+
+def write_json(path, content):
+    path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def number(value, digits=3):
+    """Three digits that count, and no more than a reader can use."""
+    if value is None:
+        return "-"
+    if abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}"
+    return f"{value:.{digits}g}"
+
+
+def table(cells):
+    """One block for each cell; of each figure the median and, in brackets, the least and the most of the rounds."""
+    lines = []
+    for entry in cells:
+        lines += ["", f"{entry['cell']}  ({entry['size_bytes']:,} bytes, {entry['sessions']} session"
+                  f"{'s' if entry['sessions'] > 1 else ''}, {'kept' if entry['kept'] else 'a new one for each message'})"]
+        rows = [["", "messages/s", "CPU us/message", "p50 us", "p99 us", "peak MB", "rate/direct", "rate/haproxy",
+                 "rate/clamsmtpd", "CPU/haproxy", "CPU/clamsmtpd"]]
+        for label, target in entry["targets"].items():
+            found, ratios = target["figures"], target["ratios"]
+            peak = found.get("memory.peak")
+            rows.append([
+                label, _spread(found.get("messages_per_second")), _spread(found.get("target_cpu_us_per_message")),
+                _median(found.get("time_us.p50")), _median(found.get("time_us.p99")),
+                number(peak["median"] / 1e6) if peak else "-",
+                *(_median(ratios.get(other, {}).get("messages_per_second")) for other in
+                  ("direct", "haproxy", "clamsmtpd")),
+                *(_median(ratios.get(other, {}).get("target_cpu_us_per_message")) for other in ("haproxy", "clamsmtpd"))])
+            for what, errors in (("failed", target["errors"]), ("no times", target["time_errors"])):
+                for error in sorted(set(errors)):
+                    rows.append([label, f"{what} in {errors.count(error)} rounds: {error}"])
+        lines += _aligned(rows)
+        for label, target in entry["targets"].items():
+            counts = {n.removeprefix("count."): v["median"] for n, v in target["figures"].items() if n.startswith("count.")}
+            if counts:
+                lines.append(f"  {label}: per message " + ", ".join(f"{n} {number(v)}" for n, v in counts.items()))
+    return "\n".join(lines)
+
+
+def _median(found):
+    return number(found["median"]) if found else "-"
+
+
+def _spread(found):
+    if not found:
+        return "-"
+    return f"{number(found['median'])} [{number(found['min'])}..{number(found['max'])}]"
+
+
+def _aligned(rows):
+    widths = [max(len(row[i]) for row in rows if len(row) == len(rows[0])) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [row[0].ljust(widths[0]), *(text.rjust(width) for text, width in zip(row[1:], widths[1:]))]
+        lines.append(("  " + "  ".join(cells)).rstrip() if len(row) == len(rows[0]) else f"  {row[0]}  {row[1]}")
+    return lines
