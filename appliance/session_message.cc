@@ -125,7 +125,8 @@ core::Task<Session::CloseReason> Session::Bdat(std::string_view arguments) {
   data.no_room = t.chunks_no_room;
   // A dribble of tiny chunks is a dribble.
   const bool slow = !chunk->last && !bdat_rate_.Check(services_.loop.Now());
-  if (slow && data.status == net::MailDataResult::Status::kComplete) data.status = net::MailDataResult::Status::kTooSlow;
+  if (slow && data.status == net::MailDataResult::Status::kComplete)
+    data.status = net::MailDataResult::Status::kTooSlow;
   if (data.status != net::MailDataResult::Status::kComplete || chunk->last) {
     data.has_stuffed_dots = true;  // nothing is known of the content's lines
     co_return co_await FinishMessage(std::move(body), data);
