@@ -203,7 +203,7 @@ core::Task<Session::CloseReason> Session::Step() {
 
 // Waits until a whole command line is there. Both sides' readers are armed meanwhile, so that a server that
 // hangs up or says 421 between two commands is noticed at once.
-core::Task<Session::CloseReason> Session::AwaitCommand() {
+core::Task<Session::CloseReason> Session::AwaitCommand(bool* too_long) {
   const core::MonoTime deadline = Deadline();
   for (;;) {
     // First of all: what a server says unasked must not pass for the reply to the next command.
@@ -214,6 +214,11 @@ core::Task<Session::CloseReason> Session::AwaitCommand() {
       case net::Connection::LineState::kTooLong: {
         counters().Add(Metric::kProtocolErrors);
         counters().Add(Metric::kLinesTooLong);
+        if (too_long != nullptr) {
+          *too_long = true;
+          co_return CloseReason::kNone;
+        }
+        ++errors_in_a_row_;
         Answer(replies::kLineTooLong);
         const CloseReason reason = CheckPatience();
         if (reason != CloseReason::kNone) co_return reason;
@@ -423,9 +428,10 @@ core::Task<Session::CloseReason> Session::RelayAuth(const net::Command& command,
     CountReply(reply.code);
     ++commands_without_message_;
     if (reply.code != 334) co_return CloseReason::kNone;
-    const CloseReason reason = co_await AwaitCommand();
+    bool too_long = false;
+    const CloseReason reason = co_await AwaitCommand(&too_long);
     if (reason != CloseReason::kNone) co_return reason;
-    const std::string_view response = client_.NextLine().text;
+    const std::string_view response = too_long ? "*" : client_.NextLine().text;
     // A response that no server should see ends the exchange as the client itself could.
     server_.stream().Write(net::LineIsClean(response) ? response : "*");
   }

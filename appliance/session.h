@@ -113,7 +113,8 @@ class Session {
   core::Task<bool> ConnectServer();
   core::Task<void> End(CloseReason reason);
 
-  core::Task<CloseReason> AwaitCommand();
+  // With `too_long`, a line that is too long is not answered but told there.
+  core::Task<CloseReason> AwaitCommand(bool* too_long = nullptr);
   core::Task<CloseReason> Step();
   core::Task<CloseReason> RelayGroup();
   bool AddToGroup(const net::Command& command, std::string_view line);

@@ -247,6 +247,14 @@ class Auth(Case):
         self.assertReply(client.command(b"a\0b\r\n"), 501)
         self.assertEqual(seen[-1], b"*")
 
+    def test_a_response_too_long_ends_the_exchange(self):
+        """Not a 500 of our own: the server would go on waiting, and take the next command for the response."""
+        seen, _, _, client = self.dialogue(["*"], ["334 ", "501 5.7.0 cancelled"])
+        self.assertReply(client.command("AUTH PLAIN"), 334)
+        self.assertReply(client.command(b"a" * 20000 + b"\r\n"), 501, "5.7.0 cancelled")
+        self.assertEqual(seen[-1], b"*")
+        self.assertReply(client.command("NOOP"), 250)
+
     def test_a_security_layer_is_refused(self):
         _, _, sink, client = self.dialogue([], [])
         for mechanism in ("GSSAPI", "digest-md5", "KERBEROS_V4"):
