@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "net/address.h"
+#include "net/network.h"
 
 namespace bivalve::appliance {
 
@@ -44,6 +45,9 @@ struct Config {
   uint64_t message_bytes_max;  // 0: no limit
   uint64_t body_memory_bytes;  // 0: a quarter of memory
   BareNewline bare_newline;
+  bool proxy_protocol;
+  std::vector<net::Network> proxy_protocol_from;  // empty: this machine
+  uint32_t connections_per_client_max;            // 0: no limit
   std::string host_name;
   std::optional<net::Endpoint> stats_address;  // nullopt: off
   bool stats_address_set;                      // by the operator, not by default

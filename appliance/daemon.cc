@@ -230,6 +230,7 @@ class Daemon {
       sink_.Add(Severity::kWarning, core::Cat("MaxConnections: the descriptor limit carries ", shared_.connections_max,
                                               " connections, not ", config_.connections_max, "; raise it (ulimit -n)"));
     }
+    if (config_.connections_per_client_max != 0) shared_.client_counts = std::make_unique<ClientCounts>();
     if (absl::Status status = OpenListeners(config_, count, listeners_); !status.ok()) return status;
     for (const net::Endpoint& endpoint : config_.listen) {
       const auto* address = std::get_if<net::SocketAddress>(&endpoint);

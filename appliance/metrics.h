@@ -1,5 +1,6 @@
-// The one table of counters. A row is one metric: its place in the JSON (group and name), its kind and its help, from
-// which /stats, /metrics and bivalvectl take them. Each worker has its own counts; totals are made when read.
+// The one table of counters. A row is one metric: its place in the JSON (group and name), its kind and its
+// help, from which /stats, /metrics and bivalvectl take them. Each worker has its own counts; totals are made
+// when read.
 #pragma once
 
 #include <array>
@@ -43,6 +44,15 @@ enum class MetricKind : uint8_t { kCounter, kGauge };
   M(kProtocolErrors,  kCounter, "errors",        "protocol",     "Commands refused because of their form, and sessions ended for it.") \
   M(kTimeouts,        kCounter, "errors",        "timeouts",     "Sessions ended because a peer was silent for too long.") \
   M(kOutOfRoom,       kCounter, "errors",        "out_of_room",  "Messages answered 452 because there was no room for the body.") \
+  M(kRefusedPerClient, kCounter, "connections",  "refused_per_client", "Client connections answered 421 because their client had too many.") \
+  M(kProxyHeaders,   kCounter, "errors",        "proxy_header", "Connections closed because of a missing, wrong or untrusted PROXY header.") \
+  M(kLinesTooLong,   kCounter, "errors",        "line_too_long", "Command lines answered 500 because they were too long.") \
+  M(kTooManyErrors,  kCounter, "errors",        "too_many_errors", "Sessions ended with 421 after too many errors in a row.") \
+  M(kTooManyCommands, kCounter, "errors",       "too_many_commands", "Sessions ended with 421 after too many commands without a message.") \
+  M(kTooManyRecipients, kCounter, "errors",     "too_many_recipients", "Recipients answered 452 because their message had too many.") \
+  M(kHeaderTooLarge, kCounter, "errors",        "header_too_large", "Messages answered 552 because of their header section.") \
+  M(kTooSlow,        kCounter, "errors",        "too_slow",     "Sessions ended with 421 because their message came too slowly.") \
+  M(kRoomWaits,      kCounter, "errors",        "room_waits",   "Times that reading stopped until there was room for a message.") \
   M(kAcceptErrors,    kCounter, "errors",        "accept",       "Connections that could not be accepted, for want of descriptors or memory.")
 // clang-format on
 

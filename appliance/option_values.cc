@@ -198,6 +198,18 @@ std::vector<std::string> Print(const Option&, const std::vector<net::Endpoint>& 
   return lines;
 }
 
+absl::Status Parse(const Option&, std::string_view text, std::vector<net::Network>& out) {
+  if (text.empty()) return absl::OkStatus();
+  absl::StatusOr<net::Network> network = net::Network::Parse(text);
+  if (network.ok()) out.push_back(*network);
+  return network.status();
+}
+std::vector<std::string> Print(const Option&, const std::vector<net::Network>& value) {
+  std::vector<std::string> lines;
+  for (const net::Network& network : value) lines.push_back(network.ToString());
+  return lines;
+}
+
 absl::Status Parse(const Option& option, std::string_view text, std::optional<net::Endpoint>& out) {
   if (text.empty()) {
     out.reset();
@@ -310,7 +322,8 @@ absl::Status SetOption(Config& config, const Option& option, std::string_view te
   return VisitMember(option, [&](auto member) {
     using Value = std::remove_reference_t<decltype(config.*member)>;
     constexpr bool kMayBeEmpty =
-        std::is_same_v<Value, std::string> || std::is_same_v<Value, std::optional<net::Endpoint>>;
+        std::is_same_v<Value, std::string> || std::is_same_v<Value, std::optional<net::Endpoint>> ||
+        std::is_same_v<Value, std::vector<net::Network>>;
     if (!kMayBeEmpty && text.empty()) return absl::InvalidArgumentError(kNoValue);
     return Parse(option, text, config.*member);
   });

@@ -166,6 +166,27 @@ constexpr Option kOptions[] = {
             "message that some mail server could read as two messages is rejected; with reject every "
             "message with a lone CR or LF is; with pass none is, which is safe only before a server that "
             "itself rejects them."},
+    {.name = "ProxyProtocol",
+     .field = &Config::proxy_protocol,
+     .default_text = "off",
+     .doc = "With on, every connection must begin with a header of the PROXY protocol, version 1 or 2, as "
+            "HAProxy and others send it, and the client's address is the one in it. A connection without "
+            "one is closed."},
+    {.name = "ProxyProtocolFrom",
+     .field = &Config::proxy_protocol_from,
+     .default_text = "",
+     .doc = "A network whose machines may send PROXY headers, as an address or as an address with the "
+            "length of its prefix, such as 192.0.2.0/24. With ProxyProtocol on, connections from elsewhere "
+            "are closed. The setting may be repeated. Without it, only this machine may."},
+    {.name = "MaxConnectionsPerClient",
+     .field = &Config::connections_per_client_max,
+     .default_text = "off",
+     .doc = "The most connections at one time from one client address, over all workers; an IPv6 client "
+            "counts by the first 64 bits of its address. Further ones get reply code 421. With off there is "
+            "no such limit.",
+     .min = 1,
+     .max = 1'000'000,
+     .zero_name = "off"},
     {.name = "HostName",
      .field = &Config::host_name,
      .default_text = "smtp.passthru",
@@ -196,7 +217,8 @@ constexpr Option kOptions[] = {
 
 // Forgets the values of a repeatable setting; others are overwritten anyway.
 void ClearRepeatable(Config& config, const Option& option) {
-  if (option.repeatable()) config.*std::get<std::vector<net::Endpoint> Config::*>(option.field) = {};
+  if (const auto* endpoints = std::get_if<std::vector<net::Endpoint> Config::*>(&option.field)) config.**endpoints = {};
+  if (const auto* networks = std::get_if<std::vector<net::Network> Config::*>(&option.field)) config.**networks = {};
 }
 
 // How many characters must be inserted, removed, replaced or swapped with their neighbour to get from one
@@ -382,17 +404,26 @@ class Reader {
   // Twice the same address is once too often: a scanner would count as two, a listener would take two
   // sockets.
   void CheckRepeated(const Option& option, std::string_view name) {
-    if (!option.repeatable()) return;
-    std::vector<net::Endpoint>& values =
-        parsed_.config.*std::get<std::vector<net::Endpoint> Config::*>(option.field);
+    if (const auto* endpoints = std::get_if<std::vector<net::Endpoint> Config::*>(&option.field)) {
+      CheckRepeated(parsed_.config.**endpoints, name);
+    } else if (const auto* networks = std::get_if<std::vector<net::Network> Config::*>(&option.field)) {
+      CheckRepeated(parsed_.config.**networks, name);
+    }
+  }
+  static std::string TextOf(const net::Endpoint& endpoint) { return net::ToString(endpoint); }
+  static std::string TextOf(const net::Network& network) { return network.ToString(); }
+
+  template <typename Value>
+  void CheckRepeated(std::vector<Value>& values, std::string_view name) {
+    if (values.empty()) return;
     if (values.size() > kRepeatMax) {
       values.pop_back();
       Report(Problem::Kind::kError, name, core::Cat("may not stand more than ", kRepeatMax, " times"));
       return;
     }
-    const std::string last = net::ToString(values.back());
+    const std::string last = TextOf(values.back());
     for (size_t i = 0; i + 1 < values.size(); ++i) {
-      if (net::ToString(values[i]) != last) continue;
+      if (TextOf(values[i]) != last) continue;
       values.pop_back();
       Report(Problem::Kind::kWarning, name,
              core::Cat(QuotedValue(last), " stands there twice and counts once"));
@@ -409,7 +440,8 @@ class Reader {
 }  // namespace
 
 bool Option::repeatable() const {
-  return std::holds_alternative<std::vector<net::Endpoint> Config::*>(field);
+  return std::holds_alternative<std::vector<net::Endpoint> Config::*>(field) ||
+         std::holds_alternative<std::vector<net::Network> Config::*>(field);
 }
 
 std::span<const Option> Options() { return kOptions; }

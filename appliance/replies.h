@@ -1,5 +1,5 @@
-// The one table of the replies that Bivalve makes itself (CONTRACT, "Replies that Bivalve makes itself"). Every other
-// reply is the server's own.
+// The one table of the replies that Bivalve makes itself (CONTRACT, "Replies that Bivalve makes itself").
+// Every other reply is the server's own.
 #pragma once
 
 #include <array>
@@ -9,13 +9,25 @@ namespace bivalve::appliance::replies {
 
 inline constexpr std::string_view kBusy = "421 4.3.2 Server busy, too many connections\r\n";
 inline constexpr std::string_view kShutdown = "421 4.3.2 Service is shutting down\r\n";
-inline constexpr std::string_view kUnreachable = "421 4.3.0 Mail server cannot be reached, try again later\r\n";
-inline constexpr std::string_view kServerLost = "421 4.3.0 Connection to the mail server was lost, try again later\r\n";
-inline constexpr std::string_view kServerNonsense = "421 4.3.0 Mail server broke the protocol, try again later\r\n";
-inline constexpr std::string_view kServerTimeout = "421 4.4.2 Mail server does not answer, closing connection\r\n";
+inline constexpr std::string_view kUnreachable =
+    "421 4.3.0 Mail server cannot be reached, try again later\r\n";
+inline constexpr std::string_view kServerLost =
+    "421 4.3.0 Connection to the mail server was lost, try again later\r\n";
+inline constexpr std::string_view kServerNonsense =
+    "421 4.3.0 Mail server broke the protocol, try again later\r\n";
+inline constexpr std::string_view kServerTimeout =
+    "421 4.4.2 Mail server does not answer, closing connection\r\n";
 inline constexpr std::string_view kClientTimeout = "421 4.4.2 Timeout, closing connection\r\n";
+inline constexpr std::string_view kTooSlow =
+    "421 4.4.2 Message data comes too slowly, closing connection\r\n";
+inline constexpr std::string_view kTooManyConnections =
+    "421 4.7.0 Too many connections from your address\r\n";
+inline constexpr std::string_view kTooManyErrors = "421 4.7.0 Too many errors\r\n";
+inline constexpr std::string_view kTooManyCommands = "421 4.7.0 Too many commands without a message\r\n";
 inline constexpr std::string_view kLocalError = "451 4.3.0 Local Error\r\n";
-inline constexpr std::string_view kNoRoom = "452 4.3.1 Insufficient room for the message, try again later\r\n";
+inline constexpr std::string_view kNoRoom =
+    "452 4.3.1 Insufficient room for the message, try again later\r\n";
+inline constexpr std::string_view kTooManyRecipients = "452 4.5.3 Too many recipients\r\n";
 inline constexpr std::string_view kLineTooLong = "500 5.5.2 Line too long\r\n";
 inline constexpr std::string_view kBadLine = "500 5.5.2 Control character in command\r\n";
 inline constexpr std::string_view kBadArguments = "501 5.5.4 Syntax error in arguments\r\n";
@@ -26,10 +38,12 @@ inline constexpr std::string_view kNoRecipients = "554 5.5.1 No valid recipients
 inline constexpr std::string_view kStartMail = "354 Start mail input; end with <CRLF>.<CRLF>\r\n";
 inline constexpr std::string_view kChunkTaken = "250 2.0.0 Chunk received\r\n";
 inline constexpr std::string_view kTooLarge = "552 5.3.4 Message exceeds the size limit\r\n";
+inline constexpr std::string_view kHeaderTooLarge = "552 5.3.4 Header section exceeds the size limit\r\n";
 inline constexpr std::string_view kAmbiguousEnd =
     "550 5.5.2 Message has a line with a single dot whose line ends are not CRLF\r\n";
 inline constexpr std::string_view kBareNewline = "550 5.5.2 Message has a bare CR or LF\r\n";
-// clamsmtpd's words; with an enhanced code where the server has promised one for every reply (RFC 2034 section 4).
+// clamsmtpd's words; with an enhanced code where the server has promised one for every reply (RFC 2034
+// section 4).
 inline constexpr std::string_view kVirusDropped = "250 Virus Detected; Discarded Email\r\n";
 inline constexpr std::string_view kVirusDroppedEnhanced = "250 2.0.0 Virus Detected; Discarded Email\r\n";
 inline constexpr std::string_view kVirusBounced = "550 Virus Detected; Content Rejected\r\n";

@@ -6,14 +6,15 @@
 #include <utility>
 
 #include "appliance/replies.h"
+#include "appliance/session_limits.h"
 #include "core/text.h"
 #include "net/smtp_reply.h"
 
 namespace bivalve::appliance {
 namespace {
 
-// For one address of a server. Shorter than TimeOut, so that the next one is tried while the client still waits: RFC 5321 section
-// 4.5.3.2.1 gives a client five minutes for the greeting.
+// For one address of a server. Shorter than TimeOut, so that the next one is tried while the client still
+// waits: RFC 5321 section 4.5.3.2.1 gives a client five minutes for the greeting.
 constexpr std::chrono::seconds kConnectTimeout{30};
 
 // How long a client gets to close its side after the last reply. It has what it needs; nothing is lost with it.
@@ -27,7 +28,8 @@ core::Task<void> Session::Serve(SessionServices& services, int client_fd, net::S
   co_await session.Run();
 }
 
-Session::Session(SessionServices& services, int client_fd, const net::SocketAddress& client_address, uint64_t number)
+Session::Session(SessionServices& services, int client_fd, const net::SocketAddress& client_address,
+                 uint64_t number)
     : services_(services),
       settings_(services.settings),
       client_address_(client_address),
@@ -50,13 +52,18 @@ Session::~Session() {
 
 core::Task<void> Session::Run() {
   counters().Add(Metric::kActive);
+  CloseReason reason = CloseReason::kNone;
+  if (config().proxy_protocol) reason = co_await TakeProxyHeader();
+  if (reason == CloseReason::kNone) reason = EnterClient();
   if (services_.log.Wants(Severity::kInfo)) {
-    services_.log.Begin(EventKind::kConnection, Severity::kInfo, number_).Add(EventField::kClient, client_host_);
+    services_.log.Begin(EventKind::kConnection, Severity::kInfo, number_)
+        .Add(EventField::kClient, client_host_);
     services_.log.Commit();
   }
-  CloseReason reason = co_await OpenServer();
+  if (reason == CloseReason::kNone) reason = co_await OpenServer();
   while (reason == CloseReason::kNone) reason = co_await Step();
   co_await End(reason);
+  LeaveClient();
   counters().Subtract(Metric::kActive);
 }
 
@@ -82,15 +89,16 @@ core::Task<bool> Session::ConnectServer() {
   for (const net::SocketAddress& address : addresses) {
     const core::MonoTime began = services_.loop.Now();
     const core::IoResult result = co_await server_.stream().Connect(
-        address.raw(), address.raw_size(), began + std::min<core::Duration>(config().timeout, kConnectTimeout));
+        address.raw(), address.raw_size(),
+        began + std::min<core::Duration>(config().timeout, kConnectTimeout));
     if (result.ok()) {
       counters().Add(Metric::kServerConnects);
       services_.stats.server_connect_us.Record(core::Microseconds(services_.loop.Now() - began));
       co_return true;
     }
     counters().Add(Metric::kServerErrors);
-    LogText(Severity::kError,
-            core::Cat("cannot connect to mail server ", address.ToString(), ": ", std::string_view(std::strerror(result.error()))));
+    LogText(Severity::kError, core::Cat("cannot connect to mail server ", address.ToString(), ": ",
+                                        std::string_view(std::strerror(result.error()))));
     if (ClientLeft()) co_return false;
   }
   if (addresses.empty()) LogText(Severity::kError, "no address of a mail server is known");
@@ -137,6 +145,23 @@ core::Task<void> Session::End(CloseReason reason) {
     case CloseReason::kShutdown:
       farewell = replies::kShutdown;
       break;
+    case CloseReason::kProxyHeader:
+      counters().Add(Metric::kProxyHeaders);
+      break;
+    case CloseReason::kTooManyConnections:
+      farewell = replies::kTooManyConnections;
+      break;
+    case CloseReason::kTooManyErrors:
+      farewell = replies::kTooManyErrors;
+      break;
+    case CloseReason::kTooManyCommands:
+      farewell = replies::kTooManyCommands;
+      break;
+    case CloseReason::kTooSlow:
+      farewell = replies::kTooSlow;
+      counters().Add(Metric::kTooSlow);
+      LogText(Severity::kWarning, "client sends its message too slowly");
+      break;
   }
   Answer(farewell);
   if (server_listens && server_.stream().open()) {
@@ -156,13 +181,15 @@ core::Task<Session::CloseReason> Session::Step() {
     const bool drained = co_await client_.stream().Drain(Deadline());
     if (!drained) co_return CloseReason::kClientGone;
   }
-  const CloseReason reason = co_await AwaitCommand();
+  CloseReason reason = CheckPatience();
+  if (reason == CloseReason::kNone) reason = co_await AwaitCommand();
   if (reason != CloseReason::kNone) co_return reason;
 
   const std::string_view line = client_.PeekLine().text;
   const net::Command command = net::ParseCommand(line);
   if (command.kind != net::CommandKind::kOwn || !net::LineIsClean(line)) co_return co_await RelayGroup();
   (void)client_.NextLine();
+  if (command.verb != net::Verb::kBdat) ++commands_without_message_;
   switch (command.verb) {
     case net::Verb::kHelo:
     case net::Verb::kEhlo:
@@ -180,20 +207,29 @@ core::Task<Session::CloseReason> Session::Step() {
   }
 }
 
-// Waits until a whole command line is there. Both sides' readers are armed meanwhile, so that a server that hangs up or says
-// 421 between two commands is noticed at once.
-core::Task<Session::CloseReason> Session::AwaitCommand() {
+// Waits until a whole command line is there. Both sides' readers are armed meanwhile, so that a server that
+// hangs up or says 421 between two commands is noticed at once.
+core::Task<Session::CloseReason> Session::AwaitCommand(bool* too_long) {
   const core::MonoTime deadline = Deadline();
   for (;;) {
-    // First of all, or it would be taken for the reply to the client's next command.
+    // First of all: what a server says unasked must not pass for the reply to the next command.
     if (!server_.stream().input().empty()) co_return co_await RelayUnasked();
     switch (client_.PeekLine().state) {
       case net::Connection::LineState::kLine:
         co_return CloseReason::kNone;
-      case net::Connection::LineState::kTooLong:
+      case net::Connection::LineState::kTooLong: {
         counters().Add(Metric::kProtocolErrors);
+        counters().Add(Metric::kLinesTooLong);
+        if (too_long != nullptr) {
+          *too_long = true;
+          co_return CloseReason::kNone;
+        }
+        ++errors_in_a_row_;
         Answer(replies::kLineTooLong);
+        const CloseReason reason = CheckPatience();
+        if (reason != CloseReason::kNone) co_return reason;
         continue;
+      }
       case net::Connection::LineState::kNone:
         break;
     }
@@ -227,6 +263,7 @@ core::Task<Session::CloseReason> Session::RelayGroup() {
     if (line.state == net::Connection::LineState::kNone) break;
     if (line.state == net::Connection::LineState::kTooLong) {
       counters().Add(Metric::kProtocolErrors);
+      counters().Add(Metric::kLinesTooLong);
       group_.push_back({.own_reply = replies::kLineTooLong});
       continue;
     }
@@ -234,6 +271,7 @@ core::Task<Session::CloseReason> Session::RelayGroup() {
     const bool clean = net::LineIsClean(line.text);
     if (clean && command.kind == net::CommandKind::kOwn) break;
     (void)client_.NextLine();
+    if (command.verb != net::Verb::kRcpt) ++commands_without_message_;
     if (!clean) {
       counters().Add(Metric::kProtocolErrors);
       group_.push_back({.own_reply = replies::kBadLine});
@@ -249,14 +287,17 @@ core::Task<Session::CloseReason> Session::RelayGroup() {
   for (const Pending& pending : group_) {
     if (!pending.own_reply.empty()) {
       client_.stream().Write(pending.own_reply);
+      CountReply(pending.own_reply.starts_with("50") ? 500 : 400);
       continue;
     }
     text.clear();
     const net::Reply reply = co_await ServerReply(text);
     if (!reply.ok()) co_return ReasonOf(reply.status);
-    // Only DATA and AUTH may be answered so, and neither is in a group: the server would take what follows for data.
+    // Only DATA and AUTH may be answered so, and neither is in a group: the server would take what follows
+    // for data.
     if (net::IsIntermediate(reply.code)) co_return CloseReason::kServerNonsense;
     client_.stream().Write(text);
+    CountReply(reply.code);
     NoteReply(pending, reply.code);
     if (reply.code == 421) co_return CloseReason::kQuit;
   }
@@ -284,19 +325,29 @@ bool Session::AddToGroup(const net::Command& command, std::string_view line) {
   if (command.verb == net::Verb::kMail) {
     const std::string_view declared = net::FindParameter(command.arguments, "SIZE").value_or("");
     pending.declared_bytes = net::ParseNumber(declared).value_or(0);
-    const uint64_t limit = config().message_bytes_max;
+    const uint64_t limit = MessageBytesMax();
     if (limit != 0 && pending.declared_bytes > limit) pending.own_reply = replies::kTooLarge;
     // SIZE is announced even where the server lacks it, and such a server would refuse the parameter.
     constexpr std::string_view kParameter = "SIZE=";
     if (!declared.empty() && !extensions_.size) {
       cut = {declared.data() - kParameter.size(), declared.size() + kParameter.size()};
-      // With the blank in front of it, which may be missing: "MAIL FROM:<a>SIZE=1".
-      if (cut.data()[-1] != '>') cut = {cut.data() - 1, cut.size() + 1};
+      // With the blank before it, where there is one ("<a@b>SIZE=1").
+      const char before = *(cut.data() - 1);
+      if (before == ' ' || before == '\t') cut = {cut.data() - 1, cut.size() + 1};
+    }
+  }
+  if (command.verb == net::Verb::kRcpt &&
+      transaction_.recipients_accepted + group_.size() >= limits::kRecipientsMax) {
+    const auto under_way = static_cast<size_t>(
+        std::ranges::count_if(group_, [](const Pending& one) { return one.verb == net::Verb::kRcpt; }));
+    if (transaction_.recipients_accepted + under_way >= limits::kRecipientsMax) {
+      counters().Add(Metric::kTooManyRecipients);
+      pending.own_reply = replies::kTooManyRecipients;
     }
   }
   group_.push_back(pending);
   if (!pending.own_reply.empty()) {
-    counters().Add(Metric::kProtocolErrors);
+    if (command.verb != net::Verb::kRcpt) counters().Add(Metric::kProtocolErrors);
     return false;
   }
   if (!cut.empty()) {
@@ -329,8 +380,8 @@ void Session::NoteReply(const Pending& pending, uint16_t code) {
   }
 }
 
-// HELO and EHLO (RFC 5321 section 4.1.1.1): the client sees our name, and what of the server's extensions a filter can let it
-// use.
+// HELO and EHLO (RFC 5321 section 4.1.1.1): the client sees our name, and what of the server's extensions a
+// filter can let it use.
 core::Task<Session::CloseReason> Session::RelayHello(net::Verb verb, std::string_view line) {
   server_.stream().Write(line);
   server_.stream().Write("\r\n");
@@ -341,6 +392,7 @@ core::Task<Session::CloseReason> Session::RelayHello(net::Verb verb, std::string
   if (net::IsIntermediate(reply.code)) co_return CloseReason::kServerNonsense;
   if (!net::IsPositive(reply.code)) {
     Answer(text);
+    CountReply(reply.code);
     co_return reply.code == 421 ? CloseReason::kQuit : CloseReason::kNone;
   }
   ForgetTransaction();
@@ -366,6 +418,7 @@ core::Task<Session::CloseReason> Session::RelayAuth(const net::Command& command,
     // What is said behind a security layer can be neither read nor scanned.
     counters().Add(Metric::kProtocolErrors);
     Answer(replies::kNotImplemented);
+    CountReply(502);
     co_return CloseReason::kNone;
   }
   server_.stream().Write(line);
@@ -378,10 +431,13 @@ core::Task<Session::CloseReason> Session::RelayAuth(const net::Command& command,
     if (net::IsIntermediate(reply.code) && reply.code != 334) co_return CloseReason::kServerNonsense;
     Answer(text);
     if (reply.code == 421) co_return CloseReason::kQuit;
+    CountReply(reply.code);
+    ++commands_without_message_;
     if (reply.code != 334) co_return CloseReason::kNone;
-    const CloseReason reason = co_await AwaitCommand();
+    bool too_long = false;
+    const CloseReason reason = co_await AwaitCommand(&too_long);
     if (reason != CloseReason::kNone) co_return reason;
-    const std::string_view response = client_.NextLine().text;
+    const std::string_view response = too_long ? "*" : client_.NextLine().text;
     // A response that no server should see ends the exchange as the client itself could.
     server_.stream().Write(net::LineIsClean(response) ? response : "*");
   }

@@ -1,8 +1,9 @@
-// Session: one client connection and what serves it. Reads like the dialogue that it holds, from the greeting to the close;
-// each co_await is a place where other sessions run and where either peer may have gone.
+// Session: one client connection and what serves it. Reads like the dialogue that it holds, from the greeting
+// to the close; each co_await is a place where other sessions run and where either peer may have gone.
 //
-// A step takes all command lines that have arrived (RFC 2920), passes them to the server in one send, reads the replies in
-// order and answers in one send. HELO, EHLO, DATA, BDAT, AUTH and QUIT are steps of their own. Start reading at Run().
+// A step takes all command lines that have arrived (RFC 2920), passes them to the server in one send, reads
+// the replies in order and answers in one send. HELO, EHLO, DATA, BDAT, AUTH and QUIT are steps of their own.
+// Start reading at Run().
 #pragma once
 
 #include <array>
@@ -13,10 +14,11 @@
 #include <string_view>
 #include <vector>
 
+#include "appliance/address_list.h"
+#include "appliance/client_counts.h"
 #include "appliance/config.h"
 #include "appliance/event.h"
 #include "appliance/header_template.h"
-#include "appliance/address_list.h"
 #include "appliance/transaction.h"
 #include "appliance/worker_stats.h"
 #include "core/body_pool.h"
@@ -53,11 +55,13 @@ struct SessionServices {
   std::shared_ptr<SessionSettings> settings;  // for new sessions
   std::vector<Session*> sessions = {};        // those that are served now
   bool stopping = false;                      // sessions end when no transaction is open
+  ClientCounts* client_counts = nullptr;      // of all workers; null: clients are not counted
 };
 
 class Session {
  public:
-  // Serves a client until its connection is closed. Takes ownership of the descriptor. `number` is the one in the log.
+  // Serves a client until its connection is closed. Takes ownership of the descriptor. `number` is the one in
+  // the log.
   static core::Task<void> Serve(SessionServices& services, int client_fd, net::SocketAddress client_address,
                                 uint64_t number);
   // Tells a waiting session to look at services.stopping.
@@ -66,14 +70,19 @@ class Session {
  private:
   enum class CloseReason : uint8_t {
     kNone,
-    kQuit,            // the server has said goodbye, and its words were relayed
+    kQuit,  // the server has said goodbye, and its words were relayed
     kClientGone,
     kClientTimeout,
-    kUnreachable,     // no server could be connected to
+    kUnreachable,  // no server could be connected to
     kServerLost,
     kServerTimeout,
     kServerNonsense,
     kShutdown,
+    kProxyHeader,         // there is none, or it is not to be believed
+    kTooManyConnections,  // of this client
+    kTooManyErrors,
+    kTooManyCommands,
+    kTooSlow,  // mail data came too slowly
   };
 
   // How a received message ended; CONTRACT's identity is over these.
@@ -90,15 +99,22 @@ class Session {
   // A client that does not read its replies is not read from either.
   static constexpr size_t kUnsentBytesMax = size_t{64} << 10;
 
-  Session(SessionServices& services, int client_fd, const net::SocketAddress& client_address, uint64_t number);
+  Session(SessionServices& services, int client_fd, const net::SocketAddress& client_address,
+          uint64_t number);
   ~Session();
 
   core::Task<void> Run();
+  core::Task<CloseReason> TakeProxyHeader();
+  CloseReason EnterClient();
+  void LeaveClient();
+  void CountReply(uint16_t code);
+  CloseReason CheckPatience();
   core::Task<CloseReason> OpenServer();
   core::Task<bool> ConnectServer();
   core::Task<void> End(CloseReason reason);
 
-  core::Task<CloseReason> AwaitCommand();
+  // With `too_long`, a line that is too long is not answered but told there.
+  core::Task<CloseReason> AwaitCommand(bool* too_long = nullptr);
   core::Task<CloseReason> Step();
   core::Task<CloseReason> RelayGroup();
   bool AddToGroup(const net::Command& command, std::string_view line);
@@ -111,12 +127,14 @@ class Session {
   core::Task<CloseReason> Data(std::string_view arguments, std::string_view line);
   core::Task<CloseReason> DataWithoutRecipients(std::string_view line);
   core::Task<CloseReason> Bdat(std::string_view arguments);
+  core::Task<CloseReason> RefuseChunk(uint64_t chunk_bytes, std::string_view reply);
   core::Task<CloseReason> FinishMessage(std::unique_ptr<core::Body> body, const net::MailDataResult& data);
   core::Task<CloseReason> ScanAndAct(std::unique_ptr<core::Body> body, bool may_need_stuffing);
   enum class ScanEnd : uint8_t { kVerdict, kTimeout, kClientLeft };
   core::Task<ScanEnd> AwaitVerdict(scan::Request& request, core::Body& body);
   core::Task<CloseReason> ActOnVirus(core::Body& body, const std::string& name, bool may_need_stuffing);
-  core::Task<CloseReason> ActOnFailure(core::Body& body, const scan::Verdict& verdict, bool may_need_stuffing);
+  core::Task<CloseReason> ActOnFailure(core::Body& body, const scan::Verdict& verdict,
+                                       bool may_need_stuffing);
   // A message on its way to the server: what is added to it, and how the log calls it.
   struct Onward {
     std::string header = {};
@@ -131,8 +149,10 @@ class Session {
 
   core::Task<net::Reply> ServerReply(std::string& text);
   void Answer(std::string_view reply);
+  uint64_t MessageBytesMax() const;
   void CountReceived(uint64_t content_bytes);
-  // Gives the message in progress its outcome, in the counters and in the log. Once for each message received.
+  // Gives the message in progress its outcome, in the counters and in the log. Once for each message
+  // received.
   void Conclude(Outcome outcome, std::string_view status, bool infected_passed = false);
   void LogText(Severity severity, std::string_view text) { services_.log.Text(severity, number_, text); }
   void ForgetTransaction();
@@ -156,12 +176,16 @@ class Session {
   net::Connection server_;
   net::ServerExtensions extensions_;  // of the server, from its reply to EHLO
   std::string client_host_;
-  std::string local_host_;  // found out when a header wants it
+  std::string local_host_;    // found out when a header wants it
   bool in_progress_ = false;  // a message was received and has no outcome yet
   core::MonoTime received_at_{};
   core::MonoTime data_began_at_{};
   Transaction transaction_;
   std::vector<Pending> group_;
+  net::DataRate bdat_rate_;                       // of the message that comes in chunks
+  std::optional<net::SocketAddress> entered_as_;  // in services_.client_counts
+  uint32_t errors_in_a_row_ = 0;
+  uint32_t commands_without_message_ = 0;
 };
 
 }  // namespace bivalve::appliance

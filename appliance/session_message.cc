@@ -1,12 +1,14 @@
-// The part of a session that handles messages: DATA and BDAT, the scan, and what becomes of the verdict. Every path through
-// here that has received a message ends in exactly one Conclude().
+// The part of a session that handles messages: DATA and BDAT, the scan, and what becomes of the verdict.
+// Every path through here that has received a message ends in exactly one Conclude().
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
 #include "appliance/replies.h"
 #include "appliance/session.h"
+#include "appliance/session_limits.h"
 #include "core/text.h"
 #include "net/smtp_reply.h"
 
@@ -29,21 +31,31 @@ FailureCause CauseOf(scan::NoVerdict cause) {
   BV_CHECK(false);
 }
 
-constexpr std::array<std::string_view, kFailureCauses> kCauseNames = {"down", "timeout", "error", "size", "limits"};
+constexpr std::array<std::string_view, kFailureCauses> kCauseNames = {"down", "timeout", "error", "size",
+                                                                      "limits"};
 constexpr std::array<Metric, kFailureCauses> kCauseMetrics = {Metric::kFailedDown, Metric::kFailedTimeout,
                                                               Metric::kFailedError, Metric::kFailedSize,
                                                               Metric::kFailedLimits};
 
+bool HeaderTooLarge(std::string_view content) {
+  const std::string_view front = content.substr(0, limits::kHeaderSectionBytesMax + 1);
+  return front.size() > limits::kHeaderSectionBytesMax && net::HeaderSectionBytes(front) == front.size();
+}
+
 }  // namespace
 
 core::Task<Session::CloseReason> Session::Data(std::string_view arguments, std::string_view line) {
-  if (transaction_.chunks != nullptr) {  // RFC 3030 section 2: DATA and BDAT do not mix in one transaction
+  if (transaction_.in_chunks()) {  // RFC 3030 section 2: DATA and BDAT do not mix in one transaction
     Answer(replies::kBadSequence);
     co_return CloseReason::kNone;
   }
   if (!transaction_.has_recipients() || !arguments.empty()) co_return co_await DataWithoutRecipients(line);
-  std::unique_ptr<core::Body> body = co_await services_.bodies.Acquire(transaction_.declared_bytes);
+  const core::MonoTime wait_until =
+      services_.loop.Now() + std::min<core::Duration>(config().timeout, net::kRoomWaitMax);
+  std::unique_ptr<core::Body> body =
+      co_await services_.bodies.AcquireInTime(transaction_.declared_bytes, wait_until);
   if (body == nullptr) {
+    counters().Set(Metric::kRoomWaits, services_.bodies.waits());
     counters().Add(Metric::kOutOfRoom);
     LogText(Severity::kError, "no room for a message");
     Answer(replies::kNoRoom);
@@ -56,8 +68,8 @@ core::Task<Session::CloseReason> Session::Data(std::string_view arguments, std::
   co_return co_await FinishMessage(std::move(body), data);
 }
 
-// The server has accepted no recipient (or DATA has arguments), so the refusal is the server's to word. One that says 354 all
-// the same gets no mail (RFC 2920 section 3.1).
+// The server has accepted no recipient (or DATA has arguments), so the refusal is the server's to word. One
+// that says 354 all the same gets no mail (RFC 2920 section 3.1).
 core::Task<Session::CloseReason> Session::DataWithoutRecipients(std::string_view line) {
   server_.stream().Write(line);
   server_.stream().Write("\r\n");
@@ -70,11 +82,13 @@ core::Task<Session::CloseReason> Session::DataWithoutRecipients(std::string_view
     server_.stream().Flush();
     reply = co_await ServerReply(text);
     ForgetTransaction();
-    if (reply.ok() && !net::IsTransient(reply.code) && !net::IsPermanent(reply.code)) text = replies::kNoRecipients;
+    if (reply.ok() && !net::IsTransient(reply.code) && !net::IsPermanent(reply.code))
+      text = replies::kNoRecipients;
   }
   if (!reply.ok()) co_return ReasonOf(reply.status);
   if (net::IsIntermediate(reply.code)) co_return CloseReason::kServerNonsense;
   Answer(text);
+  CountReply(reply.code);
   co_return reply.code == 421 ? CloseReason::kQuit : CloseReason::kNone;
 }
 
@@ -82,56 +96,85 @@ core::Task<Session::CloseReason> Session::DataWithoutRecipients(std::string_view
 core::Task<Session::CloseReason> Session::Bdat(std::string_view arguments) {
   const std::optional<net::BdatArguments> chunk = net::ParseBdat(arguments);
   if (!extensions_.chunking || !chunk.has_value()) {
-    // How much would follow is not known, or was never offered: what comes next is a command.
     counters().Add(Metric::kProtocolErrors);
+    if (chunk.has_value()) co_return co_await RefuseChunk(chunk->chunk_bytes, replies::kNotImplemented);
+    // How much would follow is not known: what comes next is a command.
     Answer(extensions_.chunking ? replies::kBadArguments : replies::kNotImplemented);
+    CountReply(501);
     co_return CloseReason::kNone;
   }
   Transaction& t = transaction_;
-  const bool in_sequence = t.has_recipients();
+  if (!t.has_recipients()) co_return co_await RefuseChunk(chunk->chunk_bytes, replies::kBadSequence);
   std::unique_ptr<core::Body> body = std::move(t.chunks);
-  if (body == nullptr) {
+  if (body == nullptr && !t.chunks_no_room) {
     data_began_at_ = services_.loop.Now();
-    body = co_await services_.bodies.Acquire(std::max(t.declared_bytes, chunk->chunk_bytes));
+    const core::MonoTime wait_until =
+        data_began_at_ + std::min<core::Duration>(config().timeout, net::kRoomWaitMax);
+    body =
+        co_await services_.bodies.AcquireInTime(std::max(t.declared_bytes, chunk->chunk_bytes), wait_until);
+    t.chunks_no_room = body == nullptr;
+    bdat_rate_.Start(services_.loop.Now(), config().timeout);
   }
-  if (body == nullptr) {
-    counters().Add(Metric::kOutOfRoom);
-    LogText(Severity::kError, "no room for a message");
-    Answer(replies::kNoRoom);
-    co_return CloseReason::kShutdown;  // the chunk cannot even be thrown away
-  }
-  const bool discard = !in_sequence || t.chunks_too_large || t.chunks_no_room;
-  net::MailDataResult data = co_await net::ReceiveChunk(services_.loop, client_, services_.bodies, *body,
-                                                        chunk->chunk_bytes, discard, DataLimits());
+  const bool discard = t.chunks_too_large || t.chunks_no_room;
+  net::MailDataResult data =
+      co_await net::ReceiveChunk(services_.loop, client_, services_.bodies, body.get(), chunk->chunk_bytes,
+                                 discard, DataLimits(), bdat_rate_);
   t.chunks_too_large |= data.too_large;
   t.chunks_no_room |= data.no_room;
   data.too_large = t.chunks_too_large;
   data.no_room = t.chunks_no_room;
-  if (data.status != net::MailDataResult::Status::kComplete || (chunk->last && in_sequence)) {
+  // A dribble of tiny chunks is a dribble.
+  const bool slow = !chunk->last && !bdat_rate_.Check(services_.loop.Now());
+  if (slow && data.status == net::MailDataResult::Status::kComplete)
+    data.status = net::MailDataResult::Status::kTooSlow;
+  if (data.status != net::MailDataResult::Status::kComplete || chunk->last) {
     data.has_stuffed_dots = true;  // nothing is known of the content's lines
     co_return co_await FinishMessage(std::move(body), data);
   }
-  if (!in_sequence) {
-    services_.bodies.Release(std::move(body));
-    Answer(replies::kBadSequence);
-  } else {
-    t.chunks = std::move(body);
-    Answer(data.too_large ? replies::kTooLarge : data.no_room ? replies::kNoRoom : replies::kChunkTaken);
+  t.chunks = std::move(body);
+  Answer(data.too_large ? replies::kTooLarge : data.no_room ? replies::kNoRoom : replies::kChunkTaken);
+  if (chunk->chunk_bytes == 0) ++commands_without_message_;
+  co_return CloseReason::kNone;
+}
+
+// Its bytes are no commands, so they are read and thrown away.
+core::Task<Session::CloseReason> Session::RefuseChunk(uint64_t chunk_bytes, std::string_view reply) {
+  net::DataRate rate;
+  rate.Start(services_.loop.Now(), config().timeout);
+  const net::MailDataResult data = co_await net::ReceiveChunk(services_.loop, client_, services_.bodies,
+                                                              nullptr, chunk_bytes, true, DataLimits(), rate);
+  ++commands_without_message_;
+  switch (data.status) {
+    case net::MailDataResult::Status::kComplete:
+      break;
+    case net::MailDataResult::Status::kClientGone:
+      co_return CloseReason::kClientGone;
+    case net::MailDataResult::Status::kTimeout:
+      co_return CloseReason::kClientTimeout;
+    case net::MailDataResult::Status::kTooSlow:
+      co_return CloseReason::kTooSlow;
   }
+  Answer(reply);
+  CountReply(503);
   co_return CloseReason::kNone;
 }
 
 // What was received is a message now, unless the client left before its end.
 core::Task<Session::CloseReason> Session::FinishMessage(std::unique_ptr<core::Body> body,
                                                         const net::MailDataResult& data) {
+  counters().Set(Metric::kRoomWaits, services_.bodies.waits());
   if (data.status != net::MailDataResult::Status::kComplete) {
     counters().Add(Metric::kAborted);
     LogText(Severity::kInfo, "client left before the end of the message");
     services_.bodies.Release(std::move(body));
+    if (data.status == net::MailDataResult::Status::kTooSlow) co_return CloseReason::kTooSlow;
     co_return data.status == net::MailDataResult::Status::kTimeout ? CloseReason::kClientTimeout
                                                                    : CloseReason::kClientGone;
   }
-  CountReceived(body->content_bytes());
+  commands_without_message_ = 0;
+  errors_in_a_row_ = 0;
+  const std::string_view content = body != nullptr ? body->content() : std::string_view();
+  CountReceived(content.size());
   CloseReason reason = CloseReason::kNone;
   if (data.too_large) {
     reason = co_await AnswerAndReset(replies::kTooLarge, Outcome::kRejected, "REJECTED:size");
@@ -139,9 +182,13 @@ core::Task<Session::CloseReason> Session::FinishMessage(std::unique_ptr<core::Bo
     counters().Add(Metric::kOutOfRoom);
     reason = co_await AnswerAndReset(replies::kNoRoom, Outcome::kTempfailed, "REJECTED:no room");
   } else if (data.ambiguous) {
-    reason = co_await AnswerAndReset(replies::kAmbiguousEnd, Outcome::kRejected, "REJECTED:ambiguous end of data");
+    reason =
+        co_await AnswerAndReset(replies::kAmbiguousEnd, Outcome::kRejected, "REJECTED:ambiguous end of data");
   } else if (data.bare_newline) {
     reason = co_await AnswerAndReset(replies::kBareNewline, Outcome::kRejected, "REJECTED:bare newline");
+  } else if (HeaderTooLarge(content)) {
+    counters().Add(Metric::kHeaderTooLarge);
+    reason = co_await AnswerAndReset(replies::kHeaderTooLarge, Outcome::kRejected, "REJECTED:header size");
   } else {
     co_return co_await ScanAndAct(std::move(body), data.has_stuffed_dots);
   }
@@ -150,7 +197,8 @@ core::Task<Session::CloseReason> Session::FinishMessage(std::unique_ptr<core::Bo
   co_return reason;
 }
 
-core::Task<Session::CloseReason> Session::ScanAndAct(std::unique_ptr<core::Body> body, bool may_need_stuffing) {
+core::Task<Session::CloseReason> Session::ScanAndAct(std::unique_ptr<core::Body> body,
+                                                     bool may_need_stuffing) {
   scan::Request request(wake_);
   const core::MonoTime began = services_.loop.Now();
   const ScanEnd end = co_await AwaitVerdict(request, *body);
@@ -203,8 +251,8 @@ core::Task<Session::ScanEnd> Session::AwaitVerdict(scan::Request& request, core:
   const core::MonoTime deadline = services_.loop.Now() + config().clam_timeout;
   while (!request.done()) {
     if (ClientLeft()) co_return ScanEnd::kClientLeft;
-    // A client that has sent its next commands already is not read from: there is nothing to learn, and the commands must
-    // stay where they are.
+    // A client that has sent its next commands already is not read from: there is nothing to learn, and the
+    // commands must stay where they are.
     if (client_.stream().input().empty()) client_.stream().StartReading();
     const bool in_time = co_await wake_.Wait(deadline);
     if (!in_time && !request.done()) co_return ScanEnd::kTimeout;
@@ -212,7 +260,8 @@ core::Task<Session::ScanEnd> Session::AwaitVerdict(scan::Request& request, core:
   co_return ScanEnd::kVerdict;
 }
 
-core::Task<Session::CloseReason> Session::ActOnVirus(core::Body& body, const std::string& name, bool may_need_stuffing) {
+core::Task<Session::CloseReason> Session::ActOnVirus(core::Body& body, const std::string& name,
+                                                     bool may_need_stuffing) {
   counters().Add(Metric::kInfected);
   services_.stats.viruses.Add(name);
   std::string printable;
@@ -237,7 +286,8 @@ core::Task<Session::CloseReason> Session::ActOnVirus(core::Body& body, const std
   BV_CHECK(false);
 }
 
-// There is no silent way through: a message without a verdict has a cause, and ScanFailure says what becomes of it.
+// There is no silent way through: a message without a verdict has a cause, and ScanFailure says what becomes
+// of it.
 core::Task<Session::CloseReason> Session::ActOnFailure(core::Body& body, const scan::Verdict& verdict,
                                                        bool may_need_stuffing) {
   const auto cause = static_cast<size_t>(CauseOf(verdict.cause));
@@ -276,7 +326,8 @@ core::Task<Session::CloseReason> Session::DeliverMessage(core::Body& body, const
   switch (result.status) {
     case net::DeliveryResult::Status::kReplied:
       Answer(text);
-      Conclude(net::IsPositive(result.code) ? Outcome::kDelivered : Outcome::kRefused, onward.status, onward.infected);
+      Conclude(net::IsPositive(result.code) ? Outcome::kDelivered : Outcome::kRefused, onward.status,
+               onward.infected);
       if (result.code == 421) co_return CloseReason::kQuit;
       // After a BDAT that failed the server's state is not known (RFC 3030 section 2).
       if (!net::IsPositive(result.code) && extensions_.chunking) co_return co_await ResetServer();
@@ -325,8 +376,9 @@ void Session::CountReceived(uint64_t content_bytes) {
 }
 
 void Session::Conclude(Outcome outcome, std::string_view status, bool infected_passed) {
-  static constexpr std::array kOutcomeMetrics = {Metric::kDelivered,  Metric::kRefused,  Metric::kDropped, Metric::kBounced,
-                                                 Metric::kTempfailed, Metric::kRejected, Metric::kLost};
+  static constexpr std::array kOutcomeMetrics = {Metric::kDelivered, Metric::kRefused,    Metric::kDropped,
+                                                 Metric::kBounced,   Metric::kTempfailed, Metric::kRejected,
+                                                 Metric::kLost};
   BV_CHECK(in_progress_);
   in_progress_ = false;
   {
@@ -339,7 +391,8 @@ void Session::Conclude(Outcome outcome, std::string_view status, bool infected_p
   if (!services_.log.Wants(Severity::kInfo)) return;
   EventEncoder& event = services_.log.Begin(EventKind::kMessage, Severity::kInfo, number_);
   // The null reverse-path is "<>" in clamsmtpd's log too.
-  event.Add(EventField::kFrom, transaction_.reverse_path.empty() ? "<>" : std::string_view(transaction_.reverse_path));
+  event.Add(EventField::kFrom,
+            transaction_.reverse_path.empty() ? "<>" : std::string_view(transaction_.reverse_path));
   for (const std::string& path : transaction_.forward_paths) event.Add(EventField::kTo, path);
   event.Add(EventField::kStatus, status);
   services_.log.Commit();
@@ -370,7 +423,14 @@ net::EndOfData::Check Session::DataCheck() const {
 }
 
 net::MailDataLimits Session::DataLimits() const {
-  return {.message_bytes_max = config().message_bytes_max, .timeout = config().timeout};
+  return {.message_bytes_max = MessageBytesMax(), .timeout = config().timeout};
+}
+
+// What the client was told in SIZE: the smaller of our limit and the server's; 0: none.
+uint64_t Session::MessageBytesMax() const {
+  const uint64_t own = config().message_bytes_max;
+  const uint64_t servers = extensions_.size_bytes;
+  return own == 0 || servers == 0 ? std::max(own, servers) : std::min(own, servers);
 }
 
 }  // namespace bivalve::appliance

@@ -26,6 +26,7 @@ struct Transaction {
   bool chunks_too_large = false;
   bool chunks_no_room = false;
 
+  bool in_chunks() const { return chunks != nullptr || chunks_too_large || chunks_no_room; }
   bool has_recipients() const { return mail_accepted && recipients_accepted > 0; }
 
   void AddRecipient(std::string_view path) {

@@ -25,6 +25,7 @@ struct SharedState {
   EventLog::Reader log_reader;
   std::atomic<uint32_t> connections = 0;  // open now, over all workers
   uint32_t connections_max = 0;
+  std::unique_ptr<ClientCounts> client_counts;  // null: MaxConnectionsPerClient is off
 };
 
 class Worker {

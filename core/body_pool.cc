@@ -24,16 +24,18 @@ constexpr size_t kFirstBytes = 64 * kKibi;
 constexpr size_t kSmallBytes = 256 * kKibi;
 // Allocated at a time in a file, once it holds as much. Before that the file doubles.
 constexpr size_t kFileStepBytes = 4 * kMebi;
+// Room on a disk comes back without a word to us.
+constexpr Duration kRoomRetry = std::chrono::milliseconds(500);
 
-// What a body may hold after the next step: quadrupled while small, then by 1 MiB, so that what is charged stays
-// close to what is used.
+// What a body may hold after the next step: quadrupled while small, then by 1 MiB, so that what is charged
+// stays close to what is used.
 size_t NextReady(size_t ready) { return ready < kMebi ? ready * 4 : ready + kMebi; }
 
 }  // namespace
 
 BodyPool::BodyPool(Loop& loop, Options options) : loop_(loop), options_(std::move(options)) {}
 
-BodyPool::~BodyPool() { BV_CHECK(out_ == 0); }
+BodyPool::~BodyPool() { BV_CHECK(out_ == 0 && line_.empty()); }
 
 Task<std::unique_ptr<Body>> BodyPool::Acquire(uint64_t bytes_expected) {
   std::unique_ptr<Body> body = TakeKept(bytes_expected);
@@ -108,8 +110,9 @@ bool BodyPool::Map(Body::Storage& storage, size_t mapped_bytes) {
     storage.file_bytes = mapped_bytes;
   }
   const bool fresh = storage.mapping == nullptr;
-  void* mapping = fresh ? mmap(nullptr, mapped_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, storage.file.get(), 0)
-                        : mremap(storage.mapping, storage.mapped_bytes, mapped_bytes, MREMAP_MAYMOVE);
+  void* mapping = fresh
+                      ? mmap(nullptr, mapped_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, storage.file.get(), 0)
+                      : mremap(storage.mapping, storage.mapped_bytes, mapped_bytes, MREMAP_MAYMOVE);
   if (mapping == MAP_FAILED) return false;
   storage.mapping = static_cast<char*>(mapping);
   storage.mapped_bytes = mapped_bytes;
@@ -121,13 +124,15 @@ bool BodyPool::Map(Body::Storage& storage, size_t mapped_bytes) {
 
 Task<bool> BodyPool::Grow(Body& body) {
   if (body.in_file()) co_return co_await GrowInFile(body);
-  if (NextReady(body.storage_.ready_bytes) <= options_.in_memory_message_bytes_max && GrowInMemory(body)) co_return true;
+  if (NextReady(body.storage_.ready_bytes) <= options_.in_memory_message_bytes_max && GrowInMemory(body))
+    co_return true;
   co_return co_await MoveToFile(body);
 }
 
 bool BodyPool::GrowInMemory(Body& body) {
   Body::Storage& storage = body.storage_;
-  // A kept body that has the pages already takes over: copying the little that is there costs less than new pages.
+  // A kept body that has the pages already takes over: copying the little that is there costs less than new
+  // pages.
   if (storage.ready_bytes == kSmallBytes && !kept_large_.empty()) {
     std::unique_ptr<Body> large = TakeKept(kSmallBytes + 1);
     if (large != nullptr) {
@@ -193,13 +198,87 @@ Task<bool> BodyPool::GrowInFile(Body& body) {
 Task<bool> BodyPool::MoveToFile(Body& body) {
   auto file = std::make_unique<Body>();
   const size_t used = body.content_bytes_ + Body::kContentOffset;
-  const bool opened = co_await OpenFile(file->storage_, used / kFileStepBytes * kFileStepBytes + kFileStepBytes);
+  const bool opened =
+      co_await OpenFile(file->storage_, used / kFileStepBytes * kFileStepBytes + kFileStepBytes);
   if (!opened) co_return false;
   std::memcpy(file->storage_.mapping, body.storage_.mapping, used);
   std::swap(file->storage_, body.storage_);
   ++out_;
   Release(std::move(file));
   co_return true;
+}
+
+Task<std::unique_ptr<Body>> BodyPool::AcquireInTime(uint64_t bytes_expected, MonoTime deadline) {
+  std::unique_ptr<Body> body;
+  // Nobody overtakes those who wait.
+  if (line_.empty()) body = co_await Acquire(bytes_expected);
+  if (body != nullptr) co_return body;
+  Waiter waiter(loop_, false);
+  line_.push_back(&waiter);
+  ++waits_;
+  for (bool wait = true; wait && body == nullptr;) {
+    wait = co_await AwaitRoom(waiter, deadline);
+    if (wait) body = co_await Acquire(bytes_expected);
+  }
+  EndWait(waiter);
+  co_return body;
+}
+
+Task<bool> BodyPool::GrowInTime(Body& body, MonoTime deadline) {
+  bool grown = false;
+  if (line_.empty()) grown = co_await Grow(body);
+  if (grown) co_return true;
+  Waiter waiter(loop_, true);
+  line_.push_back(&waiter);
+  ++waiting_bodies_;
+  ++waits_;
+  for (bool wait = true; wait && !grown;) {
+    wait = co_await AwaitRoom(waiter, deadline);
+    if (wait) grown = co_await Grow(body);
+  }
+  --waiting_bodies_;
+  EndWait(waiter);
+  co_return grown;
+}
+
+Task<bool> BodyPool::AwaitRoom(Waiter& waiter, MonoTime deadline) {
+  for (;;) {
+    // A body that does not wait comes back, or its owner gives up within a time of its own. When there is
+    // none, the one that came last gives way to those before it.
+    if (out_ == waiting_bodies_) {
+      const auto last =
+          std::find_if(line_.rbegin(), line_.rend(), [](const Waiter* one) { return one->holds_body; });
+      if (last == line_.rend()) co_return false;
+      (*last)->gives_way = true;
+      (*last)->wake.Notify();
+    }
+    if (waiter.gives_way || loop_.Now() >= deadline) co_return false;
+    (void)co_await waiter.wake.Wait(std::min(deadline, loop_.Now() + kRoomRetry));
+    if (!waiter.gives_way && line_.front() == &waiter) co_return true;
+  }
+}
+
+void BodyPool::EndWait(Waiter& waiter) {
+  line_.erase(std::find(line_.begin(), line_.end(), &waiter));
+  WakeFirst();
+}
+
+void BodyPool::WakeFirst() {
+  if (!line_.empty()) line_.front()->wake.Notify();
+}
+
+void BodyPool::Shrink(Body& body) {
+  body.Clear();
+  Body::Storage& storage = body.storage_;
+  const size_t first = storage.in_file ? kFileStepBytes : kFirstBytes;
+  if (storage.ready_bytes <= first) return;
+  const auto left = static_cast<off_t>(storage.file_bytes - first);
+  if (fallocate(storage.file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(first),
+                left) != 0)
+    return;
+  if (!storage.in_file) charged_bytes_ -= storage.ready_bytes - first;
+  storage.ready_bytes = first;
+  WakeFirst();
 }
 
 void BodyPool::Release(std::unique_ptr<Body> body) {
@@ -214,6 +293,7 @@ void BodyPool::Release(std::unique_ptr<Body> body) {
   body->content_bytes_ = 0;
   kept_bytes_ += storage.ready_bytes;
   (storage.ready_bytes > kSmallBytes ? kept_large_ : kept_small_).push_back(std::move(body));
+  WakeFirst();
 }
 
 void BodyPool::Discard(std::unique_ptr<Body> body) {
@@ -227,6 +307,8 @@ void BodyPool::Forget(std::unique_ptr<Body> body) {
   } else {
     charged_bytes_ -= body->storage_.ready_bytes;
   }
+  body.reset();
+  WakeFirst();
 }
 
 }  // namespace bivalve::core

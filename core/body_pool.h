@@ -1,15 +1,17 @@
-// BodyPool: makes bodies, lets them grow within BodyMemory and beyond it into unlinked files, and keeps a few with
-// their pages for the next message, because fresh pages cost more than the bytes copied into them.
+// BodyPool: makes bodies, lets them grow within BodyMemory and beyond it into unlinked files, and keeps a few
+// with their pages for the next message, because fresh pages cost more than the bytes copied into them.
 // Worker-local: each worker has its share of BodyMemory.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "core/body.h"
+#include "core/condition.h"
 #include "core/loop.h"
 #include "core/task.h"
 
@@ -24,20 +26,30 @@ class BodyPool {
     uint64_t kept_bytes_max = uint64_t{32} << 20;     // memory in bodies that wait for the next message
     uint32_t kept_bodies_max = 128;                   // three descriptors each
     std::string temp_directory = "/tmp";
-    std::string name = "bivalve";                     // memfds are called NAME-NUMBER
+    std::string name = "bivalve";  // memfds are called NAME-NUMBER
   };
 
   BodyPool(Loop& loop, Options options);
   BodyPool(const BodyPool&) = delete;
   ~BodyPool();  // every body was given back
 
-  // An empty body with room for the first block, in memory if BodyMemory allows. `bytes_expected` (0: unknown) picks a
-  // body that already has the pages. Null when there is room neither in memory nor in TempDirectory. Suspends only
-  // to open a file.
+  // An empty body with room for the first block, in memory if BodyMemory allows. `bytes_expected` (0:
+  // unknown) picks a body that already has the pages. Null when there is room neither in memory nor in
+  // TempDirectory. Suspends only to open a file.
   Task<std::unique_ptr<Body>> Acquire(uint64_t bytes_expected);
-  // Gives a body without room some more. False when there is none to be had: no memory, disk full, not writable. What
-  // it holds stays. Nothing may be in flight on the body. Suspends only for files.
+  // Gives a body without room some more. False when there is none to be had: no memory, disk full, not
+  // writable. What it holds stays. Nothing may be in flight on the body. Suspends only for files.
   Task<bool> Grow(Body& body);
+
+  // The same two, but where there is no room they wait for some until `deadline`: first come, first served,
+  // and at once "no" when nothing can come back because every body that is out waits as well (so of sessions
+  // that each hold a part, one goes on). Suspend; what the caller's own Condition hears meanwhile stays
+  // there.
+  Task<std::unique_ptr<Body>> AcquireInTime(uint64_t bytes_expected, MonoTime deadline);
+  Task<bool> GrowInTime(Body& body, MonoTime deadline);
+  // Forgets the content and gives back all room but the first block, for a message that is thrown away while
+  // it is read.
+  void Shrink(Body& body);
 
   // The message is answered and nobody reads the body any more.
   void Release(std::unique_ptr<Body> body);
@@ -51,6 +63,7 @@ class BodyPool {
   uint64_t memory_bytes() const { return charged_bytes_; }  // ready in bodies, and kept
   uint64_t file_bodies() const { return file_bodies_; }
   size_t bodies_out() const { return out_; }
+  uint64_t waits() const { return waits_; }  // how often somebody had to wait for room
 
  private:
   std::unique_ptr<Body> TakeKept(uint64_t bytes_expected);
@@ -64,6 +77,18 @@ class BodyPool {
   Task<bool> MoveToFile(Body& body);
   void Forget(std::unique_ptr<Body> body);
 
+  // Somebody who waits for room, in the frame of his coroutine.
+  struct Waiter {
+    Waiter(Loop& loop, bool has_body) : wake(loop), holds_body(has_body) {}
+    Condition wake;
+    bool holds_body;
+    bool gives_way = false;
+  };
+  // Waits until it is worth to try again. False when it is not any more. The waiter is in line.
+  Task<bool> AwaitRoom(Waiter& waiter, MonoTime deadline);
+  void EndWait(Waiter& waiter);
+  void WakeFirst();
+
   Loop& loop_;
   Options options_;
   uint64_t charged_bytes_ = 0;
@@ -71,6 +96,9 @@ class BodyPool {
   uint64_t file_bodies_ = 0;
   uint64_t next_number_ = 0;
   size_t out_ = 0;
+  uint64_t waits_ = 0;
+  std::deque<Waiter*> line_;   // in order of coming; the first one tries
+  size_t waiting_bodies_ = 0;  // of those that are out
   std::vector<std::unique_ptr<Body>> kept_small_;
   std::vector<std::unique_ptr<Body>> kept_large_;
 };

@@ -427,6 +427,27 @@ TEST(ParseConfig, KnowsWhetherTheStatsAddressWasSet) {
   EXPECT_FALSE(off.stats_address.has_value());
 }
 
+TEST(ParseConfig, ReadsProxyNetworks) {
+  const Config config =
+      Good("ProxyProtocol: on\nProxyProtocolFrom: 192.0.2.0/24\nProxyProtocolFrom: 2001:db8::/32");
+  EXPECT_TRUE(config.proxy_protocol);
+  ASSERT_EQ(config.proxy_protocol_from.size(), 2u);
+  EXPECT_EQ(config.proxy_protocol_from[0].ToString(), "192.0.2.0/24");
+  EXPECT_EQ(config.proxy_protocol_from[1].ToString(), "2001:db8::/32");
+  EXPECT_TRUE(Good("").proxy_protocol_from.empty());
+  EXPECT_EQ(Problem1("ProxyProtocolFrom: 192.0.2.1/24"),
+            "ProxyProtocolFrom: '192.0.2.1/24' has bits behind its prefix");
+  EXPECT_EQ(Problem1("ProxyProtocolFrom: mail"),
+            "ProxyProtocolFrom: 'mail' is not a network such as 192.0.2.0/24 or 2001:db8::/32");
+}
+
+TEST(ParseConfig, ReadsTheLimitForEachClient) {
+  EXPECT_EQ(Good("").connections_per_client_max, 0u);
+  EXPECT_EQ(Good("MaxConnectionsPerClient: 5").connections_per_client_max, 5u);
+  EXPECT_EQ(Problem1("MaxConnectionsPerClient: 0"),
+            "MaxConnectionsPerClient: '0' is not between 1 and 1000000, nor off");
+}
+
 TEST(ParseConfig, ChecksTexts) {
   EXPECT_EQ(Problem1("TempDirectory:"), "TempDirectory: needs a value");
   EXPECT_EQ(Good("PidFile:").pid_file, "");
@@ -476,6 +497,8 @@ TEST(DumpConfig, WritesEverySetting) {
             "MaxMessageSize: 100M\n"
             "BodyMemory: auto\n"
             "BareNewline: guard\n"
+            "ProxyProtocol: off\n"
+            "MaxConnectionsPerClient: off\n"
             "HostName: smtp.passthru\n"
             "#StatsAddress: 127.0.0.1:10027\n"
             "ShutdownTimeOut: 30\n");

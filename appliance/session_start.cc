@@ -1,0 +1,100 @@
+// The part of a session before its greeting: who the client is (PROXY protocol), and whether it may have a
+// session.
+#include <algorithm>
+
+#include "appliance/replies.h"
+#include "appliance/session.h"
+#include "appliance/session_limits.h"
+#include "core/text.h"
+#include "net/proxy_header.h"
+
+namespace bivalve::appliance {
+
+// What a proxy says about the client is believed only from where the operator said; nothing is sent to
+// anybody before it is complete (haproxy, proxy-protocol.txt section 2: a receiver must not guess whether a
+// header is there).
+core::Task<Session::CloseReason> Session::TakeProxyHeader() {
+  const bool local = client_address_.is_loopback() || client_address_.family() == AF_UNIX;
+  const std::vector<net::Network>& trusted = config().proxy_protocol_from;
+  const bool may = trusted.empty() ? local
+                                   : client_address_.family() == AF_UNIX ||
+                                         std::ranges::any_of(trusted, [this](const net::Network& network) {
+                                           return network.Contains(client_address_);
+                                         });
+  if (!may) {
+    LogText(Severity::kWarning,
+            core::Cat("connection from ", client_host_, ", which ProxyProtocolFrom does not name"));
+    co_return CloseReason::kProxyHeader;
+  }
+  const core::MonoTime deadline =
+      services_.loop.Now() + std::min<core::Duration>(config().timeout, limits::kProxyHeaderTimeout);
+  for (;;) {
+    const net::ProxyHeader header = net::ParseProxyHeader(client_.stream().input());
+    switch (header.state) {
+      case net::ProxyHeader::State::kWhole:
+        client_.stream().Consume(header.bytes);
+        if (header.client.family() != AF_UNSPEC) {
+          client_address_ = header.client;
+          client_host_ = header.client.Host();
+          local_host_ = header.local.Host();
+        }
+        co_return CloseReason::kNone;
+      case net::ProxyHeader::State::kBad:
+        LogText(Severity::kWarning, core::Cat("no PROXY header from ", client_host_));
+        co_return CloseReason::kProxyHeader;
+      case net::ProxyHeader::State::kIncomplete:
+        break;
+    }
+    // A health check that only connects is nothing to talk about.
+    if (client_.stream().ended()) co_return CloseReason::kClientGone;
+    client_.stream().StartReading();
+    const bool in_time = co_await wake_.Wait(deadline);
+    if (!in_time) {
+      LogText(Severity::kWarning, core::Cat("no PROXY header in time from ", client_host_));
+      co_return CloseReason::kProxyHeader;
+    }
+  }
+}
+
+// MaxConnectionsPerClient. By the client's own address, so behind a proxy it is not the proxy that counts.
+Session::CloseReason Session::EnterClient() {
+  if (services_.client_counts == nullptr) return CloseReason::kNone;
+  entered_as_ = client_address_;
+  const uint32_t connections = services_.client_counts->Enter(*entered_as_);
+  if (connections <= config().connections_per_client_max) return CloseReason::kNone;
+  counters().Add(Metric::kRefusedPerClient);
+  LogText(Severity::kWarning,
+          core::Cat("client has more than ", config().connections_per_client_max, " connections"));
+  return CloseReason::kTooManyConnections;
+}
+
+void Session::LeaveClient() {
+  if (entered_as_.has_value()) services_.client_counts->Leave(*entered_as_);
+}
+
+// A reply to a command went to the client. Errors in a row: see limits::kErrorsInARowMax. 500 to 504 are
+// about the command's form; everything else that is negative is the server's judgement of a sender, a
+// recipient or a time.
+void Session::CountReply(uint16_t code) {
+  if (code >= 500 && code <= 504) {
+    ++errors_in_a_row_;
+  } else if (code < 400) {
+    errors_in_a_row_ = 0;
+  }
+}
+
+Session::CloseReason Session::CheckPatience() {
+  if (errors_in_a_row_ > limits::kErrorsInARowMax) {
+    counters().Add(Metric::kTooManyErrors);
+    LogText(Severity::kWarning, "client makes too many errors");
+    return CloseReason::kTooManyErrors;
+  }
+  if (commands_without_message_ > limits::kCommandsWithoutMessageMax) {
+    counters().Add(Metric::kTooManyCommands);
+    LogText(Severity::kWarning, "client sends too many commands without a message");
+    return CloseReason::kTooManyCommands;
+  }
+  return CloseReason::kNone;
+}
+
+}  // namespace bivalve::appliance

@@ -1,0 +1,415 @@
+"""ESMTP to the letter: CHUNKING in every shape, AUTH, SIZE, and what passes word for word (issue 4, items 1 to 4)."""
+import re
+
+from harness import ScenarioCase, compose, eicar_message, main, stuffed, text_message, without_header
+
+CHUNKING = ["8BITMIME", "PIPELINING", "CHUNKING", "BINARYMIME", "SIZE 104857600"]
+
+
+class Case(ScenarioCase):
+    bivalve_only = True
+
+    def session(self, extensions, settings=None, **sink_options):
+        sink = self.sink(extensions=extensions, **sink_options)
+        daemon = self.bivalved(sink, settings=settings)
+        client = daemon.client()
+        self.addCleanup(client.close)
+        client.ehlo()
+        return daemon, sink, client
+
+    def envelope(self, client, parameters=""):
+        self.assertReply(client.mail(parameters=parameters), 250)
+        self.assertReply(client.rcpt(), 250)
+
+
+class Bdat(Case):
+    """RFC 3030, from a client."""
+
+    def test_without_any_wait(self):
+        """RFC 3030 section 4.2: the whole transaction, and the next one, in one write."""
+        daemon, sink, client = self.session(CHUNKING)
+        one, two = compose(b"one\r\n.\r\n"), compose(b"two\r\n")
+        wire = b""
+        for content in (one, two):
+            wire += b"MAIL FROM:<ada@example.com>\r\nRCPT TO:<bob@example.net>\r\n"
+            wire += b"BDAT 10\r\n" + content[:10] + b"BDAT %d LAST\r\n" % (len(content) - 10) + content[10:]
+        client.send(wire + b"QUIT\r\n")
+        self.assertEqual([r.code for r in client.replies(9)], [250, 250, 250, 250, 250, 250, 250, 250, 221])
+        self.assertEqual([without_header(m.content) for m in sink.messages], [one, two])
+        self.assertEqual([m.how for m in sink.messages], ["BDAT", "BDAT"])
+        daemon.expect_messages(received=2, delivered=2)
+
+    def test_one_byte_in_each_chunk(self):
+        _, sink, client = self.session(CHUNKING)
+        content = compose(b".\r\nx\r\n")
+        self.envelope(client)
+        client.send(b"".join(b"BDAT 1\r\n" + content[i:i + 1] for i in range(len(content))) + b"BDAT 0 LAST\r\n")
+        self.assertEqual({r.code for r in client.replies(len(content) + 1)}, {250})
+        self.assertEqual(without_header(sink.messages[0].content), content)
+
+    def test_bdat_0_last_alone(self):
+        daemon, sink, client = self.session(CHUNKING)
+        self.envelope(client)
+        self.assertReply(client.bdat(b"", last=True), 250)
+        self.assertEqual(without_header(sink.messages[0].content), b"")
+        daemon.expect_messages(received=1, delivered=1)
+
+    def test_rset_between_chunks(self):
+        daemon, sink, client = self.session(CHUNKING)
+        self.envelope(client)
+        self.assertReply(client.bdat(b"Subject: never\r\n"), 250)
+        self.assertReply(client.command("RSET"), 250)
+        self.assertReply(client.bdat(b"x", last=True), 503)
+        content = compose(b"after all\r\n")
+        self.envelope(client)
+        self.assertReply(client.bdat(content, last=True), 250)
+        self.assertEqual([without_header(m.content) for m in sink.messages], [content])
+        daemon.expect_messages(received=1, delivered=1)
+
+    def test_a_failed_rcpt_before(self):
+        """All recipients refused: the chunks that were pipelined behind are read, refused and no commands."""
+        daemon, sink, client = self.session(CHUNKING, replies={"RCPT": ["550 5.1.1 sink: nobody"]})
+        trap = b"MAIL FROM:<eve@example.com>\r\nRCPT TO:<victim@example.net>\r\n"
+        client.send(b"MAIL FROM:<ada@example.com>\r\nRCPT TO:<bob@example.net>\r\n"
+                    b"BDAT %d\r\n" % len(trap) + trap + b"BDAT %d LAST\r\n" % len(trap) + trap + b"RSET\r\n")
+        self.assertEqual([r.code for r in client.replies(5)], [250, 550, 503, 503, 250])
+        self.assertNotIn(b"MAIL FROM:<eve@example.com>", sink.commands)
+        self.envelope(client)
+        self.assertReply(client.bdat(compose(b"x\r\n"), last=True), 250)
+        daemon.expect_messages(received=1, delivered=1)
+
+    def test_data_after_bdat_is_out_of_sequence(self):
+        """RFC 3030 section 2: not in one transaction; but in one session."""
+        daemon, sink, client = self.session(CHUNKING)
+        self.envelope(client)
+        self.assertReply(client.bdat(b"Subject: half\r\n"), 250)
+        self.assertReply(client.command("DATA"), 503)
+        self.assertReply(client.bdat(b"\r\nrest\r\n", last=True), 250)
+        self.assertReply(client.deliver(compose(b"by DATA\r\n")), 250)
+        self.envelope(client)
+        self.assertReply(client.bdat(compose(b"by BDAT\r\n"), last=True), 250)
+        self.assertEqual(len(sink.messages), 3)
+        daemon.expect_messages(received=3, delivered=3)
+
+    def test_after_helo(self):
+        """The client has not been offered it: the chunk is refused, and is no commands; DATA goes on working."""
+        sink = self.sink(extensions=CHUNKING)
+        daemon = self.bivalved(sink)
+        with daemon.client() as client:
+            client.helo()
+            self.envelope(client)
+            self.assertReply(client.bdat(b"NOOP\r\nQUIT\r\n", last=True), 502)
+            self.assertReply(client.data(compose(b"x\r\n")), 250)
+        self.assertEqual([m.how for m in sink.messages], ["DATA"])
+        self.assertFalse([c for c in sink.commands if c.startswith((b"BDAT", b"NOOP"))])
+        daemon.expect_messages(received=1, delivered=1)
+
+    def test_to_a_server_without_chunking_after_all(self):
+        _, sink, client = self.session(["8BITMIME"])
+        self.assertNotIn("CHUNKING", client.extensions)
+        self.assertNotIn("BINARYMIME", client.extensions)
+        self.envelope(client)
+        self.assertReply(client.bdat(b"RSET\r\n", last=True), 502)
+        self.assertReply(client.data(compose(b"x\r\n")), 250)
+        self.assertEqual(sink.messages[0].how, "DATA")
+        self.assertNotIn(b"RSET", sink.commands)
+
+    def test_bad_arguments(self):
+        _, sink, client = self.session(CHUNKING)
+        self.envelope(client)
+        for line in ("BDAT", "BDAT x", "BDAT -1", "BDAT 1 FIRST", "BDAT 99999999999999999999 LAST"):
+            self.assertReply(client.command(line), 501)
+        self.assertReply(client.bdat(compose(b"x\r\n"), last=True), 250)
+        self.assertEqual(len(sink.messages), 1)
+
+    def test_30_mb_in_one_chunk(self):
+        daemon, sink, client = self.session(CHUNKING)
+        content = text_message(30 << 20)
+        self.envelope(client, " SIZE=%d" % len(content))
+        self.assertReply(client.bdat(content, last=True), 250)
+        self.assertTrue(without_header(sink.messages[0].content) == content)
+        daemon.expect_messages(received=1, delivered=1)
+
+    def test_infected_leaves_the_session_usable(self):
+        daemon, sink, client = self.session(CHUNKING, {"Action": "bounce"})
+        content = eicar_message()
+        for cut in (0, 100, len(content)):
+            self.envelope(client)
+            if cut:
+                self.assertReply(client.bdat(content[:cut]), 250)
+            self.assertReply(client.bdat(content[cut:], last=True), 550)
+        self.envelope(client)
+        self.assertReply(client.bdat(compose(b"clean\r\n"), last=True), 250)
+        self.assertReply(client.deliver(compose(b"clean too\r\n")), 250)
+        self.assertEqual(len(sink.received), 2)
+        daemon.expect_messages(received=5, bounced=3, delivered=2)
+
+    def test_binary_content(self):
+        """BODY=BINARYMIME: no line ends where none are, and every byte as it was."""
+        _, sink, client = self.session(CHUNKING)
+        self.assertIn("BINARYMIME", client.extensions)
+        content = compose(bytes(range(256)) * 50 + b"\r\n.\r\n\n.\n\r.\r\0.\0", ["Content-Transfer-Encoding: binary"])
+        self.envelope(client, " BODY=BINARYMIME")
+        self.assertReply(client.bdat(content, last=True), 250)
+        [message] = sink.messages
+        self.assertIn(b"BODY=BINARYMIME", message.mail_line)
+        self.assertEqual(message.how, "BDAT")
+        self.assertEqual(without_header(message.content), content)
+
+    def test_too_large_by_chunks(self):
+        daemon, sink, client = self.session(CHUNKING, {"MaxMessageSize": "64K"})
+        self.envelope(client)
+        self.assertReply(client.bdat(b"x" * 60000), 250)
+        self.assertReply(client.bdat(b"x" * 60000), 552)
+        self.assertReply(client.bdat(b"x" * 10), 552)
+        self.assertReply(client.bdat(b"", last=True), 552)
+        self.envelope(client)
+        self.assertReply(client.bdat(compose(b"small\r\n"), last=True), 250)
+        self.assertEqual(len(sink.received), 1)
+        daemon.expect_messages(received=2, rejected=1, delivered=1)
+
+    def test_a_client_that_leaves_in_a_chunk(self):
+        daemon, sink, client = self.session(CHUNKING)
+        self.envelope(client)
+        client.send(b"BDAT 1000 LAST\r\nhalf")
+        client.close()
+        daemon.wait_stats("the end", lambda s: s["connections"]["active"] == 0)
+        self.assertEqual(sink.received, [])
+        daemon.expect_messages(received=0, aborted=1)
+
+
+class Delivery(Case):
+    """By BDAT wherever the server has CHUNKING, however the message came."""
+
+    def test_data_goes_out_by_bdat(self):
+        _, sink, client = self.session(CHUNKING)
+        content = compose(b"..\r\n.\r\nx\r\n")
+        self.assertReply(client.deliver(content), 250)
+        [message] = sink.messages
+        self.assertEqual((message.how, without_header(message.content)), ("BDAT", content))
+        self.assertEqual(len([c for c in sink.commands if c.startswith(b"BDAT")]), 1)
+
+    def test_after_a_bdat_that_was_refused(self):
+        _, sink, client = self.session(CHUNKING, replies={"BODY": ["554 5.7.1 sink: no"]})
+        self.assertReply(client.deliver(compose(b"x\r\n")), 554, "5.7.1 sink: no")
+        self.assertReply(client.deliver(compose(b"y\r\n")), 250)
+        self.assertEqual(len(sink.messages), 1)
+
+
+class Auth(Case):
+    """RFC 4954: after 334 a line is a response, whatever it says."""
+
+    def dialogue(self, responses, replies):
+        seen = []
+        # What is said in the exchange comes to the sink as unknown verbs; each is answered with the next reply.
+        steps = list(replies)
+
+        def answer(_session, line):
+            seen.append(line)
+            return steps.pop(0)
+        verbs = {"AUTH": answer, **{r.split(" ")[0].upper(): answer for r in responses}}
+        daemon, sink, client = self.session(["AUTH LOGIN PLAIN", "8BITMIME"], replies=verbs)
+        return seen, daemon, sink, client
+
+    def test_several_steps(self):
+        seen, _, _, client = self.dialogue(["dXNlcg==", "cGFzcw=="], ["334 VXNlcm5hbWU6", "334 UGFzc3dvcmQ6", "235 2.7.0 ok"])
+        self.assertReply(client.command("AUTH LOGIN"), 334, "VXNlcm5hbWU6")
+        self.assertReply(client.command("dXNlcg=="), 334, "UGFzc3dvcmQ6")
+        self.assertReply(client.command("cGFzcw=="), 235, "2.7.0 ok")
+        self.assertEqual(seen, [b"AUTH LOGIN", b"dXNlcg==", b"cGFzcw=="])
+        self.assertReply(client.command("NOOP"), 250)
+
+    def test_responses_that_read_as_commands(self):
+        for response in ("DATA", "QUIT", "RSET", "STARTTLS", "BDAT 5 LAST"):
+            with self.subTest(response=response):
+                # The sink's own DATA, QUIT and BDAT would act, so the answer to the response is scripted by what came first.
+                seen = []
+                sink = _AuthServer(self)
+                daemon = self.bivalved(sink.address)
+                with daemon.client() as client:
+                    client.ehlo()
+                    self.assertReply(client.command("AUTH LOGIN"), 334)
+                    self.assertReply(client.command(response), 535, "5.7.8 no")
+                    self.assertReply(client.command("NOOP"), 250)
+                    seen = sink.lines
+                self.assertEqual(seen[1:3], [b"AUTH LOGIN", response.encode()])
+                daemon.expect_messages(received=0)
+
+    def test_cancelled_by_the_client(self):
+        seen, _, _, client = self.dialogue(["*"], ["334 ", "501 5.7.0 cancelled"])
+        self.assertReply(client.command("AUTH LOGIN"), 334)
+        self.assertReply(client.command("*"), 501)
+        self.assertEqual(seen[-1], b"*")
+
+    def test_a_response_with_nul_never_reaches_the_server(self):
+        seen, _, _, client = self.dialogue(["*"], ["334 ", "501 5.7.0 cancelled"])
+        self.assertReply(client.command("AUTH PLAIN"), 334)
+        self.assertReply(client.command(b"a\0b\r\n"), 501)
+        self.assertEqual(seen[-1], b"*")
+
+    def test_a_response_too_long_ends_the_exchange(self):
+        """Not a 500 of our own: the server would go on waiting, and take the next command for the response."""
+        seen, _, _, client = self.dialogue(["*"], ["334 ", "501 5.7.0 cancelled"])
+        self.assertReply(client.command("AUTH PLAIN"), 334)
+        self.assertReply(client.command(b"a" * 20000 + b"\r\n"), 501, "5.7.0 cancelled")
+        self.assertEqual(seen[-1], b"*")
+        self.assertReply(client.command("NOOP"), 250)
+
+    def test_a_security_layer_is_refused(self):
+        _, _, sink, client = self.dialogue([], [])
+        for mechanism in ("GSSAPI", "digest-md5", "KERBEROS_V4"):
+            self.assertReply(client.command(f"AUTH {mechanism} abc"), 502)
+        self.assertFalse([c for c in sink.commands if c.upper().startswith(b"AUTH")])
+
+
+class _AuthServer:
+    """A server that knows AUTH as RFC 4954 has it: after 334 the next line is a response."""
+
+    def __init__(self, case):
+        import socket
+        import threading
+        self.lines = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        case.addCleanup(self.listener.close)
+        self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self):
+        try:
+            connection, _ = self.listener.accept()
+        except OSError:
+            return
+        with connection, connection.makefile("rwb") as stream:
+            def say(line):
+                stream.write(line + b"\r\n")
+                stream.flush()
+            say(b"220 auth.example")
+            response = False
+            for raw in stream:
+                line = raw.rstrip(b"\r\n")
+                self.lines.append(line)
+                if response:
+                    say(b"535 5.7.8 no")
+                    response = False
+                elif line.upper().startswith(b"AUTH"):
+                    say(b"334 VXNlcm5hbWU6")
+                    response = True
+                elif line.upper().startswith(b"EHLO"):
+                    say(b"250-auth.example\r\n250 AUTH LOGIN")
+                elif line.upper() == b"QUIT":
+                    say(b"221 bye")
+                    return
+                else:
+                    say(b"250 ok")
+
+
+class Passes(Case):
+    """What is not Bivalve's affair goes through word for word, in both directions."""
+
+    def test_commands_and_replies(self):
+        replies = {"ETRN": "458-4.0.0 unable\n458 4.0.0 to queue", "VRFY": "252 2.0.0 maybe", "EXPN": "550 5.7.1 no lists",
+                   "HELP": "214-2.0.0 commands:\n214 2.0.0 none", "X-ODD": "299 yes", "XDEBUG": "501-5.5.4 one\n501 5.5.4 two"}
+        _, sink, client = self.session(["ETRN", "8BITMIME"], replies=replies)
+        for line in ("ETRN @example.com", "VRFY  two  blanks ", "EXPN list", "HELP me", "x-odd \t\xe4\xf6", "XDEBUG 1,2;3"):
+            reply = client.command(line)
+            verb = line.split()[0].upper()
+            self.assertEqual(reply.raw, "".join(x + "\r\n" for x in replies[verb].split("\n")).encode())
+            self.assertIn(line.encode("utf-8"), sink.commands)
+
+    def test_smtputf8_and_dsn(self):
+        _, sink, client = self.session(["8BITMIME", "SMTPUTF8", "DSN"])
+        mail = "MAIL FROM:<jörg@例え.example> SMTPUTF8 BODY=8BITMIME RET=FULL ENVID=x+3Dy"
+        rcpt = "RCPT TO:<用户@例え.example> NOTIFY=SUCCESS,DELAY ORCPT=utf-8;x+C3"
+        self.assertReply(client.command(mail), 250)
+        self.assertReply(client.command(rcpt), 250)
+        self.assertReply(client.data(compose("grüße\r\n".encode())), 250)
+        [message] = sink.messages
+        self.assertEqual((message.mail_line, message.rcpt_lines), (mail.encode(), [rcpt.encode()]))
+
+    def test_lf_alone_ends_a_command(self):
+        """And goes out as CRLF: the sink waits for CRLF."""
+        _, sink, client = self.session(["8BITMIME"])
+        self.assertReply(client.command(b"NOOP one\n"), 250)
+        client.send(b"VRFY a\nNOOP two\r\n")
+        self.assertEqual([r.code for r in client.replies(2)], [502, 250])
+        self.assertEqual(sink.commands[1:], [b"NOOP one", b"VRFY a", b"NOOP two"])
+
+    def test_cr_or_nul_in_a_command_is_500(self):
+        daemon, sink, client = self.session(["8BITMIME", "PIPELINING"])
+        for line in (b"NOOP a\rb\r\n", b"NO\0OP\r\n", b"DATA\r\r\n", b"\rQUIT\r\n", b"MAIL FROM:<a@b>\rRCPT TO:<c@d>\r\n"):
+            self.assertReply(client.command(line), 500, "5.5.2 Control character in command")
+        client.send(b"NOOP\r\nRS\0ET\r\nNOOP\r\n")
+        self.assertEqual([r.code for r in client.replies(3)], [250, 500, 250])
+        self.assertEqual(sink.commands[1:], [b"NOOP", b"NOOP"])
+        self.assertGreaterEqual(daemon.stats()["errors"]["protocol"], 6)
+
+
+class Size(Case):
+    """RFC 1870: the smaller of MaxMessageSize and the server's."""
+
+    def exceed(self, extensions, settings):
+        daemon, sink, client = self.session(extensions, settings)
+        self.assertEqual(client.extensions["SIZE"], "50000")
+        self.assertReply(client.mail(parameters=" SIZE=50001"), 552, "5.3.4 Message exceeds the size limit")
+        self.assertNotIn(b"SIZE=50001", b" ".join(sink.commands))
+        self.assertReply(client.deliver(text_message(60000)), 552, "5.3.4 Message exceeds the size limit")
+        self.assertReply(client.deliver(text_message(49000)), 250)
+        self.assertEqual(len(sink.received), 1)
+        daemon.expect_messages(received=2, rejected=1, delivered=1)
+
+    def test_our_limit_is_smaller(self):
+        self.exceed(["SIZE 1000000"], {"MaxMessageSize": "50000"})
+
+    def test_the_servers_limit_is_smaller(self):
+        self.exceed(["SIZE 50000"], {"MaxMessageSize": "1M"})
+
+    def test_the_rest_is_read_and_thrown_away(self):
+        daemon, sink, client = self.session(["SIZE 1000000"], {"MaxMessageSize": "50000"})
+        self.envelope(client)
+        self.assertReply(client.command("DATA"), 354)
+        client.send(stuffed(text_message(20 << 20)) + b".\r\nMAIL FROM:<b@example.com>\r\n")
+        self.assertEqual([r.code for r in client.replies(2)], [552, 250])
+        self.assertEqual(sink.received, [])
+
+    def test_the_parameter_is_cut_for_a_server_without_size(self):
+        _, sink, client = self.session(["8BITMIME"])
+        for given, sent in (("MAIL FROM:<a@b.example> SIZE=5 BODY=8BITMIME", "MAIL FROM:<a@b.example> BODY=8BITMIME"),
+                            ("MAIL FROM:<a@b.example>\tsize=5", "MAIL FROM:<a@b.example>"),
+                            ("MAIL FROM:<a@b.example>SIZE=5", "MAIL FROM:<a@b.example>")):
+            client.command(given)
+            self.assertEqual(sink.commands[-1], sent.encode())
+            client.command("RSET")
+
+
+class Switches(Case):
+    """What arrived before a switch is not used after it."""
+
+    def test_commands_behind_starttls_are_commands(self):
+        """There is no switch: 502, and what follows is answered in clear text as it came."""
+        _, sink, client = self.session(["STARTTLS", "8BITMIME"])
+        replies = client.pipeline(["STARTTLS", "NOOP inside", "RSET"])
+        self.assertEqual([r.code for r in replies], [502, 250, 250])
+        self.assertNotIn(b"STARTTLS", sink.commands)
+
+    def test_commands_behind_xclient_are_commands(self):
+        _, sink, client = self.session(["XCLIENT ADDR", "8BITMIME"])
+        self.assertEqual([r.code for r in client.pipeline(["XCLIENT ADDR=192.0.2.9", "NOOP"])], [554, 250])
+        self.assertFalse([c for c in sink.commands if c.startswith(b"XCLIENT")])
+
+    def test_a_reply_that_nobody_asked_for_ends_the_session(self):
+        """It would pass for the reply to the next command."""
+        daemon, sink, client = self.session(["8BITMIME"], replies={"NOOP": b"250 ok\r\n250 and one more\r\n"})
+        client.send(b"NOOP\r\nMAIL FROM:<ada@example.com>\r\n")
+        self.assertReply(client.reply(), 250, "ok")
+        self.assertRegex(str(client.reply()), r"^421 4\.3\.0 ")
+        client.wait_closed()
+        self.assertFalse([c for c in sink.commands if c.startswith(b"MAIL")])
+
+    def test_354_to_another_command_ends_the_session(self):
+        _, _, client = self.session(["8BITMIME"], replies={"NOOP": "354 go ahead"})
+        self.assertRegex(str(client.command("NOOP")), r"^421 4\.3\.0 ")
+        client.wait_closed()
+
+
+if __name__ == "__main__":
+    main()
