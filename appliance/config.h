@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "net/address.h"
+#include "scan/canary.h"
 
 namespace bivalve::appliance {
 
@@ -41,6 +42,7 @@ struct Config {
   uint32_t clam_connections;
   std::chrono::seconds clam_timeout;
   FailurePolicies scan_failure;
+  scan::CanaryMode canary;
   uint64_t message_bytes_max;  // 0: no limit
   uint64_t body_memory_bytes;  // 0: a quarter of memory
   BareNewline bare_newline;

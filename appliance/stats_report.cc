@@ -26,6 +26,12 @@ Json CountersJson(const MetricCounters::Values& values) {
   return json;
 }
 
+// Orders canaries by how much they say against the scanner: what one worker has seen is not hidden by another's luck.
+bool Sounder(scan::CanaryState a, scan::CanaryState b) {
+  static constexpr std::array kRank = {0, 2, 1, 4, 3};  // off, pending, found, missed, error
+  return kRank[static_cast<size_t>(a)] < kRank[static_cast<size_t>(b)];
+}
+
 }  // namespace
 
 StatsReport::StatsReport(About about, const std::vector<const WorkerStats*>& workers) : about_(std::move(about)) {
@@ -44,6 +50,8 @@ StatsReport::StatsReport(About about, const std::vector<const WorkerStats*>& wor
       to.in_flight += from.counts.Get(scan::ScannerCount::kInFlight);
       to.scans += from.counts.Get(scan::ScannerCount::kScans);
       to.errors += from.counts.Get(scan::ScannerCount::kErrors);
+      to.canary = std::max(to.canary, static_cast<scan::CanaryState>(from.counts.Get(scan::ScannerCount::kCanary)), Sounder);
+      if (to.version.empty()) to.version = from.version.Get();
       to.latency_us.Add(from.latency_us.Read());
     }
     worker->viruses.Read([&viruses](const std::string& name, uint64_t count) { viruses[name] += count; });
@@ -73,6 +81,8 @@ std::string StatsReport::Json() const {
   for (const Scanner& one : scanners_) {
     json["scanners"].push_back({{"address", one.address},
                                 {"up", one.up},
+                                {"canary", scan::ToString(one.canary)},
+                                {"version", one.version},
                                 {"connections", one.connections},
                                 {"in_flight", one.in_flight},
                                 {"scans", one.scans},

@@ -17,7 +17,7 @@ class StatsReport {
  public:
   struct About {
     std::string program;  // "bivalved" or "clamsmtpd"
-    std::string version;
+    std::string version = {};
     double uptime_seconds = 0;
     std::vector<std::string> scanners;  // as configured
   };
@@ -39,6 +39,8 @@ class StatsReport {
     uint64_t in_flight = 0;
     uint64_t scans = 0;
     uint64_t errors = 0;
+    scan::CanaryState canary = scan::CanaryState::kOff;  // the worst of the workers'
+    std::string version = {};
     core::Histogram::Snapshot latency_us;
   };
   struct Virus {

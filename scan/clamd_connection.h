@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,6 +36,10 @@ struct Scanner {
 
   // Every attempt to reach it has failed since it was last heard of.
   bool down() const;
+  // It has just shown that it does not find what it must, and gets no mail for that.
+  bool failed_canary() const { return canary == CanaryState::kMissed || canary == CanaryState::kError; }
+  // Whether the reason why it gets no mail is one that waiting does not mend.
+  bool gone(CanaryMode mode) const { return down() || (mode == CanaryMode::kOn && failed_canary()); }
   // Whether a connection to an address of `family` sends content (INSTREAM) instead of descriptors.
   bool sends_content(int family) const {
     return family != AF_UNIX || options.method == Method::kInstream || refuses_descriptors;
@@ -45,10 +50,12 @@ struct Scanner {
   ScannerStats& stats;
   std::vector<std::unique_ptr<ClamdConnection>> connections;
   uint32_t in_flight = 0;
-  bool answered = false;             // and was not found down since
+  bool answered = false;             // gets mail, and was not found down since
   bool descriptors_proven = false;   // it has answered a scan by descriptor
   bool refuses_descriptors = false;  // with kAuto; forgotten when it is down
-  std::string last_failure;          // why the last attempt to reach it failed
+  std::string last_failure;          // why the last attempt to reach it, or its last canary, failed
+  CanaryState canary = CanaryState::kOff;
+  uint32_t canary_misses = 0;  // in a row
 };
 
 // What a connection tells its pool. Called from the connection's coroutine; must not suspend.
@@ -60,6 +67,8 @@ class ConnectionOwner {
   virtual void OnOpened(Scanner& scanner, ClamdConnection& connection) = 0;
   // An attempt to reach it has failed.
   virtual void OnFailed(Scanner& scanner) = 0;
+  // The scanner has answered a canary. `text`: what it said.
+  virtual void OnCanary(Scanner& scanner, CanaryState state, std::string_view text) = 0;
   // Its scanner takes no descriptors.
   virtual void OnRefused(Scanner& scanner) = 0;
   // The connection has ended before the request was answered.
@@ -88,6 +97,13 @@ class ClamdConnection {
   // The last attempt to connect has failed.
   bool failed() const { return failed_; }
   bool ready() const { return ready_; }
+  bool proven() const { return ready_ && proven_; }
+  // It is open, and its scanner has proven itself on it where that is asked for.
+  bool usable() const { return ready_ && (proven_ || options_.canary != CanaryMode::kOn); }
+  // Sends a canary as soon as there is room, or at `when`. What was proven before remains so.
+  void WantCanary(core::MonoTime when) { canary_due_ = std::min(canary_due_, when), wake_.Notify(); }
+  // Another session's canary was not found: takes no mail until a canary of its own is.
+  void Doubt(core::MonoTime next_canary);
   // How many requests it can take now.
   size_t room() const;
   size_t outstanding() const { return used_; }
@@ -111,7 +127,8 @@ class ClamdConnection {
     core::MonoTime since;
     Request* request = nullptr;  // null: abandoned
     core::Body* body = nullptr;
-    std::unique_ptr<core::Body> kept;  // the abandoned one's body
+    std::unique_ptr<core::Body> kept;  // the abandoned one's body, or the canary's
+    bool canary = false;               // without a request
   };
 
   // The steps of Run(). Those that return false have met the end of the session.
@@ -119,6 +136,7 @@ class ClamdConnection {
   core::Task<core::IoResult> Connect(const sockaddr_storage& address, socklen_t address_bytes,
                                      core::MonoTime deadline);
   core::Task<void> Serve();
+  core::Task<void> TakeCanary();
   core::Task<bool> Send(Slot& slot);
   core::Task<bool> SendDescriptor(Slot& slot);
   core::Task<bool> Upload(Slot& slot);
@@ -132,6 +150,8 @@ class ClamdConnection {
   bool Refused();
   void Ping();
   void Complete(Slot& slot, Verdict verdict);
+  std::optional<Verdict> Disbelief(const Slot& slot) const;
+  void CompleteCanary(const Verdict& verdict);
   void ReturnAll();
   void ReturnSlot(Slot& slot);
   void Free(Slot& slot);
@@ -139,6 +159,9 @@ class ClamdConnection {
   void SetReady(bool ready);
   void RefuseDescriptors();
 
+  bool CanaryDue() const;
+  size_t FreeSlots() const;
+  Slot* FreeSlot();
   Slot* NextTaken();
   Slot* Find(uint32_t id);
   bool AwaitsDescriptorReply() const;
@@ -166,9 +189,12 @@ class ClamdConnection {
   bool failed_ = false;
   bool sends_content_ = false;
   bool uploading_ = false;
-  bool over_ = false;       // no further reply of this session is believed
-  bool useful_ = false;     // this session has answered a scan
-  bool blameless_ = false;  // the session ends for a reason that is none of the messages' doing
+  bool over_ = false;        // no further reply of this session is believed
+  bool useful_ = false;      // this session has answered a scan
+  bool blameless_ = false;   // the session ends for a reason that is none of the messages' doing
+  bool proven_ = false;      // the last canary on this session was found
+  bool canary_out_ = false;  // one is under way on it
+  core::MonoTime canary_due_ = core::kNever;
   int family_ = 0;
   uint32_t next_id_ = 1;
   uint32_t ping_id_ = 0;  // of the PING that is unanswered, 0: none

@@ -6,6 +6,7 @@
 #include "core/check.h"
 #include "core/text.h"
 #include "scan/clamd_connection.h"
+#include "scan/version_watch.h"
 
 namespace bivalve::scan {
 
@@ -62,6 +63,7 @@ class ClamdPool::Impl final : public ConnectionOwner {
   void OnChange() override { Dispatch(); }
   void OnOpened(Scanner& scanner, ClamdConnection& connection) override;
   void OnFailed(Scanner& scanner) override;
+  void OnCanary(Scanner& scanner, CanaryState state, std::string_view text) override;
   void OnRefused(Scanner& scanner) override;
   void OnReturned(Request& request) override;
 
@@ -69,10 +71,16 @@ class ClamdPool::Impl final : public ConnectionOwner {
   ClamdConnection* Choose(const Request& request);
   void Answer(Request& request, NoVerdict cause, std::string text);
   void AnswerDown(Request& request);
+  void AnswerAllDown();
+  bool AllGone() const;
+  void Say(bool bad, std::string text) const;
+  void SetUp(Scanner& scanner, bool up);
+  void SetCanary(Scanner& scanner, CanaryState state);
 
   core::BodyPool& bodies_;
   const Options options_;
   std::vector<std::unique_ptr<Scanner>> scanners_;
+  std::vector<std::unique_ptr<VersionWatch>> versions_;
   core::Scope scope_;
   RequestLine line_;
   uint64_t submitted_ = 0;
@@ -92,6 +100,19 @@ ClamdPool::Impl::Impl(core::Loop& loop, core::BodyPool& bodies, Options options,
       scanner.connections.push_back(
           std::make_unique<ClamdConnection>(loop, bodies, options_, scanner, *this, k));
     }
+    if (options_.canary != CanaryMode::kOff) SetCanary(scanner, CanaryState::kPending);
+    if (options_.version_interval.count() == 0) continue;
+    versions_.push_back(std::make_unique<VersionWatch>(
+        loop, scanner.options, scanner.stats, options_.version_interval,
+        [&scanner] {
+          return std::any_of(scanner.connections.begin(), scanner.connections.end(),
+                             [](const auto& c) { return c->ready() && !c->stalled(); });
+        },
+        [&scanner, &loop] {
+          for (const auto& connection : scanner.connections) {
+            if (connection->ready()) connection->WantCanary(loop.Now());
+          }
+        }));
   }
 }
 
@@ -99,6 +120,7 @@ void ClamdPool::Impl::Start() {
   for (const auto& scanner : scanners_) {
     for (const auto& connection : scanner->connections) scope_.Spawn(connection->Run());
   }
+  for (const auto& version : versions_) scope_.Spawn(version->Run());
 }
 
 void ClamdPool::Impl::Submit(Request& request, core::Body& body) {
@@ -108,8 +130,7 @@ void ClamdPool::Impl::Submit(Request& request, core::Body& body) {
   request.attempts_ = 0;
   request.scanner_ = request.avoid_ = -1;
   request.number_ = submitted_++;
-  const bool down = std::all_of(scanners_.begin(), scanners_.end(), [](const auto& s) { return s->down(); });
-  if (stopping_ || down) {
+  if (stopping_ || AllGone()) {
     AnswerDown(request);
     return;
   }
@@ -128,10 +149,8 @@ void ClamdPool::Impl::Abandon(Request& request, std::unique_ptr<core::Body> body
 
 core::Task<void> ClamdPool::Impl::Stop() {
   stopping_ = true;
-  while (Request* request = line_.first()) {
-    line_.Remove(*request);
-    AnswerDown(*request);
-  }
+  AnswerAllDown();
+  for (const auto& version : versions_) version->Stop();
   for (const auto& scanner : scanners_) {
     for (const auto& connection : scanner->connections) connection->Stop();
   }
@@ -144,8 +163,13 @@ bool ClamdPool::Impl::up() const {
 }
 
 void ClamdPool::Impl::OnOpened(Scanner& scanner, ClamdConnection& connection) {
-  scanner.answered = true;
-  scanner.stats.counts.Set(ScannerCount::kUp, 1);
+  if (options_.canary != CanaryMode::kOn) SetUp(scanner, true);
+  const bool proven = std::any_of(scanner.connections.begin(), scanner.connections.end(),
+                                  [](const auto& c) { return c->proven(); });
+  if (options_.canary != CanaryMode::kOff && !proven) SetCanary(scanner, CanaryState::kPending);
+  for (const auto& version : versions_) {
+    if (version->watches(scanner.options)) version->Hurry();
+  }
   for (const auto& other : scanner.connections) {
     if (other.get() != &connection && other->failed()) other->Hurry();
   }
@@ -153,11 +177,63 @@ void ClamdPool::Impl::OnOpened(Scanner& scanner, ClamdConnection& connection) {
 
 void ClamdPool::Impl::OnFailed(Scanner& scanner) {
   if (!scanner.down()) return;
-  scanner.answered = false;
+  SetUp(scanner, false);
+  if (options_.canary != CanaryMode::kOff) SetCanary(scanner, CanaryState::kPending);
   // Started again, it may take descriptors.
   scanner.refuses_descriptors = scanner.descriptors_proven = false;
-  scanner.stats.counts.Set(ScannerCount::kUp, 0);
-  if (!std::all_of(scanners_.begin(), scanners_.end(), [](const auto& s) { return s->down(); })) return;
+  if (AllGone()) AnswerAllDown();
+}
+
+void ClamdPool::Impl::OnCanary(Scanner& scanner, CanaryState state, std::string_view text) {
+  const bool news = scanner.canary != state;
+  const bool after_failure = scanner.failed_canary();
+  SetCanary(scanner, state);
+  if (state == CanaryState::kFound) {
+    SetUp(scanner, true);
+    // Its other sessions need not wait for their turn.
+    for (const auto& connection : scanner.connections) {
+      if (after_failure && connection->ready() && !connection->proven()) connection->WantCanary({});
+    }
+    if (news && after_failure)
+      Say(false, core::Cat("scanner ", scanner.options.name, " finds the test virus again"));
+    return;
+  }
+  scanner.last_failure = state == CanaryState::kMissed
+                             ? std::string("it does not find the test virus (Canary)")
+                             : core::Cat("it cannot scan the test virus (Canary): ", text);
+  const bool on = options_.canary == CanaryMode::kOn;
+  if (on) SetUp(scanner, false);
+  if (news) {
+    Say(true,
+        core::Cat(
+            "SCANNER UNUSABLE: ", scanner.options.name, ": ", scanner.last_failure,
+            on ? "; it gets no mail until it does. " : "; its word is taken all the same (Canary: warn). ",
+            "What to do: see that its signature database is complete (freshclam, DatabaseDirectory in "
+            "clamd.conf), that ScanMail is on and that no limit in clamd.conf is tiny"));
+  }
+  if (AllGone()) AnswerAllDown();
+}
+
+void ClamdPool::Impl::Say(bool bad, std::string text) const {
+  if (options_.say) options_.say(bad, std::move(text));
+}
+
+bool ClamdPool::Impl::AllGone() const {
+  return std::all_of(scanners_.begin(), scanners_.end(),
+                     [this](const auto& s) { return s->gone(options_.canary); });
+}
+
+void ClamdPool::Impl::SetUp(Scanner& scanner, bool up) {
+  scanner.answered = up;
+  scanner.stats.counts.Set(ScannerCount::kUp, up ? 1 : 0);
+}
+
+void ClamdPool::Impl::SetCanary(Scanner& scanner, CanaryState state) {
+  scanner.canary = state;
+  scanner.stats.counts.Set(ScannerCount::kCanary, static_cast<uint64_t>(state));
+}
+
+void ClamdPool::Impl::AnswerAllDown() {
   while (Request* request = line_.first()) {
     line_.Remove(*request);
     AnswerDown(*request);
@@ -209,7 +285,7 @@ ClamdConnection* ClamdPool::Impl::Choose(const Request& request) {
     bool stalled = false;
     ClamdConnection* idlest = nullptr;
     for (const auto& connection : scanner.connections) {
-      open = open || connection->ready();
+      open = open || connection->usable();
       stalled = stalled || connection->stalled();
       if (connection->room() == 0) continue;
       if (idlest == nullptr || connection->outstanding() < idlest->outstanding()) idlest = connection.get();

@@ -20,6 +20,9 @@
 #include "core/histogram.h"
 #include "core/loop.h"
 #include "core/scope.h"
+#include "scan/canary.h"
+#include "scan/clamd_conf.h"
+#include "scan/published_text.h"
 #include "scan/verdict.h"
 
 namespace bivalve::scan {
@@ -39,13 +42,25 @@ struct ScannerOptions {
   // resolve).
   std::function<socklen_t(sockaddr_storage&)> address;
   Method method = Method::kAuto;
+  ScannerLimits limits = {};  // its own, as far as they are known
 };
 
 // One scanner as one worker sees it. Written by the worker, read by others.
-enum class ScannerCount : uint8_t { kScans, kErrors, kConnects, kConnections, kInFlight, kUp, kCount };
+enum class ScannerCount : uint8_t {
+  kScans,
+  kErrors,
+  kConnects,
+  kConnections,
+  kInFlight,
+  kUp,
+  kCanary,
+  kCount
+};
 struct ScannerStats {
-  core::Counters<ScannerCount> counts;  // kConnections, kInFlight, kUp (0 or 1) are gauges
-  core::Histogram latency_us;           // from handing over to the reply
+  core::Counters<ScannerCount>
+      counts;                  // kConnections, kInFlight, kUp (0 or 1), kCanary (a CanaryState) are gauges
+  core::Histogram latency_us;  // from handing over to the reply
+  PublishedText version;       // as it answered VERSION last; empty: not known
 };
 
 // One message to be scanned. Lives in its session's frame from Submit() until done() or Abandon().
@@ -90,6 +105,16 @@ class ClamdPool {
     core::Duration retry_min =
         std::chrono::milliseconds(100);  // after a failed connect, doubled up to retry_max
     core::Duration retry_max = std::chrono::seconds(5);
+
+    CanaryMode canary = CanaryMode::kOff;
+    core::Duration canary_interval = std::chrono::hours(1);
+    core::Duration canary_retry_min =
+        std::chrono::seconds(2);  // after a miss, doubled up to canary_retry_max
+    core::Duration canary_retry_max = std::chrono::minutes(1);
+    core::Duration version_interval = {};  // between two questions for the version; 0: never asked
+
+    // A sentence for the operator. `bad`: something that he must see.
+    std::function<void(bool bad, std::string text)> say = {};
   };
 
   // `stats`: one for each scanner, in the same order; outlive the pool.
@@ -108,7 +133,7 @@ class ClamdPool {
   // Closes everything; requests still in the pool's hands become done with kDown. Suspends.
   core::Task<void> Stop();
 
-  // True when at least one scanner has answered and is not known to be gone.
+  // True when at least one scanner has answered, is not known to be gone and may get mail (Canary).
   bool up() const;
   size_t waiting() const;  // messages in line
 
