@@ -49,6 +49,7 @@ StatsReport::StatsReport(About about, const std::vector<const WorkerStats*>& wor
       to.connections += from.counts.Get(scan::ScannerCount::kConnections);
       to.in_flight += from.counts.Get(scan::ScannerCount::kInFlight);
       to.scans += from.counts.Get(scan::ScannerCount::kScans);
+      to.hedges += from.counts.Get(scan::ScannerCount::kHedges);
       to.errors += from.counts.Get(scan::ScannerCount::kErrors);
       to.canary = std::max(to.canary, static_cast<scan::CanaryState>(from.counts.Get(scan::ScannerCount::kCanary)), Sounder);
       if (to.version.empty()) to.version = from.version.Get();
@@ -87,6 +88,7 @@ std::string StatsReport::Json() const {
                                 {"in_flight", one.in_flight},
                                 {"scans", one.scans},
                                 {"errors", one.errors},
+                                {"hedges", one.hedges},
                                 {"latency_us", HistogramJson(one.latency_us)}});
   }
   json["server"]["latency_us"] = HistogramJson(server_connect_us_);

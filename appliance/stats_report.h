@@ -39,6 +39,7 @@ class StatsReport {
     uint64_t in_flight = 0;
     uint64_t scans = 0;
     uint64_t errors = 0;
+    uint64_t hedges = 0;
     scan::CanaryState canary = scan::CanaryState::kOff;  // the worst of the workers'
     std::string version = {};
     core::Histogram::Snapshot latency_us;

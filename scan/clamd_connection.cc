@@ -130,20 +130,21 @@ void ClamdConnection::Take(Request& request) {
   slot->state = SlotState::kTaken;
   slot->request = &request;
   slot->body = request.body_;
-  request.connection_ = this;
+  slot->since = loop_.Now();
+  request.AddHolder(this);
   ++used_;
   ++scanner_.in_flight;
   scanner_.stats.counts.Add(ScannerCount::kInFlight);
   wake_.Notify();
 }
 
-void ClamdConnection::Abandon(Request& request, std::unique_ptr<core::Body> body) {
+void ClamdConnection::Abandon(Request& request, std::shared_ptr<KeptBody> body) {
   const auto slot =
       std::find_if(slots_.begin(), slots_.end(), [&request](const Slot& s) { return s.request == &request; });
   BV_CHECK(slot != slots_.end());
   slot->request = nullptr;
   slot->kept = std::move(body);
-  request.connection_ = nullptr;
+  request.RemoveHolder(this);
   if (slot->state == SlotState::kTaken) {
     Free(*slot);
     owner_.OnChange();
@@ -151,6 +152,20 @@ void ClamdConnection::Abandon(Request& request, std::unique_ptr<core::Body> body
     // Nobody waits for the rest of this upload, and there is no other way to end one.
     useful_ = true;
     loop_.io().Shutdown(stream_.fd());
+  }
+}
+
+void ClamdConnection::Withdraw(Request& request) {
+  for (Slot& slot : slots_) {
+    if (slot.request != &request || slot.state != SlotState::kTaken) continue;
+    request.RemoveHolder(this);
+    Free(slot);
+  }
+}
+
+void ClamdConnection::CollectOlder(MonoTime then, std::vector<Request*>& out) const {
+  for (const Slot& slot : slots_) {
+    if (slot.request != nullptr && slot.since <= then) out.push_back(slot.request);
   }
 }
 
@@ -286,7 +301,7 @@ core::Task<void> ClamdConnection::TakeCanary() {
   slot->state = SlotState::kTaken;
   slot->canary = true;
   slot->body = body.get();
-  slot->kept = std::move(body);
+  slot->kept = std::make_shared<KeptBody>(bodies_, std::move(body));
   ++used_;
 }
 
@@ -558,14 +573,10 @@ void ClamdConnection::Complete(Slot& slot, Verdict verdict) {
   }
   scanner_.stats.counts.Add(ScannerCount::kScans);
   scanner_.stats.latency_us.Record(core::Microseconds(loop_.Now() - slot.since));
-  if (Request* request = slot.request; request != nullptr) {
-    request->verdict_ = std::move(verdict);
-    request->scanner_ = scanner_.index;
-    request->connection_ = nullptr;
-    request->done_ = true;
-    request->wake_.Notify();
-  }
+  Request* request = slot.request;
+  if (request != nullptr) request->RemoveHolder(this);
   Free(slot);
+  if (request != nullptr) owner_.OnAnswer(scanner_, *request, std::move(verdict));
 }
 
 // --- Slots.
@@ -597,11 +608,8 @@ bool ClamdConnection::AwaitsDescriptorReply() const {
 void ClamdConnection::Free(Slot& slot) {
   if (slot.kept != nullptr) {
     // Behind a descriptor, the scanner may have it open still.
-    if (slot.state == SlotState::kTaken || sends_content_) {
-      bodies_.Release(std::move(slot.kept));
-    } else {
-      bodies_.Discard(std::move(slot.kept));
-    }
+    if (slot.state != SlotState::kTaken && !sends_content_) slot.kept->Discard();
+    slot.kept.reset();
   }
   slot.state = SlotState::kFree;
   slot.request = nullptr;
@@ -621,7 +629,7 @@ void ClamdConnection::ReturnAll() {
 void ClamdConnection::ReturnSlot(Slot& slot) {
   Request* request = slot.request;
   if (request != nullptr) {
-    request->connection_ = nullptr;
+    request->RemoveHolder(this);
     if (slot.state != SlotState::kTaken && blameless_) {
       if (slot.state == SlotState::kSent) --request->attempts_;
     } else if (slot.state != SlotState::kTaken) {

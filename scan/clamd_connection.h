@@ -71,11 +71,30 @@ class ConnectionOwner {
   virtual void OnCanary(Scanner& scanner, CanaryState state, std::string_view text) = 0;
   // Its scanner takes no descriptors.
   virtual void OnRefused(Scanner& scanner) = 0;
-  // The connection has ended before the request was answered.
+  // What it says of a message; the connection does not have it any more.
+  virtual void OnAnswer(Scanner& scanner, Request& request, Verdict verdict) = 0;
+  // The connection has ended before it answered, and does not have the message any more.
   virtual void OnReturned(Request& request) = 0;
 
  protected:
   ~ConnectionOwner() = default;
+};
+
+// A body whose session has done with it while scanners may still read it. They share it; the last one gives
+// it back.
+class KeptBody {
+ public:
+  KeptBody(core::BodyPool& bodies, std::unique_ptr<core::Body> body)
+      : bodies_(bodies), body_(std::move(body)) {}
+  KeptBody(const KeptBody&) = delete;
+  ~KeptBody() { discard_ ? bodies_.Discard(std::move(body_)) : bodies_.Release(std::move(body_)); }
+  // Somebody may have it open for longer: its memory is not to be used again.
+  void Discard() { discard_ = true; }
+
+ private:
+  core::BodyPool& bodies_;
+  std::unique_ptr<core::Body> body_;
+  bool discard_ = false;
 };
 
 class ClamdConnection {
@@ -112,8 +131,13 @@ class ClamdConnection {
 
   // Takes a request to be sent; there is room(). Never suspends.
   void Take(Request& request);
-  // The session wants no verdict for it; the body is kept until the scanner has done with it.
-  void Abandon(Request& request, std::unique_ptr<core::Body> body);
+  // The session has done with it; the body is kept until the scanner has, too.
+  void Abandon(Request& request, std::shared_ptr<KeptBody> body);
+  // Another scanner has answered for it: takes it back if it was not sent yet.
+  void Withdraw(Request& request);
+  void CountHedge() { scanner_.stats.counts.Add(ScannerCount::kHedges); }
+  // Adds the requests that it was given before `then`.
+  void CollectOlder(core::MonoTime then, std::vector<Request*>& out) const;
 
  private:
   static constexpr core::Duration kStallMax = std::chrono::seconds(3);
@@ -127,8 +151,8 @@ class ClamdConnection {
     core::MonoTime since;
     Request* request = nullptr;  // null: abandoned
     core::Body* body = nullptr;
-    std::unique_ptr<core::Body> kept;  // the abandoned one's body, or the canary's
-    bool canary = false;               // without a request
+    std::shared_ptr<KeptBody> kept;  // the abandoned one's body, or the canary's
+    bool canary = false;             // without a request
   };
 
   // The steps of Run(). Those that return false have met the end of the session.

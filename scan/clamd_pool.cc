@@ -1,6 +1,7 @@
 #include "scan/clamd_pool.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "core/check.h"
@@ -65,10 +66,16 @@ class ClamdPool::Impl final : public ConnectionOwner {
   void OnFailed(Scanner& scanner) override;
   void OnCanary(Scanner& scanner, CanaryState state, std::string_view text) override;
   void OnRefused(Scanner& scanner) override;
+  void OnAnswer(Scanner& scanner, Request& request, Verdict verdict) override;
   void OnReturned(Request& request) override;
 
   void Dispatch();
   ClamdConnection* Choose(const Request& request);
+  core::Task<void> WatchScans();
+  void HedgeLate(const Scanner& scanner);
+  bool MayHedge(const Request& request) const;
+  ClamdConnection* ChooseSecond(const Request& request);
+  void Hand(Request& request, ClamdConnection& connection);
   void Answer(Request& request, NoVerdict cause, std::string text);
   void AnswerDown(Request& request);
   void AnswerAllDown();
@@ -84,13 +91,17 @@ class ClamdPool::Impl final : public ConnectionOwner {
   core::Scope scope_;
   RequestLine line_;
   uint64_t submitted_ = 0;
-  size_t turn_ = 0;  // which scanner is first among equals
+  uint64_t hedged_ = 0;
+  core::Loop& loop_;
+  core::Condition watch_wake_;
+  bool watch_idle_ = false;  // it waits for something to watch
+  size_t turn_ = 0;          // which scanner is first among equals
   bool stopping_ = false;
 };
 
 ClamdPool::Impl::Impl(core::Loop& loop, core::BodyPool& bodies, Options options,
                       const std::vector<ScannerStats*>& stats)
-    : bodies_(bodies), options_(std::move(options)), scope_(loop) {
+    : bodies_(bodies), options_(std::move(options)), scope_(loop), loop_(loop), watch_wake_(loop) {
   BV_CHECK(stats.size() == options_.scanners.size() && options_.connections > 0 &&
            options_.outstanding_max > 0);
   for (size_t i = 0; i < stats.size(); ++i) {
@@ -121,12 +132,14 @@ void ClamdPool::Impl::Start() {
     for (const auto& connection : scanner->connections) scope_.Spawn(connection->Run());
   }
   for (const auto& version : versions_) scope_.Spawn(version->Run());
+  scope_.Spawn(WatchScans());
 }
 
 void ClamdPool::Impl::Submit(Request& request, core::Body& body) {
-  BV_CHECK(!request.waiting_ && request.connection_ == nullptr);
+  BV_CHECK(!request.waiting_ && !request.held());
   request.body_ = &body;
-  request.done_ = false;
+  request.done_ = request.acted_on_ = request.hedged_ = false;
+  request.fallback_.reset();
   request.attempts_ = 0;
   request.scanner_ = request.avoid_ = -1;
   request.number_ = submitted_++;
@@ -139,18 +152,22 @@ void ClamdPool::Impl::Submit(Request& request, core::Body& body) {
 }
 
 void ClamdPool::Impl::Abandon(Request& request, std::unique_ptr<core::Body> body) {
-  if (request.connection_ != nullptr) {
-    request.connection_->Abandon(request, std::move(body));
+  if (request.waiting_) line_.Remove(request);
+  if (!request.held()) {
+    bodies_.Release(std::move(body));
     return;
   }
-  if (request.waiting_) line_.Remove(request);
-  bodies_.Release(std::move(body));
+  const auto kept = std::make_shared<KeptBody>(bodies_, std::move(body));
+  for (ClamdConnection* holder : std::array(request.holders_)) {
+    if (holder != nullptr) holder->Abandon(request, kept);
+  }
 }
 
 core::Task<void> ClamdPool::Impl::Stop() {
   stopping_ = true;
   AnswerAllDown();
   for (const auto& version : versions_) version->Stop();
+  watch_wake_.Notify();
   for (const auto& scanner : scanners_) {
     for (const auto& connection : scanner->connections) connection->Stop();
   }
@@ -244,8 +261,38 @@ void ClamdPool::Impl::OnRefused(Scanner& scanner) {
   for (const auto& connection : scanner.connections) connection->Hurry();
 }
 
+// The first verdict counts. What is no verdict (an error, a limit) counts only when no other scanner has the
+// message still. An infected answer wins over an earlier clean one as long as the session has not looked at
+// that.
+void ClamdPool::Impl::OnAnswer(Scanner& scanner, Request& request, Verdict verdict) {
+  const bool infected = verdict.kind == VerdictKind::kInfected;
+  if (request.done_) {
+    if (!infected || request.verdict_.kind == VerdictKind::kInfected) return;
+    if (request.acted_on_) {
+      Say(true, core::Cat("scanner ", scanner.options.name,
+                          " has found a virus in a message that another scanner had answered "
+                          "for before (body ",
+                          request.body_->number(), ")"));
+      return;
+    }
+  } else if (verdict.kind == VerdictKind::kNone && request.held()) {
+    request.fallback_ = std::move(verdict);
+    return;
+  }
+  request.verdict_ = std::move(verdict);
+  request.scanner_ = scanner.index;
+  request.done_ = true;
+  request.wake_.Notify();
+  for (ClamdConnection* holder : std::array(request.holders_)) {
+    if (holder != nullptr) holder->Withdraw(request);
+  }
+}
+
 void ClamdPool::Impl::OnReturned(Request& request) {
-  if (stopping_) {
+  if (request.done_ || request.held()) return;  // the other scanner has answered, or will
+  if (request.fallback_.has_value()) {
+    Answer(request, request.fallback_->cause, request.fallback_->text);
+  } else if (stopping_) {
     AnswerDown(request);
   } else if (request.attempts_ >= 2) {
     Answer(request, NoVerdict::kError, "two connections to scanners ended while this message was scanned");
@@ -261,7 +308,7 @@ void ClamdPool::Impl::Dispatch() {
     Request* next = RequestLine::After(*request);
     if (ClamdConnection* connection = Choose(*request); connection != nullptr) {
       line_.Remove(*request);
-      connection->Take(*request);
+      Hand(*request, *connection);
     } else if (request->avoid_ < 0) {
       // Nobody behind it can be served either: one that avoids a scanner has less to choose from.
       return;
@@ -301,6 +348,73 @@ ClamdConnection* ClamdPool::Impl::Choose(const Request& request) {
   return best.connection;
 }
 
+void ClamdPool::Impl::Hand(Request& request, ClamdConnection& connection) {
+  connection.Take(request);
+  if (watch_idle_) watch_wake_.Notify();
+}
+
+// Looks at what is outstanding, as long as something is.
+core::Task<void> ClamdPool::Impl::WatchScans() {
+  if (!options_.hedge || scanners_.size() < 2) co_return;
+  while (!stopping_) {
+    const bool busy =
+        std::any_of(scanners_.begin(), scanners_.end(), [](const auto& s) { return s->in_flight > 0; });
+    watch_idle_ = !busy;
+    (void)co_await watch_wake_.Wait(busy ? loop_.Now() + options_.watch_interval : core::kNever);
+    watch_idle_ = false;
+    if (stopping_ || line_.size() > 0) continue;  // nobody is free
+    for (const auto& scanner : scanners_) HedgeLate(*scanner);
+  }
+}
+
+// Asks a second scanner for what this one has had for longer than nearly all other messages.
+void ClamdPool::Impl::HedgeLate(const Scanner& scanner) {
+  static constexpr uint64_t kSamplesMin = 100;
+  if (scanner.in_flight == 0) return;
+  const core::Histogram::Snapshot usual = scanner.stats.latency_us.Read();
+  const core::Duration late =
+      usual.count < kSamplesMin
+          ? options_.hedge_default
+          : std::max<core::Duration>(options_.hedge_floor, std::chrono::microseconds(usual.Percentile(0.99)));
+  std::vector<Request*> overdue;
+  for (const auto& connection : scanner.connections) connection->CollectOlder(loop_.Now() - late, overdue);
+  for (Request* request : overdue) {
+    if (!MayHedge(*request)) continue;
+    ClamdConnection* connection = ChooseSecond(*request);
+    if (connection == nullptr) return;
+    request->hedged_ = true;
+    ++hedged_;
+    connection->CountHedge();
+    Hand(*request, *connection);
+  }
+}
+
+bool ClamdPool::Impl::MayHedge(const Request& request) const {
+  // One more try in all, as for a message whose connection broke.
+  if (request.done_ || request.hedged_ || request.attempts_ > 1) return false;
+  return hedged_ * 100 < submitted_ * options_.hedge_percent + options_.hedge_burst * uint64_t{100};
+}
+
+// The least busy one of the other scanners, if it is in good health.
+ClamdConnection* ClamdPool::Impl::ChooseSecond(const Request& request) {
+  ClamdConnection* best = nullptr;
+  uint32_t in_flight = 0;
+  for (const auto& scanner : scanners_) {
+    ClamdConnection* idlest = nullptr;
+    bool fit = scanner->index != request.avoid_;
+    for (const auto& connection : scanner->connections) {
+      fit = fit && !connection->stalled() && connection.get() != request.holders_[0] &&
+            connection.get() != request.holders_[1];
+      if (connection->room() == 0) continue;
+      if (idlest == nullptr || connection->outstanding() < idlest->outstanding()) idlest = connection.get();
+    }
+    if (!fit || idlest == nullptr || (best != nullptr && scanner->in_flight >= in_flight)) continue;
+    best = idlest;
+    in_flight = scanner->in_flight;
+  }
+  return best;
+}
+
 void ClamdPool::Impl::AnswerDown(Request& request) {
   std::string text = stopping_ ? "the filter is stopping" : "no scanner answers";
   if (!stopping_) {
@@ -322,7 +436,7 @@ void ClamdPool::Impl::Answer(Request& request, NoVerdict cause, std::string text
 
 // --- The public face.
 
-Request::~Request() { BV_CHECK(!waiting_ && connection_ == nullptr); }
+Request::~Request() { BV_CHECK(!waiting_ && !held()); }
 
 ClamdPool::ClamdPool(core::Loop& loop, core::BodyPool& bodies, Options options,
                      std::vector<ScannerStats*> stats)

@@ -134,7 +134,7 @@ class FakeClamd {
   bool answers_pings = true;
   uint32_t unanswered_pings = 0;
   bool drops_descriptors = false;  // as a security module would
-  std::string version;  // the answer to VERSION; empty: it closes without one
+  std::string version;             // the answer to VERSION; empty: it closes without one
   uint32_t version_questions = 0;
   // Called when an upload has at least these bytes, with its connection and id; 0: never.
   size_t upload_limit = 0;
