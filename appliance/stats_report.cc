@@ -49,6 +49,7 @@ StatsReport::StatsReport(About about, const std::vector<const WorkerStats*>& wor
       to.connections += from.counts.Get(scan::ScannerCount::kConnections);
       to.in_flight += from.counts.Get(scan::ScannerCount::kInFlight);
       to.scans += from.counts.Get(scan::ScannerCount::kScans);
+      to.circuit = std::max(to.circuit, static_cast<scan::Circuit>(from.counts.Get(scan::ScannerCount::kCircuit)));
       to.hedges += from.counts.Get(scan::ScannerCount::kHedges);
       to.errors += from.counts.Get(scan::ScannerCount::kErrors);
       to.canary = std::max(to.canary, static_cast<scan::CanaryState>(from.counts.Get(scan::ScannerCount::kCanary)), Sounder);
@@ -76,12 +77,14 @@ std::string StatsReport::Json() const {
                {"version", about_.version},
                {"pid", getpid()},
                {"uptime_seconds", about_.uptime_seconds},
-               {"workers", per_worker_.size()}};
+               {"workers", per_worker_.size()},
+               {"accounting_violations", about_.accounting_violations}};
   json.update(CountersJson(totals_));
   json["scanners"] = Json::array();
   for (const Scanner& one : scanners_) {
     json["scanners"].push_back({{"address", one.address},
                                 {"up", one.up},
+                                {"circuit", scan::ToString(one.circuit)},
                                 {"canary", scan::ToString(one.canary)},
                                 {"version", one.version},
                                 {"connections", one.connections},

@@ -19,6 +19,7 @@ class StatsReport {
     std::string program;  // "bivalved" or "clamsmtpd"
     std::string version = {};
     double uptime_seconds = 0;
+    uint64_t accounting_violations = 0;  // by AccountingCheck
     std::vector<std::string> scanners;  // as configured
   };
 
@@ -35,6 +36,7 @@ class StatsReport {
   struct Scanner {
     std::string address;
     bool up = false;
+    scan::Circuit circuit = scan::Circuit::kOpen;  // the best of the workers'
     uint64_t connections = 0;
     uint64_t in_flight = 0;
     uint64_t scans = 0;

@@ -82,6 +82,7 @@ class ClamdPool::Impl final : public ConnectionOwner {
   bool AllGone() const;
   void Say(bool bad, std::string text) const;
   void SetUp(Scanner& scanner, bool up);
+  static void SetCircuit(Scanner& scanner, Circuit circuit);
   void SetCanary(Scanner& scanner, CanaryState state);
 
   core::BodyPool& bodies_;
@@ -172,7 +173,7 @@ core::Task<void> ClamdPool::Impl::Stop() {
     for (const auto& connection : scanner->connections) connection->Stop();
   }
   co_await scope_.Join();
-  for (const auto& scanner : scanners_) scanner->stats.counts.Set(ScannerCount::kUp, 0);
+  for (const auto& scanner : scanners_) SetUp(*scanner, false);
 }
 
 bool ClamdPool::Impl::up() const {
@@ -183,7 +184,10 @@ void ClamdPool::Impl::OnOpened(Scanner& scanner, ClamdConnection& connection) {
   if (options_.canary != CanaryMode::kOn) SetUp(scanner, true);
   const bool proven = std::any_of(scanner.connections.begin(), scanner.connections.end(),
                                   [](const auto& c) { return c->proven(); });
-  if (options_.canary != CanaryMode::kOff && !proven) SetCanary(scanner, CanaryState::kPending);
+  if (options_.canary != CanaryMode::kOff && !proven) {
+    SetCanary(scanner, CanaryState::kPending);
+    if (options_.canary == CanaryMode::kOn) SetCircuit(scanner, Circuit::kHalfOpen);
+  }
   for (const auto& version : versions_) {
     if (version->watches(scanner.options)) version->Hurry();
   }
@@ -243,6 +247,11 @@ bool ClamdPool::Impl::AllGone() const {
 void ClamdPool::Impl::SetUp(Scanner& scanner, bool up) {
   scanner.answered = up;
   scanner.stats.counts.Set(ScannerCount::kUp, up ? 1 : 0);
+  SetCircuit(scanner, up ? Circuit::kClosed : Circuit::kOpen);
+}
+
+void ClamdPool::Impl::SetCircuit(Scanner& scanner, Circuit circuit) {
+  scanner.stats.counts.Set(ScannerCount::kCircuit, static_cast<uint64_t>(circuit));
 }
 
 void ClamdPool::Impl::SetCanary(Scanner& scanner, CanaryState state) {

@@ -47,6 +47,13 @@ struct ScannerOptions {
   ScannerLimits limits = {};  // its own, as far as they are known
 };
 
+// Whether a worker gives mail to a scanner. Open: it does not, and looks for it by PING and canary with
+// growing pauses. Half-open: the scanner answers and has yet to prove itself.
+enum class Circuit : uint8_t { kOpen, kHalfOpen, kClosed };
+constexpr std::string_view ToString(Circuit circuit) {
+  return circuit == Circuit::kClosed ? "closed" : circuit == Circuit::kHalfOpen ? "half-open" : "open";
+}
+
 // One scanner as one worker sees it. Written by the worker, read by others.
 enum class ScannerCount : uint8_t {
   kScans,
@@ -55,8 +62,9 @@ enum class ScannerCount : uint8_t {
   kHedges,       // messages that it got because another scanner took long
   kConnections,  // gauges from here
   kInFlight,
-  kUp,      // 0 or 1
-  kCanary,  // a CanaryState
+  kUp,       // 0 or 1
+  kCanary,   // a CanaryState
+  kCircuit,  // a Circuit
   kCount
 };
 struct ScannerStats {

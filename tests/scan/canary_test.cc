@@ -68,12 +68,14 @@ TEST_F(CanaryTest, GoesFirstOnEverySession) {
     EXPECT_TRUE(IsCanary(fake.scans[0]) && IsCanary(fake.scans[1]));
     EXPECT_FALSE(pool_->up());
     EXPECT_EQ(State(), CanaryState::kPending);
+    EXPECT_EQ(Count(0, ScannerCount::kCircuit), static_cast<uint64_t>(Circuit::kHalfOpen));
     const std::string_view shape = method == Method::kFildes ? "fd[9]: " : "stream: ";
     fake.Reply(fake.scans[1], core::Cat(shape, "Eicar-Test-Signature FOUND"));
     ASSERT_TRUE(Scans(fake, 3));
     EXPECT_EQ(fake.scans[2].connection, fake.scans[1].connection);
     EXPECT_TRUE(pool_->up());
     EXPECT_EQ(State(), CanaryState::kFound);
+    EXPECT_EQ(Count(0, ScannerCount::kCircuit), static_cast<uint64_t>(Circuit::kClosed));
     fake.ReplyOk(fake.scans[2]);
     EXPECT_TRUE(Clean(message));
     EXPECT_TRUE(said_.empty());
