@@ -4,6 +4,7 @@ In each: no message is delivered unscanned, none that was answered 250 is missin
 accounts are right (every daemon's end checks them). Faults that test_peers and test_scanner go through in depth stand here
 once more by name, so that this file is the list.
 """
+import base64
 import http.client
 import os
 import resource
@@ -14,7 +15,7 @@ import threading
 import time
 
 from harness import (CLOSE, RESET, STALL, ScenarioCase, ScriptedClamd, compose, eicar_message, free_port, infected_attachment,
-                     main, run_program, wait_until, with_attachment)
+                     main, run_program, wait_until)
 from harness.clamd import build_database
 
 
@@ -136,12 +137,13 @@ class ScannerFaults(FaultCase):
 
     def test_time_limit(self):
         """MaxScanTime: clamd says OK for what it has not looked at."""
-        clamd = self.clamd(options={"MaxScanTime": "150", "AlertExceedsMax": "no"})
+        clamd = self.clamd(options={"MaxScanTime": "50", "AlertExceedsMax": "no"})
         daemon = self.daemon(clamd, {"Workers": 1})
         with daemon.client() as client:
             client.ehlo()
             self.assertReply(client.deliver(compose(b"small\r\n")), 250)
-            large = with_attachment("a.bin", b"\x7fELF not really " * (4 << 20) + os.urandom(1 << 20))
+            large = compose(base64.encodebytes(os.urandom(12 << 20)).replace(b"\n", b"\r\n"),
+                            ["Content-Type: application/octet-stream", "Content-Transfer-Encoding: base64"])
             self.assertReply(client.deliver(large), 451)
         self.assertEqual(len(self.server.received), 1)
         stats = daemon.expect_messages(received=2, tempfailed=1, scan_failed=1)
@@ -341,12 +343,12 @@ class Deadlines(FaultCase):
 class ServerFaults(FaultCase):
     """The mail server at each point."""
 
-    def lost(self, replies, settings=None, **options):
+    def lost(self, replies, settings=None, content=compose(b"x\r\n"), **options):
         sink = self.sink(replies=replies, **options)
         daemon = self.daemon(sink=sink, settings=settings)
         with daemon.client() as client:
             client.ehlo()
-            self.assertReply(client.deliver(compose(b"x\r\n")), 451)
+            self.assertReply(client.deliver(content), 451)
         daemon.expect_messages(received=1, lost=1)
 
     def test_unreachable(self):
@@ -362,7 +364,7 @@ class ServerFaults(FaultCase):
             self.lost({"DATA": how})
 
     def test_dies_in_the_body(self):
-        self.lost({}, close_after_body_bytes=1)
+        self.lost({}, content=compose(b"0123456789\r\n" * 100000), close_after_body_bytes=200000)
 
     def test_dies_after_the_final_dot(self):
         for how in (CLOSE, RESET):
