@@ -125,12 +125,13 @@ bool ClamdConnection::leaving() const {
          sends_content_ != scanner_.sends_content(family_);
 }
 
-void ClamdConnection::Take(Request& request) {
+void ClamdConnection::Take(Request& request, uint64_t serial) {
   Slot* slot = FreeSlot();
   slot->state = SlotState::kTaken;
   slot->request = &request;
   slot->body = request.body_;
   slot->since = loop_.Now();
+  slot->serial = serial;
   request.AddHolder(this);
   ++used_;
   ++scanner_.in_flight;
@@ -146,7 +147,9 @@ void ClamdConnection::Abandon(Request& request, std::shared_ptr<KeptBody> body) 
   slot->kept = std::move(body);
   request.RemoveHolder(this);
   if (slot->state == SlotState::kTaken) {
+    const uint64_t serial = slot->serial;
     Free(*slot);
+    owner_.OnScanEnded(scanner_, serial, nullptr);
     owner_.OnChange();
   } else if (slot->state == SlotState::kSending && uploading_) {
     // Nobody waits for the rest of this upload, and there is no other way to end one.
@@ -159,7 +162,9 @@ void ClamdConnection::Withdraw(Request& request) {
   for (Slot& slot : slots_) {
     if (slot.request != &request || slot.state != SlotState::kTaken) continue;
     request.RemoveHolder(this);
+    const uint64_t serial = slot.serial;
     Free(slot);
+    owner_.OnScanEnded(scanner_, serial, nullptr);
   }
 }
 
@@ -575,7 +580,9 @@ void ClamdConnection::Complete(Slot& slot, Verdict verdict) {
   scanner_.stats.latency_us.Record(core::Microseconds(loop_.Now() - slot.since));
   Request* request = slot.request;
   if (request != nullptr) request->RemoveHolder(this);
+  const uint64_t serial = slot.serial;
   Free(slot);
+  owner_.OnScanEnded(scanner_, serial, &verdict);
   if (request != nullptr) owner_.OnAnswer(scanner_, *request, std::move(verdict));
 }
 
@@ -636,7 +643,10 @@ void ClamdConnection::ReturnSlot(Slot& slot) {
       request->avoid_ = scanner_.index;
     }
   }
+  const uint64_t serial = slot.serial;
+  const bool canary = slot.canary;
   Free(slot);
+  if (!canary) owner_.OnScanEnded(scanner_, serial, nullptr);
   if (request != nullptr) owner_.OnReturned(*request);
 }
 

@@ -73,6 +73,8 @@ class ConnectionOwner {
   virtual void OnRefused(Scanner& scanner) = 0;
   // What it says of a message; the connection does not have it any more.
   virtual void OnAnswer(Scanner& scanner, Request& request, Verdict verdict) = 0;
+  // A scan that owner knows by this number is over: with what verdict, null: without one.
+  virtual void OnScanEnded(Scanner& scanner, uint64_t serial, const Verdict* verdict) = 0;
   // The connection has ended before it answered, and does not have the message any more.
   virtual void OnReturned(Request& request) = 0;
 
@@ -130,11 +132,19 @@ class ClamdConnection {
   bool stalled() const { return ready_ && ping_id_ != 0 && loop_.Now() >= ping_sent_ + stall_time(); }
 
   // Takes a request to be sent; there is room(). Never suspends.
-  void Take(Request& request);
+  void Take(Request& request, uint64_t serial);
   // The session has done with it; the body is kept until the scanner has, too.
   void Abandon(Request& request, std::shared_ptr<KeptBody> body);
   // Another scanner has answered for it: takes it back if it was not sent yet.
   void Withdraw(Request& request);
+  // Calls visit(serial, content) for each scan that was handed over before `then`, its session gone or not.
+  template <typename Visit>
+  void VisitOlder(core::MonoTime then, Visit visit) const {
+    for (const Slot& slot : slots_) {
+      if (slot.body != nullptr && !slot.canary && slot.since <= then)
+        visit(slot.serial, slot.body->content());
+    }
+  }
   void CountHedge() { scanner_.stats.counts.Add(ScannerCount::kHedges); }
   // Adds the requests that it was given before `then`.
   void CollectOlder(core::MonoTime then, std::vector<Request*>& out) const;
@@ -149,6 +159,7 @@ class ClamdConnection {
     SlotState state = SlotState::kFree;
     uint32_t id = 0;
     core::MonoTime since;
+    uint64_t serial = 0;         // of this scan, in its pool
     Request* request = nullptr;  // null: abandoned
     core::Body* body = nullptr;
     std::shared_ptr<KeptBody> kept;  // the abandoned one's body, or the canary's

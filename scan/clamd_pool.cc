@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <utility>
+#include <vector>
 
 #include "core/check.h"
 #include "core/text.h"
 #include "scan/clamd_connection.h"
+#include "scan/long_scans.h"
 #include "scan/version_watch.h"
 
 namespace bivalve::scan {
@@ -67,12 +69,14 @@ class ClamdPool::Impl final : public ConnectionOwner {
   void OnCanary(Scanner& scanner, CanaryState state, std::string_view text) override;
   void OnRefused(Scanner& scanner) override;
   void OnAnswer(Scanner& scanner, Request& request, Verdict verdict) override;
+  void OnScanEnded(Scanner& scanner, uint64_t serial, const Verdict* verdict) override;
   void OnReturned(Request& request) override;
 
   void Dispatch();
   ClamdConnection* Choose(const Request& request);
   core::Task<void> WatchScans();
   void HedgeLate(const Scanner& scanner);
+  void RememberLong(const Scanner& scanner);
   bool MayHedge(const Request& request) const;
   ClamdConnection* ChooseSecond(const Request& request);
   void Hand(Request& request, ClamdConnection& connection);
@@ -93,6 +97,8 @@ class ClamdPool::Impl final : public ConnectionOwner {
   RequestLine line_;
   uint64_t submitted_ = 0;
   uint64_t hedged_ = 0;
+  uint64_t scans_ = 0;  // handed over
+  LongScans long_scans_;
   core::Loop& loop_;
   core::Condition watch_wake_;
   bool watch_idle_ = false;  // it waits for something to watch
@@ -139,7 +145,7 @@ void ClamdPool::Impl::Start() {
 void ClamdPool::Impl::Submit(Request& request, core::Body& body) {
   BV_CHECK(!request.waiting_ && !request.held());
   request.body_ = &body;
-  request.done_ = request.acted_on_ = request.hedged_ = false;
+  request.done_ = request.acted_on_ = request.hedged_ = request.compared_ = false;
   request.fallback_.reset();
   request.attempts_ = 0;
   request.scanner_ = request.avoid_ = -1;
@@ -148,12 +154,19 @@ void ClamdPool::Impl::Submit(Request& request, core::Body& body) {
     AnswerDown(request);
     return;
   }
+  if (long_scans_.MayKnow(body.content())) {
+    request.compared_ = true;
+    long_scans_.Compare(request, body.content());
+    watch_wake_.Notify();
+    return;
+  }
   line_.Insert(request);
   Dispatch();
 }
 
 void ClamdPool::Impl::Abandon(Request& request, std::unique_ptr<core::Body> body) {
   if (request.waiting_) line_.Remove(request);
+  if (std::exchange(request.compared_, false)) long_scans_.Forget(request);
   if (!request.held()) {
     bodies_.Release(std::move(body));
     return;
@@ -167,6 +180,10 @@ void ClamdPool::Impl::Abandon(Request& request, std::unique_ptr<core::Body> body
 core::Task<void> ClamdPool::Impl::Stop() {
   stopping_ = true;
   AnswerAllDown();
+  for (Request* request : long_scans_.ForgetAll()) {
+    request->compared_ = false;
+    AnswerDown(*request);
+  }
   for (const auto& version : versions_) version->Stop();
   watch_wake_.Notify();
   for (const auto& scanner : scanners_) {
@@ -358,21 +375,58 @@ ClamdConnection* ClamdPool::Impl::Choose(const Request& request) {
 }
 
 void ClamdPool::Impl::Hand(Request& request, ClamdConnection& connection) {
-  connection.Take(request);
+  connection.Take(request, ++scans_);
   if (watch_idle_) watch_wake_.Notify();
 }
 
 // Looks at what is outstanding, as long as something is.
 core::Task<void> ClamdPool::Impl::WatchScans() {
-  if (!options_.hedge || scanners_.size() < 2) co_return;
+  static constexpr core::Duration kBetweenSteps = std::chrono::milliseconds(1);
+  core::MonoTime next_look = {};
   while (!stopping_) {
     const bool busy =
         std::any_of(scanners_.begin(), scanners_.end(), [](const auto& s) { return s->in_flight > 0; });
-    watch_idle_ = !busy;
-    (void)co_await watch_wake_.Wait(busy ? loop_.Now() + options_.watch_interval : core::kNever);
+    const core::Duration pause = long_scans_.busy() ? kBetweenSteps : options_.watch_interval;
+    watch_idle_ = !busy && !long_scans_.busy();
+    (void)co_await watch_wake_.Wait(watch_idle_ ? core::kNever : loop_.Now() + pause);
     watch_idle_ = false;
-    if (stopping_ || line_.size() > 0) continue;  // nobody is free
-    for (const auto& scanner : scanners_) HedgeLate(*scanner);
+    if (stopping_) co_return;
+    if (Request* request = long_scans_.Step(); request != nullptr) {
+      request->compared_ = false;
+      OnReturned(*request);
+    }
+    if (loop_.Now() < next_look) continue;
+    next_look = loop_.Now() + options_.watch_interval;
+    for (const auto& scanner : scanners_) {
+      RememberLong(*scanner);
+      // With a line of messages nobody is free.
+      if (options_.hedge && scanners_.size() > 1 && line_.size() == 0) HedgeLate(*scanner);
+    }
+  }
+}
+
+void ClamdPool::Impl::RememberLong(const Scanner& scanner) {
+  if (scanner.in_flight == 0) return;
+  for (const auto& connection : scanner.connections) {
+    connection->VisitOlder(loop_.Now() - options_.remember_after,
+                           [this](uint64_t serial, std::string_view content) {
+                             if (!long_scans_.Remembers(serial)) long_scans_.Remember(serial, content);
+                           });
+  }
+}
+
+// Whoever waited for this scan has its verdict, or goes back into the line; that the connection broke is held
+// against the content as if it had been sent with it.
+void ClamdPool::Impl::OnScanEnded(Scanner& scanner, uint64_t serial, const Verdict* verdict) {
+  for (Request* request : long_scans_.End(serial)) {
+    request->compared_ = false;
+    if (verdict != nullptr) {
+      OnAnswer(scanner, *request, *verdict);
+      continue;
+    }
+    request->attempts_ = 1;
+    request->avoid_ = scanner.index;
+    OnReturned(*request);
   }
 }
 

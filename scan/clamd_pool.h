@@ -96,6 +96,7 @@ class Request {
   friend class RequestLine;
   core::Condition& wake_;
   core::Body* body_ = nullptr;
+  bool compared_ = false;  // with the scans that take long; waits for one of them, or for the comparison
   bool done_ = false;
   bool waiting_ = false;  // in line
   mutable bool acted_on_ = false;
@@ -146,6 +147,8 @@ class ClamdPool {
     core::Duration hedge_default = std::chrono::seconds(5);
     uint32_t hedge_percent = 5;
     uint32_t hedge_burst = 10;
+    // A scan that takes longer is remembered: the same message, sent again, waits for it.
+    core::Duration remember_after = std::chrono::seconds(5);
     core::Duration watch_interval =
         std::chrono::milliseconds(250);  // between two looks at what is outstanding
 

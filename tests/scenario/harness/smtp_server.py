@@ -208,7 +208,7 @@ class SmtpSink:
                 await self._command(session, peer, verb, line)
                 if verb == "QUIT":
                     break
-        except (_PeerGone, ConnectionError):
+        except (_PeerGone, ConnectionError, asyncio.CancelledError):
             pass
         finally:
             self._connections.discard(writer)
