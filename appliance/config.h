@@ -10,6 +10,7 @@
 
 #include "net/address.h"
 #include "net/network.h"
+#include "scan/canary.h"
 
 namespace bivalve::appliance {
 
@@ -42,6 +43,7 @@ struct Config {
   uint32_t clam_connections;
   std::chrono::seconds clam_timeout;
   FailurePolicies scan_failure;
+  scan::CanaryMode canary;
   uint64_t message_bytes_max;  // 0: no limit
   uint64_t body_memory_bytes;  // 0: a quarter of memory
   BareNewline bare_newline;

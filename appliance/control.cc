@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "appliance/accounting.h"
 #include "appliance/http_server.h"
 #include "core/await_op.h"
 #include "core/ring.h"
@@ -18,6 +19,8 @@ namespace {
 
 // Between two looks at the queues while lines keep coming.
 constexpr core::Duration kLogInterval = std::chrono::milliseconds(50);
+// Between two looks at whether every message is accounted for.
+constexpr core::Duration kAuditInterval = std::chrono::seconds(1);
 
 sigset_t HandledSignals() {
   sigset_t set;
@@ -36,6 +39,7 @@ struct Control::Running {
         tasks(loop),
         log_wake(loop),
         stop_wake(loop),
+        audit_wake(loop),
         began(std::chrono::steady_clock::now()) {
     const sigset_t set = HandledSignals();
     signals.Reset(signalfd(-1, &set, SFD_CLOEXEC));
@@ -44,6 +48,8 @@ struct Control::Running {
   core::Task<void> ReadSignals();
   core::Task<void> WriteLog();
   core::Task<void> Supervise();
+  core::Task<void> Audit();
+  void CheckAccounts();
   bool DrainQueues();
   HttpResponse Respond(std::string_view path) const;
   StatsReport Report() const;
@@ -54,6 +60,8 @@ struct Control::Running {
   core::Scope tasks;
   core::Condition log_wake;
   core::Condition stop_wake;
+  core::Condition audit_wake;
+  AccountingCheck accounting;
   core::UniqueFd signals;
   std::unique_ptr<HttpServer> http;
   std::chrono::steady_clock::time_point began;
@@ -108,6 +116,7 @@ int Control::Run() {
   r.tasks.Spawn(mailbox_.Run(r.loop));
   r.tasks.Spawn(r.WriteLog());
   r.tasks.Spawn(r.Supervise());
+  r.tasks.Spawn(r.Audit());
   r.tasks.Spawn(r.ReadSignals());
   while (r.tasks.running() > 0 || (r.http != nullptr && !r.http->stopped())) r.loop.Turn();
   return 0;
@@ -152,9 +161,27 @@ core::Task<void> Control::Running::Supervise() {
     control.sink_.FlushBlocking();
     _exit(0);
   }
+  CheckAccounts();
   log_done = true;
+  audit_wake.Notify();
   log_wake.Notify();
   control.mailbox_.Close();
+}
+
+core::Task<void> Control::Running::Audit() {
+  while (!log_done) {
+    CheckAccounts();
+    (void)co_await audit_wake.Wait(loop.Now() + kAuditInterval);
+  }
+}
+
+void Control::Running::CheckAccounts() {
+  std::vector<MetricCounters::Values> values;
+  for (const Worker* worker : control.workers_) values.push_back(worker->stats().counters.Read());
+  for (const std::string& sentence : accounting.Look(values)) {
+    control.sink_.Add(Severity::kError, sentence);
+    log_wake.Notify();
+  }
 }
 
 bool Control::Running::DrainQueues() {
@@ -192,6 +219,7 @@ core::Task<void> Control::Running::WriteLog() {
 
 StatsReport Control::Running::Report() const {
   StatsReport::About about = control.options_.about;
+  about.accounting_violations = accounting.violations();
   about.uptime_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   std::vector<const WorkerStats*> stats;
   for (const Worker* worker : control.workers_) stats.push_back(&worker->stats());

@@ -280,8 +280,10 @@ class Daemon {
     if (absl::Status status = control_->Open(); !status.ok()) return status;
     shared_.log_reader.wake = [this] { control_->WakeLog(); };
     const uint64_t memory = config_.body_memory_bytes != 0 ? config_.body_memory_bytes : DefaultBodyMemory();
+    const std::vector<scan::ScannerLimits> limits = LimitsOfScanners();
     for (size_t i = 0; i < count; ++i) {
       Worker::Options worker;
+      worker.scanner_limits = limits;
       worker.index = i;
       worker.workers = count;
       worker.settings = {.config = config_, .header = header};
@@ -299,6 +301,21 @@ class Daemon {
     sink_.Add(Severity::kNotice, core::Cat("bivalved ", BIVALVE_VERSION, " with ", count, " workers, ",
                                            workers_.front()->ring_description()));
     return absl::OkStatus();
+  }
+
+  // What the scanners on this machine say of themselves.
+  std::vector<scan::ScannerLimits> LimitsOfScanners() {
+    std::vector<scan::ScannerLimits> limits;
+    for (const net::Endpoint& endpoint : config_.clam_address) {
+      const auto* address = std::get_if<net::SocketAddress>(&endpoint);
+      const std::string host = address != nullptr ? address->Host() : "";
+      const bool local = address != nullptr && address->family() == AF_UNIX;
+      std::optional<scan::ScannerLimits> known;
+      if (local) known = scan::FindScannerLimits(address->ToString(), 0);
+      if (host == "127.0.0.1" || host == "::1") known = scan::FindScannerLimits("", address->port());
+      limits.push_back(known.value_or(scan::ScannerLimits{}));
+    }
+    return limits;
   }
 
   void WatchNames() {

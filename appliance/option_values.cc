@@ -36,6 +36,8 @@ constexpr Word<ClamMethod> kClamMethodWords[] = {
     {"auto", ClamMethod::kAuto}, {"fildes", ClamMethod::kFildes}, {"instream", ClamMethod::kInstream}};
 constexpr Word<BareNewline> kBareNewlineWords[] = {
     {"guard", BareNewline::kGuard}, {"reject", BareNewline::kReject}, {"pass", BareNewline::kPass}};
+constexpr Word<scan::CanaryMode> kCanaryWords[] = {
+    {"on", scan::CanaryMode::kOn}, {"warn", scan::CanaryMode::kWarn}, {"off", scan::CanaryMode::kOff}};
 constexpr Word<FailureCause> kFailureCauseWords[] = {{"down", FailureCause::kDown},
                                                      {"timeout", FailureCause::kTimeout},
                                                      {"error", FailureCause::kError},
@@ -242,6 +244,13 @@ absl::Status Parse(const Option&, std::string_view text, BareNewline& out) {
 }
 std::vector<std::string> Print(const Option&, BareNewline value) {
   return {std::string(PrintWord(value, kBareNewlineWords))};
+}
+
+absl::Status Parse(const Option&, std::string_view text, scan::CanaryMode& out) {
+  return ParseWord(text, kCanaryWords, out);
+}
+std::vector<std::string> Print(const Option&, scan::CanaryMode value) {
+  return {std::string(PrintWord(value, kCanaryWords))};
 }
 
 absl::Status Parse(const Option& option, std::string_view text, FailurePolicies& out) {

@@ -143,6 +143,14 @@ constexpr Option kOptions[] = {
             "keep the default. The causes are down (no scanner answers), timeout, error (the scanner "
             "reports an error or talks nonsense), size (the message is larger than the scanner takes) and "
             "limits (the scanner says that it stopped at one of its own limits)."},
+    {.name = "Canary",
+     .field = &Config::canary,
+     .default_text = "on",
+     .doc = "A scanner with an empty signature database, or with limits that are too small, calls every "
+            "message clean. So each one is sent a test message with the EICAR string, by the same way as "
+            "mail: when a connection to it is opened, when its database has changed, and every hour. With "
+            "on, a scanner that does not find it gets no mail until it does; with warn the log says so and "
+            "the scanner is used all the same; with off there is no such test."},
     {.name = "MaxMessageSize",
      .field = &Config::message_bytes_max,
      .default_text = "100M",

@@ -26,7 +26,8 @@ using Field =
     std::variant<std::monostate, bool Config::*, uint32_t Config::*, uint64_t Config::*,
                  std::chrono::seconds Config::*, std::string Config::*, std::vector<net::Endpoint> Config::*,
                  std::optional<net::Endpoint> Config::*, VirusPolicy Config::*, ClamMethod Config::*,
-                 BareNewline Config::*, FailurePolicies Config::*, std::vector<net::Network> Config::*>;
+                 BareNewline Config::*, FailurePolicies Config::*, std::vector<net::Network> Config::*,
+                 scan::CanaryMode Config::*>;
 
 // One setting.
 struct Option {

@@ -236,11 +236,7 @@ core::Task<Session::CloseReason> Session::ScanAndAct(std::unique_ptr<core::Body>
       break;
   }
   // A scanner that has not answered may still be reading the body.
-  if (request.done()) {
-    services_.bodies.Release(std::move(body));
-  } else {
-    services_.scanners.Abandon(request, std::move(body));
-  }
+  services_.scanners.Abandon(request, std::move(body));
   ForgetTransaction();
   co_return reason;
 }

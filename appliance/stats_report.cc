@@ -26,6 +26,12 @@ Json CountersJson(const MetricCounters::Values& values) {
   return json;
 }
 
+// Orders canaries by how much they say against the scanner: what one worker has seen is not hidden by another's luck.
+bool Sounder(scan::CanaryState a, scan::CanaryState b) {
+  static constexpr std::array kRank = {0, 2, 1, 4, 3};  // off, pending, found, missed, error
+  return kRank[static_cast<size_t>(a)] < kRank[static_cast<size_t>(b)];
+}
+
 }  // namespace
 
 StatsReport::StatsReport(About about, const std::vector<const WorkerStats*>& workers) : about_(std::move(about)) {
@@ -43,7 +49,11 @@ StatsReport::StatsReport(About about, const std::vector<const WorkerStats*>& wor
       to.connections += from.counts.Get(scan::ScannerCount::kConnections);
       to.in_flight += from.counts.Get(scan::ScannerCount::kInFlight);
       to.scans += from.counts.Get(scan::ScannerCount::kScans);
+      to.circuit = std::max(to.circuit, static_cast<scan::Circuit>(from.counts.Get(scan::ScannerCount::kCircuit)));
+      to.hedges += from.counts.Get(scan::ScannerCount::kHedges);
       to.errors += from.counts.Get(scan::ScannerCount::kErrors);
+      to.canary = std::max(to.canary, static_cast<scan::CanaryState>(from.counts.Get(scan::ScannerCount::kCanary)), Sounder);
+      if (to.version.empty()) to.version = from.version.Get();
       to.latency_us.Add(from.latency_us.Read());
     }
     worker->viruses.Read([&viruses](const std::string& name, uint64_t count) { viruses[name] += count; });
@@ -67,16 +77,21 @@ std::string StatsReport::Json() const {
                {"version", about_.version},
                {"pid", getpid()},
                {"uptime_seconds", about_.uptime_seconds},
-               {"workers", per_worker_.size()}};
+               {"workers", per_worker_.size()},
+               {"accounting_violations", about_.accounting_violations}};
   json.update(CountersJson(totals_));
   json["scanners"] = Json::array();
   for (const Scanner& one : scanners_) {
     json["scanners"].push_back({{"address", one.address},
                                 {"up", one.up},
+                                {"circuit", scan::ToString(one.circuit)},
+                                {"canary", scan::ToString(one.canary)},
+                                {"version", one.version},
                                 {"connections", one.connections},
                                 {"in_flight", one.in_flight},
                                 {"scans", one.scans},
                                 {"errors", one.errors},
+                                {"hedges", one.hedges},
                                 {"latency_us", HistogramJson(one.latency_us)}});
   }
   json["server"]["latency_us"] = HistogramJson(server_connect_us_);

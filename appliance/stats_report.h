@@ -17,8 +17,9 @@ class StatsReport {
  public:
   struct About {
     std::string program;  // "bivalved" or "clamsmtpd"
-    std::string version;
+    std::string version = {};
     double uptime_seconds = 0;
+    uint64_t accounting_violations = 0;  // by AccountingCheck
     std::vector<std::string> scanners;  // as configured
   };
 
@@ -35,10 +36,14 @@ class StatsReport {
   struct Scanner {
     std::string address;
     bool up = false;
+    scan::Circuit circuit = scan::Circuit::kOpen;  // the best of the workers'
     uint64_t connections = 0;
     uint64_t in_flight = 0;
     uint64_t scans = 0;
     uint64_t errors = 0;
+    uint64_t hedges = 0;
+    scan::CanaryState canary = scan::CanaryState::kOff;  // the worst of the workers'
+    std::string version = {};
     core::Histogram::Snapshot latency_us;
   };
   struct Virus {

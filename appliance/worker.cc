@@ -25,6 +25,9 @@ namespace {
 // The first session's number, as clamsmtpd counts; each worker takes every n-th from there.
 constexpr uint64_t kFirstSession = 0x100000;
 
+// How soon a changed signature database is noticed.
+constexpr core::Duration kVersionInterval = std::chrono::seconds(5);
+
 scan::Method MethodOf(ClamMethod method) {
   switch (method) {
     case ClamMethod::kAuto:
@@ -74,10 +77,16 @@ struct Worker::Running {
     const Config& config = worker.options_.settings.config;
     scan::ClamdPool::Options options;
     options.connections = config.clam_connections;
+    options.canary = config.canary;
+    options.version_interval = kVersionInterval;
+    options.say = [this](bool bad, std::string text) {
+      services.log.Text(bad ? Severity::kError : Severity::kNotice, 0, text);
+    };
     for (size_t i = 0; i < config.clam_address.size(); ++i) {
       scan::ScannerOptions scanner;
       scanner.name = net::ToString(config.clam_address[i]);
       scanner.method = MethodOf(config.clam_method);
+      if (i < worker.options_.scanner_limits.size()) scanner.limits = worker.options_.scanner_limits[i];
       scanner.address = [this, i](sockaddr_storage& storage) -> socklen_t {
         const std::vector<net::SocketAddress> addresses = scanner_addresses.At(i);
         if (addresses.empty()) return 0;

@@ -35,6 +35,7 @@ class Worker {
     size_t workers = 1;
     SessionSettings settings;
     uint64_t body_memory_bytes = 0;   // this worker's share
+    std::vector<scan::ScannerLimits> scanner_limits = {};  // in the order of ClamAddress; may be shorter
     std::vector<int> listen_fds;      // borrowed; outlive the worker
     std::function<void()> finished;   // called on the worker's thread when it has stopped
   };

@@ -105,9 +105,20 @@ void ClamdConnection::Hurry() {
 }
 
 size_t ClamdConnection::room() const {
-  if (!ready_ || stopping_ || leaving()) return 0;
+  if (!usable() || stopping_ || leaving()) return 0;
+  return FreeSlots();
+}
+
+size_t ClamdConnection::FreeSlots() const {
   const size_t most = sends_content_ ? 1 : slots_.size();
   return most - std::min(most, used_);
+}
+
+ClamdConnection::Slot* ClamdConnection::FreeSlot() {
+  const auto slot =
+      std::find_if(slots_.begin(), slots_.end(), [](const Slot& s) { return s.state == SlotState::kFree; });
+  BV_CHECK(slot != slots_.end());
+  return &*slot;
 }
 
 bool ClamdConnection::leaving() const {
@@ -115,34 +126,52 @@ bool ClamdConnection::leaving() const {
          sends_content_ != scanner_.sends_content(family_);
 }
 
-void ClamdConnection::Take(Request& request) {
-  const auto slot =
-      std::find_if(slots_.begin(), slots_.end(), [](const Slot& s) { return s.state == SlotState::kFree; });
-  BV_CHECK(slot != slots_.end());
+void ClamdConnection::Take(Request& request, uint64_t serial) {
+  Slot* slot = FreeSlot();
   slot->state = SlotState::kTaken;
   slot->request = &request;
   slot->body = request.body_;
-  request.connection_ = this;
+  slot->since = loop_.Now();
+  slot->serial = serial;
+  request.AddHolder(this);
   ++used_;
   ++scanner_.in_flight;
   scanner_.stats.counts.Add(ScannerCount::kInFlight);
   wake_.Notify();
 }
 
-void ClamdConnection::Abandon(Request& request, std::unique_ptr<core::Body> body) {
+void ClamdConnection::Abandon(Request& request, std::shared_ptr<KeptBody> body) {
   const auto slot =
       std::find_if(slots_.begin(), slots_.end(), [&request](const Slot& s) { return s.request == &request; });
   BV_CHECK(slot != slots_.end());
   slot->request = nullptr;
   slot->kept = std::move(body);
-  request.connection_ = nullptr;
+  request.RemoveHolder(this);
   if (slot->state == SlotState::kTaken) {
+    const uint64_t serial = slot->serial;
     Free(*slot);
+    owner_.OnScanEnded(scanner_, serial, nullptr);
     owner_.OnChange();
   } else if (slot->state == SlotState::kSending && uploading_) {
     // Nobody waits for the rest of this upload, and there is no other way to end one.
     useful_ = true;
     loop_.io().Shutdown(stream_.fd());
+  }
+}
+
+void ClamdConnection::Withdraw(Request& request) {
+  for (Slot& slot : slots_) {
+    if (slot.request != &request || slot.state != SlotState::kTaken) continue;
+    request.RemoveHolder(this);
+    const uint64_t serial = slot.serial;
+    Free(slot);
+    owner_.OnScanEnded(scanner_, serial, nullptr);
+  }
+}
+
+void ClamdConnection::CollectOlder(MonoTime then, std::vector<Request*>& out) const {
+  for (const Slot& slot : slots_) {
+    if (slot.request != nullptr && slot.since <= then) out.push_back(slot.request);
   }
 }
 
@@ -237,6 +266,10 @@ core::Task<void> ClamdConnection::Serve() {
       whole = co_await Send(*slot);
       continue;
     }
+    if (CanaryDue()) {
+      co_await TakeCanary();
+      continue;
+    }
     if (dead()) {
       scanner_.stats.counts.Add(ScannerCount::kErrors);
       co_return;
@@ -248,9 +281,58 @@ core::Task<void> ClamdConnection::Serve() {
 }
 
 core::MonoTime ClamdConnection::NextEvent() const {
-  if (ping_id_ == 0) return ping_sent_ + options_.ping_interval;
+  const MonoTime canary = !canary_out_ && FreeSlots() > 0 ? canary_due_ : core::kNever;
+  if (ping_id_ == 0) return std::min(canary, ping_sent_ + options_.ping_interval);
   const MonoTime stall = ping_sent_ + stall_time();
-  return loop_.Now() < stall ? stall : ping_sent_ + kPingsToDeath * options_.ping_interval;
+  return std::min(canary, loop_.Now() < stall ? stall : ping_sent_ + kPingsToDeath * options_.ping_interval);
+}
+
+bool ClamdConnection::CanaryDue() const {
+  return !canary_out_ && !leaving() && FreeSlots() > 0 && loop_.Now() >= canary_due_;
+}
+
+// Puts a canary in line on this session, in front of the mail.
+core::Task<void> ClamdConnection::TakeCanary() {
+  static constexpr core::Duration kRoomPause = std::chrono::milliseconds(500);
+  canary_due_ = loop_.Now() + kRoomPause;
+  std::unique_ptr<core::Body> body = co_await MakeCanary(bodies_);
+  // Mail may have taken the place while a file was opened.
+  if (body == nullptr || stopping_ || FreeSlots() == 0) {
+    bodies_.Release(std::move(body));
+    co_return;
+  }
+  canary_due_ = core::kNever;
+  canary_out_ = true;
+  Slot* slot = FreeSlot();
+  slot->state = SlotState::kTaken;
+  slot->canary = true;
+  slot->body = body.get();
+  slot->kept = std::make_shared<KeptBody>(bodies_, std::move(body));
+  ++used_;
+}
+
+void ClamdConnection::Doubt(MonoTime next_canary) {
+  proven_ = false;
+  if (!ready_) return;
+  if (!canary_out_) canary_due_ = next_canary;
+  wake_.Notify();
+}
+
+void ClamdConnection::CompleteCanary(const Verdict& verdict) {
+  canary_out_ = false;
+  if (verdict.kind == VerdictKind::kInfected) {
+    proven_ = true;
+    scanner_.canary_misses = 0;
+    canary_due_ = loop_.Now() + options_.canary_interval;
+    owner_.OnCanary(scanner_, CanaryState::kFound, verdict.text);
+    return;
+  }
+  const auto doublings = std::min(scanner_.canary_misses++ / scanner_.connections.size(), size_t{16});
+  const core::Duration pause =
+      std::min(options_.canary_retry_min * (1 << doublings), options_.canary_retry_max);
+  for (const auto& connection : scanner_.connections) connection->Doubt(loop_.Now() + pause);
+  const bool clean = verdict.kind == VerdictKind::kClean;
+  owner_.OnCanary(scanner_, clean ? CanaryState::kMissed : CanaryState::kError, verdict.text);
 }
 
 void ClamdConnection::Ping() {
@@ -265,6 +347,13 @@ core::Task<bool> ClamdConnection::Send(Slot& slot) {
   slot.since = loop_.Now();
   slot.id = next_id_++;
   if (!sends_content_) co_return co_await SendDescriptor(slot);
+  const uint64_t stream_bytes_max = scanner_.options.limits.stream_bytes_max;
+  if (stream_bytes_max != 0 && slot.body->image_bytes() > stream_bytes_max) {
+    --next_id_;
+    Complete(slot,
+             NoVerdictBecause(NoVerdict::kSize, "the message is larger than the scanner's StreamMaxLength"));
+    co_return true;
+  }
   uploading_ = true;
   const bool sent = co_await Upload(slot);
   uploading_ = false;
@@ -340,7 +429,8 @@ core::Task<bool> ClamdConnection::Upload(Slot& slot) {
     if (ended) break;
     // What it says before it has everything can only be an error; then it reads no further.
     const bool good = TakeReplies();
-    if (!good || slot.state != SlotState::kSending || slot.id != id || slot.request == nullptr || stopping_) {
+    const bool wanted = slot.request != nullptr || slot.canary;
+    if (!good || slot.state != SlotState::kSending || slot.id != id || !wanted || stopping_) {
       co_return false;
     }
   }
@@ -400,6 +490,8 @@ bool ClamdConnection::Accept(const Reply& reply) {
   }
   if (reply.id == ping_id_) {
     if (reply.kind != ReplyKind::kPong) return Poison();
+    // It has probably loaded its database anew.
+    if (stalled() && options_.canary != CanaryMode::kOff) canary_due_ = loop_.Now();
     ping_id_ = 0;
     return true;
   }
@@ -415,14 +507,15 @@ bool ClamdConnection::AcceptScanReply(Slot& slot, const Reply& reply) {
       // A result of what it does not have in full is somebody else's.
       if (reply.shape != shape || slot.state != SlotState::kSent) return Poison();
       if (!sends_content_) scanner_.descriptors_proven = true;
-      Complete(slot, ToVerdict(reply));
+      Complete(slot,
+               (reply.kind == ReplyKind::kOk ? Disbelief(slot) : std::nullopt).value_or(ToVerdict(reply)));
       return true;
     case ReplyKind::kRefused:
       if (AwaitsDescriptorReply()) return Refused();
       [[fallthrough]];
     case ReplyKind::kError:
       if (reply.shape != ReplyShape::kNone && reply.shape != shape) return Poison();
-      scanner_.stats.counts.Add(ScannerCount::kErrors);
+      if (!slot.canary) scanner_.stats.counts.Add(ScannerCount::kErrors);
       Complete(slot, ToVerdict(reply));
       return true;
     case ReplyKind::kSizeLimit:
@@ -435,6 +528,27 @@ bool ClamdConnection::AcceptScanReply(Slot& slot, const Reply& reply) {
       break;
   }
   return Poison();
+}
+
+// Why its "OK" says nothing about this message, if so: clamd says the same of what it has not looked at. The
+// time is that since the message was handed over, so a scan that waited long in clamd's own line is doubted
+// as well: the safe side.
+std::optional<Verdict> ClamdConnection::Disbelief(const Slot& slot) const {
+  const ScannerLimits& limits = scanner_.options.limits;
+  const uint64_t bytes = slot.body->image_bytes();
+  if (limits.file_bytes_max != 0 && bytes > limits.file_bytes_max) {
+    return NoVerdictBecause(NoVerdict::kSize,
+                            "the scanner's OK is not believed: the message is larger than its MaxFileSize");
+  }
+  if (limits.scan_bytes_max != 0 && bytes > limits.scan_bytes_max) {
+    return NoVerdictBecause(NoVerdict::kSize,
+                            "the scanner's OK is not believed: the message is larger than its MaxScanSize");
+  }
+  if (limits.scan_time_max.count() != 0 && loop_.Now() - slot.since >= limits.scan_time_max / 20 * 19) {
+    return NoVerdictBecause(NoVerdict::kLimits,
+                            "the scanner's OK is not believed: the scan lasted as long as its MaxScanTime");
+  }
+  return std::nullopt;
 }
 
 bool ClamdConnection::Poison() {
@@ -458,16 +572,19 @@ void ClamdConnection::RefuseDescriptors() {
 
 void ClamdConnection::Complete(Slot& slot, Verdict verdict) {
   useful_ = true;
+  if (slot.canary) {
+    Free(slot);
+    CompleteCanary(verdict);
+    return;
+  }
   scanner_.stats.counts.Add(ScannerCount::kScans);
   scanner_.stats.latency_us.Record(core::Microseconds(loop_.Now() - slot.since));
-  if (Request* request = slot.request; request != nullptr) {
-    request->verdict_ = std::move(verdict);
-    request->scanner_ = scanner_.index;
-    request->connection_ = nullptr;
-    request->done_ = true;
-    request->wake_.Notify();
-  }
+  Request* request = slot.request;
+  if (request != nullptr) request->RemoveHolder(this);
+  const uint64_t serial = slot.serial;
   Free(slot);
+  owner_.OnScanEnded(scanner_, serial, &verdict);
+  if (request != nullptr) owner_.OnAnswer(scanner_, *request, std::move(verdict));
 }
 
 // --- Slots.
@@ -476,6 +593,7 @@ ClamdConnection::Slot* ClamdConnection::NextTaken() {
   Slot* first = nullptr;
   for (Slot& slot : slots_) {
     if (slot.state != SlotState::kTaken) continue;
+    if (slot.canary) return &slot;
     if (first == nullptr || slot.request->number_ < first->request->number_) first = &slot;
   }
   return first;
@@ -498,16 +616,14 @@ bool ClamdConnection::AwaitsDescriptorReply() const {
 void ClamdConnection::Free(Slot& slot) {
   if (slot.kept != nullptr) {
     // Behind a descriptor, the scanner may have it open still.
-    if (slot.state == SlotState::kTaken || sends_content_) {
-      bodies_.Release(std::move(slot.kept));
-    } else {
-      bodies_.Discard(std::move(slot.kept));
-    }
+    if (slot.state != SlotState::kTaken && !sends_content_) slot.kept->Discard();
+    slot.kept.reset();
   }
   slot.state = SlotState::kFree;
   slot.request = nullptr;
   slot.body = nullptr;
   --used_;
+  if (std::exchange(slot.canary, false)) return;
   --scanner_.in_flight;
   scanner_.stats.counts.Subtract(ScannerCount::kInFlight);
 }
@@ -521,20 +637,26 @@ void ClamdConnection::ReturnAll() {
 void ClamdConnection::ReturnSlot(Slot& slot) {
   Request* request = slot.request;
   if (request != nullptr) {
-    request->connection_ = nullptr;
+    request->RemoveHolder(this);
     if (slot.state != SlotState::kTaken && blameless_) {
       if (slot.state == SlotState::kSent) --request->attempts_;
     } else if (slot.state != SlotState::kTaken) {
       request->avoid_ = scanner_.index;
     }
   }
+  const uint64_t serial = slot.serial;
+  const bool canary = slot.canary;
   Free(slot);
+  if (!canary) owner_.OnScanEnded(scanner_, serial, nullptr);
   if (request != nullptr) owner_.OnReturned(*request);
 }
 
 void ClamdConnection::SetReady(bool ready) {
   ready_ = ready;
   ping_id_ = 0;
+  // Whoever answers at the other end now has to prove itself, whatever was proven there before.
+  proven_ = canary_out_ = false;
+  canary_due_ = ready && options_.canary != CanaryMode::kOff ? loop_.Now() : core::kNever;
   if (ready) {
     failed_ = false;
     ping_sent_ = opened_ = loop_.Now();

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,6 +36,10 @@ struct Scanner {
 
   // Every attempt to reach it has failed since it was last heard of.
   bool down() const;
+  // It has just shown that it does not find what it must, and gets no mail for that.
+  bool failed_canary() const { return canary == CanaryState::kMissed || canary == CanaryState::kError; }
+  // Whether the reason why it gets no mail is one that waiting does not mend.
+  bool gone(CanaryMode mode) const { return down() || (mode == CanaryMode::kOn && failed_canary()); }
   // Whether a connection to an address of `family` sends content (INSTREAM) instead of descriptors.
   bool sends_content(int family) const {
     return family != AF_UNIX || options.method == Method::kInstream || refuses_descriptors;
@@ -45,10 +50,12 @@ struct Scanner {
   ScannerStats& stats;
   std::vector<std::unique_ptr<ClamdConnection>> connections;
   uint32_t in_flight = 0;
-  bool answered = false;             // and was not found down since
+  bool answered = false;             // gets mail, and was not found down since
   bool descriptors_proven = false;   // it has answered a scan by descriptor
   bool refuses_descriptors = false;  // with kAuto; forgotten when it is down
-  std::string last_failure;          // why the last attempt to reach it failed
+  std::string last_failure;          // why the last attempt to reach it, or its last canary, failed
+  CanaryState canary = CanaryState::kOff;
+  uint32_t canary_misses = 0;  // in a row
 };
 
 // What a connection tells its pool. Called from the connection's coroutine; must not suspend.
@@ -60,13 +67,36 @@ class ConnectionOwner {
   virtual void OnOpened(Scanner& scanner, ClamdConnection& connection) = 0;
   // An attempt to reach it has failed.
   virtual void OnFailed(Scanner& scanner) = 0;
+  // The scanner has answered a canary. `text`: what it said.
+  virtual void OnCanary(Scanner& scanner, CanaryState state, std::string_view text) = 0;
   // Its scanner takes no descriptors.
   virtual void OnRefused(Scanner& scanner) = 0;
-  // The connection has ended before the request was answered.
+  // What it says of a message; the connection does not have it any more.
+  virtual void OnAnswer(Scanner& scanner, Request& request, Verdict verdict) = 0;
+  // A scan that owner knows by this number is over: with what verdict, null: without one.
+  virtual void OnScanEnded(Scanner& scanner, uint64_t serial, const Verdict* verdict) = 0;
+  // The connection has ended before it answered, and does not have the message any more.
   virtual void OnReturned(Request& request) = 0;
 
  protected:
   ~ConnectionOwner() = default;
+};
+
+// A body whose session has done with it while scanners may still read it. They share it; the last one gives
+// it back.
+class KeptBody {
+ public:
+  KeptBody(core::BodyPool& bodies, std::unique_ptr<core::Body> body)
+      : bodies_(bodies), body_(std::move(body)) {}
+  KeptBody(const KeptBody&) = delete;
+  ~KeptBody() { discard_ ? bodies_.Discard(std::move(body_)) : bodies_.Release(std::move(body_)); }
+  // Somebody may have it open for longer: its memory is not to be used again.
+  void Discard() { discard_ = true; }
+
+ private:
+  core::BodyPool& bodies_;
+  std::unique_ptr<core::Body> body_;
+  bool discard_ = false;
 };
 
 class ClamdConnection {
@@ -88,6 +118,13 @@ class ClamdConnection {
   // The last attempt to connect has failed.
   bool failed() const { return failed_; }
   bool ready() const { return ready_; }
+  bool proven() const { return ready_ && proven_; }
+  // It is open, and its scanner has proven itself on it where that is asked for.
+  bool usable() const { return ready_ && (proven_ || options_.canary != CanaryMode::kOn); }
+  // Sends a canary as soon as there is room, or at `when`. What was proven before remains so.
+  void WantCanary(core::MonoTime when) { canary_due_ = std::min(canary_due_, when), wake_.Notify(); }
+  // Another session's canary was not found: takes no mail until a canary of its own is.
+  void Doubt(core::MonoTime next_canary);
   // How many requests it can take now.
   size_t room() const;
   size_t outstanding() const { return used_; }
@@ -95,9 +132,22 @@ class ClamdConnection {
   bool stalled() const { return ready_ && ping_id_ != 0 && loop_.Now() >= ping_sent_ + stall_time(); }
 
   // Takes a request to be sent; there is room(). Never suspends.
-  void Take(Request& request);
-  // The session wants no verdict for it; the body is kept until the scanner has done with it.
-  void Abandon(Request& request, std::unique_ptr<core::Body> body);
+  void Take(Request& request, uint64_t serial);
+  // The session has done with it; the body is kept until the scanner has, too.
+  void Abandon(Request& request, std::shared_ptr<KeptBody> body);
+  // Another scanner has answered for it: takes it back if it was not sent yet.
+  void Withdraw(Request& request);
+  // Calls visit(serial, content) for each scan that was handed over before `then`, its session gone or not.
+  template <typename Visit>
+  void VisitOlder(core::MonoTime then, Visit visit) const {
+    for (const Slot& slot : slots_) {
+      if (slot.body != nullptr && !slot.canary && slot.since <= then)
+        visit(slot.serial, slot.body->content());
+    }
+  }
+  void CountHedge() { scanner_.stats.counts.Add(ScannerCount::kHedges); }
+  // Adds the requests that it was given before `then`.
+  void CollectOlder(core::MonoTime then, std::vector<Request*>& out) const;
 
  private:
   static constexpr core::Duration kStallMax = std::chrono::seconds(3);
@@ -109,9 +159,11 @@ class ClamdConnection {
     SlotState state = SlotState::kFree;
     uint32_t id = 0;
     core::MonoTime since;
+    uint64_t serial = 0;         // of this scan, in its pool
     Request* request = nullptr;  // null: abandoned
     core::Body* body = nullptr;
-    std::unique_ptr<core::Body> kept;  // the abandoned one's body
+    std::shared_ptr<KeptBody> kept;  // the abandoned one's body, or the canary's
+    bool canary = false;             // without a request
   };
 
   // The steps of Run(). Those that return false have met the end of the session.
@@ -119,6 +171,7 @@ class ClamdConnection {
   core::Task<core::IoResult> Connect(const sockaddr_storage& address, socklen_t address_bytes,
                                      core::MonoTime deadline);
   core::Task<void> Serve();
+  core::Task<void> TakeCanary();
   core::Task<bool> Send(Slot& slot);
   core::Task<bool> SendDescriptor(Slot& slot);
   core::Task<bool> Upload(Slot& slot);
@@ -132,6 +185,8 @@ class ClamdConnection {
   bool Refused();
   void Ping();
   void Complete(Slot& slot, Verdict verdict);
+  std::optional<Verdict> Disbelief(const Slot& slot) const;
+  void CompleteCanary(const Verdict& verdict);
   void ReturnAll();
   void ReturnSlot(Slot& slot);
   void Free(Slot& slot);
@@ -139,6 +194,9 @@ class ClamdConnection {
   void SetReady(bool ready);
   void RefuseDescriptors();
 
+  bool CanaryDue() const;
+  size_t FreeSlots() const;
+  Slot* FreeSlot();
   Slot* NextTaken();
   Slot* Find(uint32_t id);
   bool AwaitsDescriptorReply() const;
@@ -166,9 +224,12 @@ class ClamdConnection {
   bool failed_ = false;
   bool sends_content_ = false;
   bool uploading_ = false;
-  bool over_ = false;       // no further reply of this session is believed
-  bool useful_ = false;     // this session has answered a scan
-  bool blameless_ = false;  // the session ends for a reason that is none of the messages' doing
+  bool over_ = false;        // no further reply of this session is believed
+  bool useful_ = false;      // this session has answered a scan
+  bool blameless_ = false;   // the session ends for a reason that is none of the messages' doing
+  bool proven_ = false;      // the last canary on this session was found
+  bool canary_out_ = false;  // one is under way on it
+  core::MonoTime canary_due_ = core::kNever;
   int family_ = 0;
   uint32_t next_id_ = 1;
   uint32_t ping_id_ = 0;  // of the PING that is unanswered, 0: none

@@ -1,11 +1,15 @@
 #include "scan/clamd_pool.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
+#include <vector>
 
 #include "core/check.h"
 #include "core/text.h"
 #include "scan/clamd_connection.h"
+#include "scan/long_scans.h"
+#include "scan/version_watch.h"
 
 namespace bivalve::scan {
 
@@ -62,27 +66,49 @@ class ClamdPool::Impl final : public ConnectionOwner {
   void OnChange() override { Dispatch(); }
   void OnOpened(Scanner& scanner, ClamdConnection& connection) override;
   void OnFailed(Scanner& scanner) override;
+  void OnCanary(Scanner& scanner, CanaryState state, std::string_view text) override;
   void OnRefused(Scanner& scanner) override;
+  void OnAnswer(Scanner& scanner, Request& request, Verdict verdict) override;
+  void OnScanEnded(Scanner& scanner, uint64_t serial, const Verdict* verdict) override;
   void OnReturned(Request& request) override;
 
   void Dispatch();
   ClamdConnection* Choose(const Request& request);
+  core::Task<void> WatchScans();
+  void HedgeLate(const Scanner& scanner);
+  void RememberLong(const Scanner& scanner);
+  bool MayHedge(const Request& request) const;
+  ClamdConnection* ChooseSecond(const Request& request);
+  void Hand(Request& request, ClamdConnection& connection);
   void Answer(Request& request, NoVerdict cause, std::string text);
   void AnswerDown(Request& request);
+  void AnswerAllDown();
+  bool AllGone() const;
+  void Say(bool bad, std::string text) const;
+  void SetUp(Scanner& scanner, bool up);
+  static void SetCircuit(Scanner& scanner, Circuit circuit);
+  void SetCanary(Scanner& scanner, CanaryState state);
 
   core::BodyPool& bodies_;
   const Options options_;
   std::vector<std::unique_ptr<Scanner>> scanners_;
+  std::vector<std::unique_ptr<VersionWatch>> versions_;
   core::Scope scope_;
   RequestLine line_;
   uint64_t submitted_ = 0;
-  size_t turn_ = 0;  // which scanner is first among equals
+  uint64_t hedged_ = 0;
+  uint64_t scans_ = 0;  // handed over
+  LongScans long_scans_;
+  core::Loop& loop_;
+  core::Condition watch_wake_;
+  bool watch_idle_ = false;  // it waits for something to watch
+  size_t turn_ = 0;          // which scanner is first among equals
   bool stopping_ = false;
 };
 
 ClamdPool::Impl::Impl(core::Loop& loop, core::BodyPool& bodies, Options options,
                       const std::vector<ScannerStats*>& stats)
-    : bodies_(bodies), options_(std::move(options)), scope_(loop) {
+    : bodies_(bodies), options_(std::move(options)), scope_(loop), loop_(loop), watch_wake_(loop) {
   BV_CHECK(stats.size() == options_.scanners.size() && options_.connections > 0 &&
            options_.outstanding_max > 0);
   for (size_t i = 0; i < stats.size(); ++i) {
@@ -92,6 +118,19 @@ ClamdPool::Impl::Impl(core::Loop& loop, core::BodyPool& bodies, Options options,
       scanner.connections.push_back(
           std::make_unique<ClamdConnection>(loop, bodies, options_, scanner, *this, k));
     }
+    if (options_.canary != CanaryMode::kOff) SetCanary(scanner, CanaryState::kPending);
+    if (options_.version_interval.count() == 0) continue;
+    versions_.push_back(std::make_unique<VersionWatch>(
+        loop, scanner.options, scanner.stats, options_.version_interval,
+        [&scanner] {
+          return std::any_of(scanner.connections.begin(), scanner.connections.end(),
+                             [](const auto& c) { return c->ready() && !c->stalled(); });
+        },
+        [&scanner, &loop] {
+          for (const auto& connection : scanner.connections) {
+            if (connection->ready()) connection->WantCanary(loop.Now());
+          }
+        }));
   }
 }
 
@@ -99,18 +138,26 @@ void ClamdPool::Impl::Start() {
   for (const auto& scanner : scanners_) {
     for (const auto& connection : scanner->connections) scope_.Spawn(connection->Run());
   }
+  for (const auto& version : versions_) scope_.Spawn(version->Run());
+  scope_.Spawn(WatchScans());
 }
 
 void ClamdPool::Impl::Submit(Request& request, core::Body& body) {
-  BV_CHECK(!request.waiting_ && request.connection_ == nullptr);
+  BV_CHECK(!request.waiting_ && !request.held());
   request.body_ = &body;
-  request.done_ = false;
+  request.done_ = request.acted_on_ = request.hedged_ = request.compared_ = false;
+  request.fallback_.reset();
   request.attempts_ = 0;
   request.scanner_ = request.avoid_ = -1;
   request.number_ = submitted_++;
-  const bool down = std::all_of(scanners_.begin(), scanners_.end(), [](const auto& s) { return s->down(); });
-  if (stopping_ || down) {
+  if (stopping_ || AllGone()) {
     AnswerDown(request);
+    return;
+  }
+  if (long_scans_.MayKnow(body.content())) {
+    request.compared_ = true;
+    long_scans_.Compare(request, body.content());
+    watch_wake_.Notify();
     return;
   }
   line_.Insert(request);
@@ -118,25 +165,32 @@ void ClamdPool::Impl::Submit(Request& request, core::Body& body) {
 }
 
 void ClamdPool::Impl::Abandon(Request& request, std::unique_ptr<core::Body> body) {
-  if (request.connection_ != nullptr) {
-    request.connection_->Abandon(request, std::move(body));
+  if (request.waiting_) line_.Remove(request);
+  if (std::exchange(request.compared_, false)) long_scans_.Forget(request);
+  if (!request.held()) {
+    bodies_.Release(std::move(body));
     return;
   }
-  if (request.waiting_) line_.Remove(request);
-  bodies_.Release(std::move(body));
+  const auto kept = std::make_shared<KeptBody>(bodies_, std::move(body));
+  for (ClamdConnection* holder : std::array(request.holders_)) {
+    if (holder != nullptr) holder->Abandon(request, kept);
+  }
 }
 
 core::Task<void> ClamdPool::Impl::Stop() {
   stopping_ = true;
-  while (Request* request = line_.first()) {
-    line_.Remove(*request);
+  AnswerAllDown();
+  for (Request* request : long_scans_.ForgetAll()) {
+    request->compared_ = false;
     AnswerDown(*request);
   }
+  for (const auto& version : versions_) version->Stop();
+  watch_wake_.Notify();
   for (const auto& scanner : scanners_) {
     for (const auto& connection : scanner->connections) connection->Stop();
   }
   co_await scope_.Join();
-  for (const auto& scanner : scanners_) scanner->stats.counts.Set(ScannerCount::kUp, 0);
+  for (const auto& scanner : scanners_) SetUp(*scanner, false);
 }
 
 bool ClamdPool::Impl::up() const {
@@ -144,8 +198,16 @@ bool ClamdPool::Impl::up() const {
 }
 
 void ClamdPool::Impl::OnOpened(Scanner& scanner, ClamdConnection& connection) {
-  scanner.answered = true;
-  scanner.stats.counts.Set(ScannerCount::kUp, 1);
+  if (options_.canary != CanaryMode::kOn) SetUp(scanner, true);
+  const bool proven = std::any_of(scanner.connections.begin(), scanner.connections.end(),
+                                  [](const auto& c) { return c->proven(); });
+  if (options_.canary != CanaryMode::kOff && !proven) {
+    SetCanary(scanner, CanaryState::kPending);
+    if (options_.canary == CanaryMode::kOn) SetCircuit(scanner, Circuit::kHalfOpen);
+  }
+  for (const auto& version : versions_) {
+    if (version->watches(scanner.options)) version->Hurry();
+  }
   for (const auto& other : scanner.connections) {
     if (other.get() != &connection && other->failed()) other->Hurry();
   }
@@ -153,11 +215,68 @@ void ClamdPool::Impl::OnOpened(Scanner& scanner, ClamdConnection& connection) {
 
 void ClamdPool::Impl::OnFailed(Scanner& scanner) {
   if (!scanner.down()) return;
-  scanner.answered = false;
+  SetUp(scanner, false);
+  if (options_.canary != CanaryMode::kOff) SetCanary(scanner, CanaryState::kPending);
   // Started again, it may take descriptors.
   scanner.refuses_descriptors = scanner.descriptors_proven = false;
-  scanner.stats.counts.Set(ScannerCount::kUp, 0);
-  if (!std::all_of(scanners_.begin(), scanners_.end(), [](const auto& s) { return s->down(); })) return;
+  if (AllGone()) AnswerAllDown();
+}
+
+void ClamdPool::Impl::OnCanary(Scanner& scanner, CanaryState state, std::string_view text) {
+  const bool news = scanner.canary != state;
+  const bool after_failure = scanner.failed_canary();
+  SetCanary(scanner, state);
+  if (state == CanaryState::kFound) {
+    SetUp(scanner, true);
+    // Its other sessions need not wait for their turn.
+    for (const auto& connection : scanner.connections) {
+      if (after_failure && connection->ready() && !connection->proven()) connection->WantCanary({});
+    }
+    if (news && after_failure)
+      Say(false, core::Cat("scanner ", scanner.options.name, " finds the test virus again"));
+    return;
+  }
+  scanner.last_failure = state == CanaryState::kMissed
+                             ? std::string("it does not find the test virus (Canary)")
+                             : core::Cat("it cannot scan the test virus (Canary): ", text);
+  const bool on = options_.canary == CanaryMode::kOn;
+  if (on) SetUp(scanner, false);
+  if (news) {
+    Say(true,
+        core::Cat(
+            "SCANNER UNUSABLE: ", scanner.options.name, ": ", scanner.last_failure,
+            on ? "; it gets no mail until it does. " : "; its word is taken all the same (Canary: warn). ",
+            "What to do: see that its signature database is complete (freshclam, DatabaseDirectory in "
+            "clamd.conf), that ScanMail is on and that no limit in clamd.conf is tiny"));
+  }
+  if (AllGone()) AnswerAllDown();
+}
+
+void ClamdPool::Impl::Say(bool bad, std::string text) const {
+  if (options_.say) options_.say(bad, std::move(text));
+}
+
+bool ClamdPool::Impl::AllGone() const {
+  return std::all_of(scanners_.begin(), scanners_.end(),
+                     [this](const auto& s) { return s->gone(options_.canary); });
+}
+
+void ClamdPool::Impl::SetUp(Scanner& scanner, bool up) {
+  scanner.answered = up;
+  scanner.stats.counts.Set(ScannerCount::kUp, up ? 1 : 0);
+  SetCircuit(scanner, up ? Circuit::kClosed : Circuit::kOpen);
+}
+
+void ClamdPool::Impl::SetCircuit(Scanner& scanner, Circuit circuit) {
+  scanner.stats.counts.Set(ScannerCount::kCircuit, static_cast<uint64_t>(circuit));
+}
+
+void ClamdPool::Impl::SetCanary(Scanner& scanner, CanaryState state) {
+  scanner.canary = state;
+  scanner.stats.counts.Set(ScannerCount::kCanary, static_cast<uint64_t>(state));
+}
+
+void ClamdPool::Impl::AnswerAllDown() {
   while (Request* request = line_.first()) {
     line_.Remove(*request);
     AnswerDown(*request);
@@ -168,8 +287,38 @@ void ClamdPool::Impl::OnRefused(Scanner& scanner) {
   for (const auto& connection : scanner.connections) connection->Hurry();
 }
 
+// The first verdict counts. What is no verdict (an error, a limit) counts only when no other scanner has the
+// message still. An infected answer wins over an earlier clean one as long as the session has not looked at
+// that.
+void ClamdPool::Impl::OnAnswer(Scanner& scanner, Request& request, Verdict verdict) {
+  const bool infected = verdict.kind == VerdictKind::kInfected;
+  if (request.done_) {
+    if (!infected || request.verdict_.kind == VerdictKind::kInfected) return;
+    if (request.acted_on_) {
+      Say(true, core::Cat("scanner ", scanner.options.name,
+                          " has found a virus in a message that another scanner had answered "
+                          "for before (body ",
+                          request.body_->number(), ")"));
+      return;
+    }
+  } else if (verdict.kind == VerdictKind::kNone && request.held()) {
+    request.fallback_ = std::move(verdict);
+    return;
+  }
+  request.verdict_ = std::move(verdict);
+  request.scanner_ = scanner.index;
+  request.done_ = true;
+  request.wake_.Notify();
+  for (ClamdConnection* holder : std::array(request.holders_)) {
+    if (holder != nullptr) holder->Withdraw(request);
+  }
+}
+
 void ClamdPool::Impl::OnReturned(Request& request) {
-  if (stopping_) {
+  if (request.done_ || request.held()) return;  // the other scanner has answered, or will
+  if (request.fallback_.has_value()) {
+    Answer(request, request.fallback_->cause, request.fallback_->text);
+  } else if (stopping_) {
     AnswerDown(request);
   } else if (request.attempts_ >= 2) {
     Answer(request, NoVerdict::kError, "two connections to scanners ended while this message was scanned");
@@ -185,7 +334,7 @@ void ClamdPool::Impl::Dispatch() {
     Request* next = RequestLine::After(*request);
     if (ClamdConnection* connection = Choose(*request); connection != nullptr) {
       line_.Remove(*request);
-      connection->Take(*request);
+      Hand(*request, *connection);
     } else if (request->avoid_ < 0) {
       // Nobody behind it can be served either: one that avoids a scanner has less to choose from.
       return;
@@ -209,7 +358,7 @@ ClamdConnection* ClamdPool::Impl::Choose(const Request& request) {
     bool stalled = false;
     ClamdConnection* idlest = nullptr;
     for (const auto& connection : scanner.connections) {
-      open = open || connection->ready();
+      open = open || connection->usable();
       stalled = stalled || connection->stalled();
       if (connection->room() == 0) continue;
       if (idlest == nullptr || connection->outstanding() < idlest->outstanding()) idlest = connection.get();
@@ -223,6 +372,110 @@ ClamdConnection* ClamdPool::Impl::Choose(const Request& request) {
     if (better) best = {idlest, reserve, scanner.in_flight};
   }
   return best.connection;
+}
+
+void ClamdPool::Impl::Hand(Request& request, ClamdConnection& connection) {
+  connection.Take(request, ++scans_);
+  if (watch_idle_) watch_wake_.Notify();
+}
+
+// Looks at what is outstanding, as long as something is.
+core::Task<void> ClamdPool::Impl::WatchScans() {
+  static constexpr core::Duration kBetweenSteps = std::chrono::milliseconds(1);
+  core::MonoTime next_look = {};
+  while (!stopping_) {
+    const bool busy =
+        std::any_of(scanners_.begin(), scanners_.end(), [](const auto& s) { return s->in_flight > 0; });
+    const core::Duration pause = long_scans_.busy() ? kBetweenSteps : options_.watch_interval;
+    watch_idle_ = !busy && !long_scans_.busy();
+    (void)co_await watch_wake_.Wait(watch_idle_ ? core::kNever : loop_.Now() + pause);
+    watch_idle_ = false;
+    if (stopping_) co_return;
+    if (Request* request = long_scans_.Step(); request != nullptr) {
+      request->compared_ = false;
+      OnReturned(*request);
+    }
+    if (loop_.Now() < next_look) continue;
+    next_look = loop_.Now() + options_.watch_interval;
+    for (const auto& scanner : scanners_) {
+      RememberLong(*scanner);
+      // With a line of messages nobody is free.
+      if (options_.hedge && scanners_.size() > 1 && line_.size() == 0) HedgeLate(*scanner);
+    }
+  }
+}
+
+void ClamdPool::Impl::RememberLong(const Scanner& scanner) {
+  if (scanner.in_flight == 0) return;
+  for (const auto& connection : scanner.connections) {
+    connection->VisitOlder(loop_.Now() - options_.remember_after,
+                           [this](uint64_t serial, std::string_view content) {
+                             if (!long_scans_.Remembers(serial)) long_scans_.Remember(serial, content);
+                           });
+  }
+}
+
+// Whoever waited for this scan has its verdict, or goes back into the line; that the connection broke is held
+// against the content as if it had been sent with it.
+void ClamdPool::Impl::OnScanEnded(Scanner& scanner, uint64_t serial, const Verdict* verdict) {
+  for (Request* request : long_scans_.End(serial)) {
+    request->compared_ = false;
+    if (verdict != nullptr) {
+      OnAnswer(scanner, *request, *verdict);
+      continue;
+    }
+    request->attempts_ = 1;
+    request->avoid_ = scanner.index;
+    OnReturned(*request);
+  }
+}
+
+// Asks a second scanner for what this one has had for longer than nearly all other messages.
+void ClamdPool::Impl::HedgeLate(const Scanner& scanner) {
+  static constexpr uint64_t kSamplesMin = 100;
+  if (scanner.in_flight == 0) return;
+  const core::Histogram::Snapshot usual = scanner.stats.latency_us.Read();
+  const core::Duration late =
+      usual.count < kSamplesMin
+          ? options_.hedge_default
+          : std::max<core::Duration>(options_.hedge_floor, std::chrono::microseconds(usual.Percentile(0.99)));
+  std::vector<Request*> overdue;
+  for (const auto& connection : scanner.connections) connection->CollectOlder(loop_.Now() - late, overdue);
+  for (Request* request : overdue) {
+    if (!MayHedge(*request)) continue;
+    ClamdConnection* connection = ChooseSecond(*request);
+    if (connection == nullptr) return;
+    request->hedged_ = true;
+    ++hedged_;
+    connection->CountHedge();
+    Hand(*request, *connection);
+  }
+}
+
+bool ClamdPool::Impl::MayHedge(const Request& request) const {
+  // One more try in all, as for a message whose connection broke.
+  if (request.done_ || request.hedged_ || request.attempts_ > 1) return false;
+  return hedged_ * 100 < submitted_ * options_.hedge_percent + options_.hedge_burst * uint64_t{100};
+}
+
+// The least busy one of the other scanners, if it is in good health.
+ClamdConnection* ClamdPool::Impl::ChooseSecond(const Request& request) {
+  ClamdConnection* best = nullptr;
+  uint32_t in_flight = 0;
+  for (const auto& scanner : scanners_) {
+    ClamdConnection* idlest = nullptr;
+    bool fit = scanner->index != request.avoid_;
+    for (const auto& connection : scanner->connections) {
+      fit = fit && !connection->stalled() && connection.get() != request.holders_[0] &&
+            connection.get() != request.holders_[1];
+      if (connection->room() == 0) continue;
+      if (idlest == nullptr || connection->outstanding() < idlest->outstanding()) idlest = connection.get();
+    }
+    if (!fit || idlest == nullptr || (best != nullptr && scanner->in_flight >= in_flight)) continue;
+    best = idlest;
+    in_flight = scanner->in_flight;
+  }
+  return best;
 }
 
 void ClamdPool::Impl::AnswerDown(Request& request) {
@@ -246,7 +499,7 @@ void ClamdPool::Impl::Answer(Request& request, NoVerdict cause, std::string text
 
 // --- The public face.
 
-Request::~Request() { BV_CHECK(!waiting_ && connection_ == nullptr); }
+Request::~Request() { BV_CHECK(!waiting_ && !held()); }
 
 ClamdPool::ClamdPool(core::Loop& loop, core::BodyPool& bodies, Options options,
                      std::vector<ScannerStats*> stats)

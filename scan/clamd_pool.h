@@ -8,9 +8,11 @@
 
 #include <sys/socket.h>
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +22,9 @@
 #include "core/histogram.h"
 #include "core/loop.h"
 #include "core/scope.h"
+#include "scan/canary.h"
+#include "scan/clamd_conf.h"
+#include "scan/published_text.h"
 #include "scan/verdict.h"
 
 namespace bivalve::scan {
@@ -39,13 +44,33 @@ struct ScannerOptions {
   // resolve).
   std::function<socklen_t(sockaddr_storage&)> address;
   Method method = Method::kAuto;
+  ScannerLimits limits = {};  // its own, as far as they are known
 };
 
+// Whether a worker gives mail to a scanner. Open: it does not, and looks for it by PING and canary with
+// growing pauses. Half-open: the scanner answers and has yet to prove itself.
+enum class Circuit : uint8_t { kOpen, kHalfOpen, kClosed };
+constexpr std::string_view ToString(Circuit circuit) {
+  return circuit == Circuit::kClosed ? "closed" : circuit == Circuit::kHalfOpen ? "half-open" : "open";
+}
+
 // One scanner as one worker sees it. Written by the worker, read by others.
-enum class ScannerCount : uint8_t { kScans, kErrors, kConnects, kConnections, kInFlight, kUp, kCount };
+enum class ScannerCount : uint8_t {
+  kScans,
+  kErrors,
+  kConnects,
+  kHedges,       // messages that it got because another scanner took long
+  kConnections,  // gauges from here
+  kInFlight,
+  kUp,       // 0 or 1
+  kCanary,   // a CanaryState
+  kCircuit,  // a Circuit
+  kCount
+};
 struct ScannerStats {
-  core::Counters<ScannerCount> counts;  // kConnections, kInFlight, kUp (0 or 1) are gauges
-  core::Histogram latency_us;           // from handing over to the reply
+  core::Counters<ScannerCount> counts;
+  core::Histogram latency_us;  // from handing over to the reply
+  PublishedText version;       // as it answered VERSION last; empty: not known
 };
 
 // One message to be scanned. Lives in its session's frame from Submit() until done() or Abandon().
@@ -57,7 +82,11 @@ class Request {
   ~Request();  // not in the pool's hands
 
   bool done() const { return done_; }
-  const Verdict& verdict() const { return verdict_; }  // once done
+  // Once done. Whoever has looked acts on it: from then on it stays what it is.
+  const Verdict& verdict() const {
+    acted_on_ = true;
+    return verdict_;
+  }
   // Index of the scanner that answered, -1: none.
   int scanner() const { return scanner_; }
 
@@ -67,15 +96,28 @@ class Request {
   friend class RequestLine;
   core::Condition& wake_;
   core::Body* body_ = nullptr;
+  bool compared_ = false;  // with the scans that take long; waits for one of them, or for the comparison
   bool done_ = false;
   bool waiting_ = false;  // in line
-  int attempts_ = 0;      // handed to a scanner so far; at most two
+  mutable bool acted_on_ = false;
+  int attempts_ = 0;     // handed to a scanner so far; at most two
+  bool hedged_ = false;  // a second scanner was asked while the first still had it
+  std::optional<Verdict>
+      fallback_;  // what one scanner said instead of a verdict, while another one has it still
   int scanner_ = -1;
   int avoid_ = -1;           // the scanner whose connection broke with this message on it
   uint64_t number_ = 0;      // in order of Submit()
   Request* next_ = nullptr;  // in line
   Request* previous_ = nullptr;
-  ClamdConnection* connection_ = nullptr;  // that has it
+  // Those that have it: two when it is hedged.
+  std::array<ClamdConnection*, 2> holders_ = {};
+  bool held() const { return holders_[0] != nullptr || holders_[1] != nullptr; }
+  void AddHolder(ClamdConnection* connection) {
+    (holders_[0] == nullptr ? holders_[0] : holders_[1]) = connection;
+  }
+  void RemoveHolder(const ClamdConnection* connection) {
+    (holders_[0] == connection ? holders_[0] : holders_[1]) = nullptr;
+  }
   Verdict verdict_;
 };
 
@@ -90,6 +132,30 @@ class ClamdPool {
     core::Duration retry_min =
         std::chrono::milliseconds(100);  // after a failed connect, doubled up to retry_max
     core::Duration retry_max = std::chrono::seconds(5);
+
+    CanaryMode canary = CanaryMode::kOff;
+    core::Duration canary_interval = std::chrono::hours(1);
+    core::Duration canary_retry_min =
+        std::chrono::seconds(2);  // after a miss, doubled up to canary_retry_max
+    core::Duration canary_retry_max = std::chrono::minutes(1);
+
+    // A message that a scanner has had for longer than nearly all others is given to a second one that is
+    // free. Never earlier than hedge_floor (hedge_default while a scanner's usual time is not known), and
+    // only so many among the messages.
+    bool hedge = true;
+    core::Duration hedge_floor = std::chrono::seconds(1);
+    core::Duration hedge_default = std::chrono::seconds(5);
+    uint32_t hedge_percent = 5;
+    uint32_t hedge_burst = 10;
+    // A scan that takes longer is remembered: the same message, sent again, waits for it.
+    core::Duration remember_after = std::chrono::seconds(5);
+    core::Duration watch_interval =
+        std::chrono::milliseconds(250);  // between two looks at what is outstanding
+
+    core::Duration version_interval = {};  // between two questions for the version; 0: never asked
+
+    // A sentence for the operator. `bad`: something that he must see.
+    std::function<void(bool bad, std::string text)> say = {};
   };
 
   // `stats`: one for each scanner, in the same order; outlive the pool.
@@ -99,16 +165,17 @@ class ClamdPool {
 
   // Begins to connect to every scanner. Never suspends.
   void Start();
-  // Hands a message in. `body` must live and stay unchanged until request.done(), or be given to Abandon().
+  // Hands a message in. `body` must live and stay unchanged until it is given to Abandon().
   // Never suspends. When every scanner is down at that moment the request is done with kDown at once.
   void Submit(Request& request, core::Body& body);
-  // The session does not want the verdict any more (deadline, client gone). Takes ownership of the body,
-  // which a scanner may still be reading, and gives it back to the body pool when nobody can. Never suspends.
+  // The session has done with the message: it has acted on the verdict, or does not want it any more
+  // (deadline, client gone). Takes ownership of the body, which a scanner may still be reading, and gives it
+  // back to the body pool when nobody can. Never suspends.
   void Abandon(Request& request, std::unique_ptr<core::Body> body);
   // Closes everything; requests still in the pool's hands become done with kDown. Suspends.
   core::Task<void> Stop();
 
-  // True when at least one scanner has answered and is not known to be gone.
+  // True when at least one scanner has answered, is not known to be gone and may get mail (Canary).
   bool up() const;
   size_t waiting() const;  // messages in line
 

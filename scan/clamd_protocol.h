@@ -23,6 +23,8 @@ consteval std::string_view WithNuls(const char (&text)[N]) {
 // scanner serves us. The commands of a session are numbered from 1, PINGs included.
 inline constexpr std::string_view kOpenSession = internal::WithNuls("zIDSESSION\0zPING\0");
 inline constexpr std::string_view kPing = internal::WithNuls("zPING\0");
+// Never in a session: clamd writes its answer in two pieces there.
+inline constexpr std::string_view kVersion = internal::WithNuls("zVERSION\0");
 // With the one byte that carries the descriptor: in one message, or clamd says PROTOCOL ERROR.
 inline constexpr std::string_view kFildes = internal::WithNuls("zFILDES\0\0");
 // Followed by chunks; a chunk of no bytes ends the stream.

@@ -27,16 +27,20 @@
 #include <string_view>
 #include <thread>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
+#include "core/body.h"
 #include "core/fd.h"
 #include "core/text.h"
+#include "scan/canary.h"
 
 namespace {
 
 using bivalve::core::Append;
 using bivalve::core::Cat;
 using bivalve::core::UniqueFd;
+using bivalve::scan::kCanaryMark;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::string_view kUsage =
@@ -48,6 +52,7 @@ A scanner that answers every scan at once and looks at nothing, for benchmarks. 
   --listen ADDRESS  a path with a slash for a local socket, or HOST:PORT (port 0: any)
   --delay-ms N      answer scans after N milliseconds (default 0)
   --reply TEXT      OK (default), 'NAME FOUND' or 'TEXT ERROR'
+  --canary on|off   find the virus in the filter's test message (default on)
   --threads N       serve connections with N threads (default 1)
   --help            show this text
 )";
@@ -57,11 +62,28 @@ struct Settings {
   std::string reply = "OK";
   std::chrono::milliseconds delay{0};
   int threads = 1;
+  bool canary = true;
 };
 
 constexpr size_t kCommandBytesMax = 4096;
 constexpr size_t kReadBytes = size_t{64} << 10;
 constexpr size_t kDescriptorsMax = 16;  // in one message; clients send one
+
+// The filter's test message: of its size (all that an ordinary message costs), and marked where the content
+// begins.
+constexpr size_t kCanaryStart = bivalve::core::Body::kContentOffset + kCanaryMark.size();
+size_t CanaryBytes() {
+  static const size_t bytes = bivalve::core::Body::kContentOffset + bivalve::scan::CanaryContent().size();
+  return bytes;
+}
+bool IsCanary(int fd) {
+  struct stat file = {};
+  if (fstat(fd, &file) != 0 || static_cast<size_t>(file.st_size) != CanaryBytes()) return false;
+  std::array<char, kCanaryMark.size()> mark;
+  const ssize_t bytes = pread(fd, mark.data(), mark.size(), bivalve::core::Body::kContentOffset);
+  return bytes == static_cast<ssize_t>(mark.size()) &&
+         std::string_view(mark.data(), mark.size()) == kCanaryMark;
+}
 
 // One client's connection: where it is in the protocol, and what is to be sent to it.
 class Connection {
@@ -82,8 +104,9 @@ class Connection {
   // Takes `bytes` that arrived together with a number of descriptors, and calls reply(text, is_scan) for each
   // answer.
   template <typename ReplyTo>
-  void Take(std::string_view bytes, size_t descriptors, ReplyTo&& reply) {
+  void Take(std::string_view bytes, size_t descriptors, bool canary, ReplyTo&& reply) {
     descriptors_ += descriptors;
+    canary_ = canary_ || canary;
     while (!bytes.empty() && !closing_) {
       switch (step_) {
         case Step::kCommand:
@@ -94,7 +117,7 @@ class Connection {
           step_ = Step::kCommand;
           if (descriptors_ > 0) {
             --descriptors_;
-            Answer(Cat("fd[10]: ", settings_.reply), true, reply);
+            AnswerScan("fd[10]: ", reply);
           } else {
             Answer("No file descriptor received. ERROR", false, reply);
             closing_ = true;
@@ -108,12 +131,17 @@ class Connection {
             step_ = Step::kChunk;
             if (chunk_bytes_ == 0) {
               step_ = Step::kCommand;
-              Answer(Cat("stream: ", settings_.reply), true, reply);
+              canary_ = stream_bytes_ == CanaryBytes() && stream_start_.ends_with(kCanaryMark);
+              AnswerScan("stream: ", reply);
             }
           }
           break;
         case Step::kChunk: {
           const size_t take = std::min<size_t>(bytes.size(), chunk_bytes_);
+          stream_bytes_ += take;
+          if (stream_start_.size() < kCanaryStart) {
+            stream_start_.append(bytes.substr(0, std::min(take, kCanaryStart - stream_start_.size())));
+          }
           bytes.remove_prefix(take);
           chunk_bytes_ -= static_cast<uint32_t>(take);
           if (chunk_bytes_ == 0) step_ = Step::kChunkHeader;
@@ -158,6 +186,8 @@ class Connection {
     } else if (command == "INSTREAM") {
       step_ = Step::kChunkHeader;
       chunk_bytes_ = 0;
+      stream_bytes_ = 0;
+      stream_start_.clear();
     } else if (command == "PING") {
       Answer("PONG", false, reply);
     } else if (command == "VERSION") {
@@ -166,6 +196,13 @@ class Connection {
       Answer(session_ ? "Command invalid inside IDSESSION. ERROR" : "UNKNOWN COMMAND", false, reply);
       closing_ = true;
     }
+  }
+
+  // Every mail gets the same answer; the filter's test message the one that it hopes for, and at once.
+  template <typename ReplyTo>
+  void AnswerScan(std::string_view shape, ReplyTo& reply) {
+    const bool canary = std::exchange(canary_, false) && settings_.canary;
+    Answer(Cat(shape, canary ? "Canary FOUND" : std::string_view(settings_.reply)), !canary, reply);
   }
 
   template <typename ReplyTo>
@@ -190,6 +227,9 @@ class Connection {
   uint32_t id_ = 0;
   size_t descriptors_ = 0;
   uint32_t chunk_bytes_ = 0;
+  bool canary_ = false;  // the descriptor that has come is the test message
+  size_t stream_bytes_ = 0;
+  std::string stream_start_;
   int header_bytes_ = 0;
 };
 
@@ -284,16 +324,17 @@ class Server {
       message.msg_controllen = control.size();
       const ssize_t bytes = recvmsg(connection.fd(), &message, MSG_CMSG_CLOEXEC);
       if (bytes < 0) return errno == EAGAIN || errno == EINTR;
-      const size_t descriptors = CloseDescriptors(message);
+      bool canary = false;
+      const size_t descriptors = CloseDescriptors(message, canary);
       if (bytes == 0) return false;
-      connection.Take({buffer_.data(), static_cast<size_t>(bytes)}, descriptors, reply);
+      connection.Take({buffer_.data(), static_cast<size_t>(bytes)}, descriptors, canary, reply);
       if (connection.closing()) return true;
       // A full buffer or a descriptor, behind which a read stops, means that there may be more.
       if (static_cast<size_t>(bytes) < buffer_.size() && descriptors == 0) return true;
     }
   }
 
-  static size_t CloseDescriptors(msghdr& message) {
+  size_t CloseDescriptors(msghdr& message, bool& canary) const {
     size_t count = 0;
     for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
          header = CMSG_NXTHDR(&message, header)) {
@@ -302,6 +343,7 @@ class Server {
       for (size_t i = 0; i < here; ++i) {
         int fd;
         std::memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
+        canary = canary || (settings_.canary && IsCanary(fd));
         close(fd);
       }
       count += here;
@@ -422,6 +464,9 @@ std::string ParseArguments(const std::vector<std::string_view>& arguments, Setti
       const std::optional<int> number = ParseNumber(value, 0, 3'600'000);
       if (!number.has_value()) return Cat("--delay-ms: '", value, "' is not between 0 and 3600000");
       settings.delay = std::chrono::milliseconds(*number);
+    } else if (name == "--canary") {
+      if (value != "on" && value != "off") return Cat("--canary: '", value, "' is neither on nor off");
+      settings.canary = value == "on";
     } else if (name == "--threads") {
       const std::optional<int> number = ParseNumber(value, 1, 256);
       if (!number.has_value()) return Cat("--threads: '", value, "' is not between 1 and 256");

@@ -153,6 +153,7 @@ TEST(Options, HasTheDefaultsOfTheContract) {
   EXPECT_EQ(config.clam_connections, 2u);
   EXPECT_EQ(config.clam_timeout, std::chrono::seconds(120));
   for (const FailurePolicy policy : config.scan_failure) EXPECT_EQ(policy, FailurePolicy::kTempfail);
+  EXPECT_EQ(config.canary, scan::CanaryMode::kOn);
   EXPECT_EQ(config.message_bytes_max, 100u << 20);
   EXPECT_EQ(config.body_memory_bytes, 0u);
   EXPECT_EQ(config.bare_newline, BareNewline::kGuard);
@@ -494,6 +495,7 @@ TEST(DumpConfig, WritesEverySetting) {
             "ClamConnections: 2\n"
             "ClamTimeOut: 120\n"
             "ScanFailure: down=tempfail, timeout=tempfail, error=tempfail, size=tempfail, limits=tempfail\n"
+            "Canary: on\n"
             "MaxMessageSize: 100M\n"
             "BodyMemory: auto\n"
             "BareNewline: guard\n"
@@ -536,7 +538,7 @@ TEST(DumpConfig, IsReadBackToTheSameConfig) {
            "OutAddress: mx.example.org:26\nListen: [::1]:1\nListen: /run/l\nClamAddress: 3310\nClamAddress: "
            "a.b:1",
            "MaxMessageSize: 1025\nBodyMemory: 3K\nScanFailure: size=reject,limits=pass\nWorkers: 3",
-           "MaxMessageSize: 0\nBodyMemory: 7G\nClamMethod: instream\nBareNewline: reject\nHostName: "
+           "MaxMessageSize: 0\nBodyMemory: 7G\nClamMethod: instream\nCanary: warn\nBareNewline: reject\nHostName: "
            "a.example",
            "TempDirectory: /a b/#c:\xc3\xa9\nTimeOut: 1\nClamTimeOut: 2\nShutdownTimeOut: "
            "0\nClamConnections: 4",

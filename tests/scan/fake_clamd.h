@@ -134,6 +134,8 @@ class FakeClamd {
   bool answers_pings = true;
   uint32_t unanswered_pings = 0;
   bool drops_descriptors = false;  // as a security module would
+  std::string version;             // the answer to VERSION; empty: it closes without one
+  uint32_t version_questions = 0;
   // Called when an upload has at least these bytes, with its connection and id; 0: never.
   size_t upload_limit = 0;
   std::function<void(size_t connection, uint32_t id)> on_upload_limit;
@@ -184,6 +186,12 @@ class FakeClamd {
       connection.session = true;
       input.erase(0, used);
       return true;
+    }
+    if (!connection.session && command == "zVERSION") {
+      ++version_questions;
+      if (!version.empty()) Say(index, core::Cat(version, '\0'));
+      connection.fd.Reset();
+      return false;
     }
     BV_CHECK(connection.session);
     if (command == "zFILDES" && input.size() == used) return false;  // its byte is not there yet

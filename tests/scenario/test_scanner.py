@@ -216,6 +216,9 @@ class Several(ScenarioCase):
         first, second = self.clamd(), self.clamd()
         sink = self.sink()
         daemon = self.bivalved(sink, [first.address, second.address])
+        # Before its canaries are found, the one that is stopped would get nothing.
+        daemon.wait_stats("both scanners to prove themselves",
+                          lambda s: all(one["canary"] == "found" for one in s["scanners"]))
         clients = [daemon.client() for _ in range(4)]
         for client in clients:
             self.addCleanup(client.close)

@@ -28,6 +28,7 @@ def check_accounting(stats):
     messages = stats["messages"]
     total = messages["in_progress"] + sum(messages[name] for name in _OUTCOMES)
     assert messages["received"] == total, f"received is not the sum of its outcomes, {total}: {messages}"
+    assert stats.get("accounting_violations", 0) == 0, "the daemon itself has found a violation of its accounts"
 
 
 def log_line(text):

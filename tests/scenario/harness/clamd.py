@@ -227,14 +227,16 @@ class ClamdTap:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            with self._lock:
-                self.total += 1
-                self._open.add(client)
-                self.peak = max(self.peak, len(self._open))
             threading.Thread(target=self._relay, args=(client,), daemon=True).start()
 
     def _relay(self, client):
         try:
+            # The daemon's question for the version has a connection of its own, and is none of its sessions.
+            if not client.recv(9, socket.MSG_PEEK).startswith(b"zVERSION"):
+                with self._lock:
+                    self.total += 1
+                    self._open.add(client)
+                    self.peak = max(self.peak, len(self._open))
             with self._clamd.connect() as server:
                 while True:
                     readable, _, _ = select.select([client, server], [], [])

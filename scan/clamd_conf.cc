@@ -1,0 +1,104 @@
+#include "scan/clamd_conf.h"
+
+#include <algorithm>
+#include <charconv>
+#include <fstream>
+#include <sstream>
+
+#include "core/text.h"
+
+namespace bivalve::scan {
+namespace {
+
+constexpr size_t kFileBytesMax = size_t{1} << 20;
+
+std::string_view Trimmed(std::string_view text) {
+  const auto is_space = [](char c) { return c == ' ' || c == '\t' || c == '\r'; };
+  while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
+  while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
+  return text;
+}
+
+// A number with K, M or G behind it.
+std::optional<uint64_t> ParseAmount(std::string_view text) {
+  uint64_t amount = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), amount);
+  if (error != std::errc()) return std::nullopt;
+  const std::string_view unit(end, static_cast<size_t>(text.data() + text.size() - end));
+  if (unit.empty()) return amount;
+  if (unit.size() > 1 || amount >> 32 != 0) return std::nullopt;
+  switch (core::AsciiLower(unit.front())) {
+    case 'k':
+      return amount << 10;
+    case 'm':
+      return amount << 20;
+    case 'g':
+      return amount << 30;
+    default:
+      return std::nullopt;
+  }
+}
+
+}  // namespace
+
+ClamdConf ParseClamdConf(std::string_view text) {
+  static constexpr uint64_t kMebi = uint64_t{1} << 20;
+  ClamdConf conf;
+  conf.limits = {.file_bytes_max = 100 * kMebi,
+                 .scan_bytes_max = 400 * kMebi,
+                 .stream_bytes_max = 100 * kMebi,
+                 .scan_time_max = std::chrono::milliseconds(120'000)};
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    const std::string_view line = Trimmed(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (line.empty() || line.front() == '#') continue;
+    const size_t space = std::min(line.find_first_of(" \t"), line.size());
+    const std::string_view name = line.substr(0, space);
+    std::string_view value = Trimmed(line.substr(space));
+    if (value.size() >= 2 && value.front() == '"' && value.back() == '"')
+      value = value.substr(1, value.size() - 2);
+    if (core::EqualsIgnoreCase(name, "LocalSocket")) conf.local_socket = value;
+    const std::optional<uint64_t> amount = ParseAmount(value);
+    if (!amount.has_value()) continue;
+    if (core::EqualsIgnoreCase(name, "TCPSocket") && *amount <= 65535) {
+      conf.tcp_ports.push_back(static_cast<uint16_t>(*amount));
+    } else if (core::EqualsIgnoreCase(name, "MaxFileSize")) {
+      conf.limits.file_bytes_max = *amount;
+    } else if (core::EqualsIgnoreCase(name, "MaxScanSize")) {
+      conf.limits.scan_bytes_max = *amount;
+    } else if (core::EqualsIgnoreCase(name, "StreamMaxLength")) {
+      conf.limits.stream_bytes_max = *amount;
+    } else if (core::EqualsIgnoreCase(name, "MaxScanTime") && *amount <= 86'400'000) {
+      conf.limits.scan_time_max = std::chrono::milliseconds(*amount);
+    }
+  }
+  return conf;
+}
+
+std::optional<ScannerLimits> FindScannerLimits(std::string_view socket_path, uint16_t tcp_port) {
+  std::vector<std::string> places = {"/etc/clamav/clamd.conf", "/etc/clamd.conf", "/etc/clamd.d/scan.conf",
+                                     "/usr/local/etc/clamd.conf"};
+  if (const size_t slash = socket_path.rfind('/'); slash != std::string_view::npos) {
+    places.insert(places.begin(), core::Cat(socket_path.substr(0, slash), "/clamd.conf"));
+  }
+  for (const std::string& place : places) {
+    std::ifstream file(place, std::ios::binary);
+    std::string text(kFileBytesMax, '\0');
+    file.read(text.data(), static_cast<std::streamsize>(text.size()));
+    text.resize(static_cast<size_t>(std::max<std::streamsize>(file.gcount(), 0)));
+    if (text.empty()) continue;
+    const ClamdConf conf = ParseClamdConf(text);
+    // /var/run is a link to /run, and both are written.
+    const auto canonical = [](std::string_view path) {
+      return path.starts_with("/var/run/") ? path.substr(4) : path;
+    };
+    const bool its_own = socket_path.empty()
+                             ? std::count(conf.tcp_ports.begin(), conf.tcp_ports.end(), tcp_port) > 0
+                             : canonical(conf.local_socket) == canonical(socket_path);
+    if (its_own) return conf.limits;
+  }
+  return std::nullopt;
+}
+
+}  // namespace bivalve::scan

@@ -1,0 +1,40 @@
+// What a scanner's own clamd.conf says of its limits, where it is on this machine and can be read. clamd
+// answers "OK" for what it has not looked at (CLAMD section 9), so its "OK" is worth more when its limits are
+// known.
+//
+// Reads files: for the start of the program, never for a worker.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/mono_time.h"
+
+namespace bivalve::scan {
+
+// 0: not known, or without limit.
+struct ScannerLimits {
+  uint64_t file_bytes_max = 0;        // MaxFileSize: a larger file is "OK"
+  uint64_t scan_bytes_max = 0;        // MaxScanSize: what lies behind so much data is "OK"
+  uint64_t stream_bytes_max = 0;      // StreamMaxLength: a larger stream is an error
+  core::Duration scan_time_max = {};  // MaxScanTime: what was not looked at by then is "OK"
+};
+
+struct ClamdConf {
+  std::string local_socket;
+  std::vector<uint16_t> tcp_ports;
+  ScannerLimits limits;  // clamd 1.4's defaults where the file says nothing
+};
+
+// Takes what it understands and passes over the rest, as clamd is the judge of its own file.
+ClamdConf ParseClamdConf(std::string_view text);
+
+// The limits of the scanner that listens at this local socket, or (empty path) on this port of this machine;
+// nullopt when no clamd.conf says that it is this scanner's. Looks in the usual places and beside the socket.
+// Blocks.
+std::optional<ScannerLimits> FindScannerLimits(std::string_view socket_path, uint16_t tcp_port);
+
+}  // namespace bivalve::scan

@@ -1,0 +1,74 @@
+// LongScans: the content of scans that have been running for long, so that the same message, sent again
+// because its client gave up, waits for the scan that is under way instead of starting another. Worker-local:
+// a client that comes back to another worker starts one more scan there, at most one for each worker.
+//
+// Costs an ordinary message one look at a list that is nearly always empty: only a long scan is hashed, and
+// only a message of the same size is compared. Both in steps, so that no large message holds up the worker.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "scan/sha256.h"
+
+namespace bivalve::scan {
+
+class Request;
+
+// The bytes of the trace fields (Received, Return-Path, Delivered-To) at the very top of a message, which
+// differ each time it is sent. Only whole, ordinary lines are taken for such; 0 when in doubt. What is left
+// decides how a mail is decoded, and the scanner's image begins with a trace line anyhow, so leaving them out
+// cannot hide a virus.
+size_t TraceBytes(std::string_view content);
+
+class LongScans {
+ public:
+  static constexpr size_t kStepBytes = size_t{256} << 10;  // about a millisecond
+
+  // A scan has been running for long; `serial` names it.
+  void Remember(uint64_t serial, std::string_view content);
+  bool Remembers(uint64_t serial) const;
+  // The scan has ended. Returns the requests that waited for it.
+  std::vector<Request*> End(uint64_t serial);
+
+  // Whether a message of this content could be one that is remembered.
+  bool MayKnow(std::string_view content) const;
+  // Compares a request, in the steps that follow.
+  void Compare(Request& request, std::string_view content);
+  // The request's session has left.
+  void Forget(const Request& request);
+  std::vector<Request*> ForgetAll();
+
+  // Whether there is something to hash.
+  bool busy() const;
+  // Hashes for about a millisecond. Returns a request that turned out to be no message that is remembered.
+  Request* Step();
+
+ private:
+  // A hash under way or done. The content lives as long as its scan or request.
+  struct Hash {
+    std::string_view rest;  // to be hashed
+    Sha256 state = {};
+    std::optional<Sha256::Digest> digest = {};
+    void Step();
+  };
+  struct Scan {
+    uint64_t serial = 0;
+    size_t bytes = 0;  // without trace fields
+    Hash hash;
+    std::vector<Request*> followers = {};
+  };
+  struct Comparison {
+    Request* request = nullptr;
+    size_t bytes = 0;
+    Hash hash;
+  };
+
+  std::vector<Scan> scans_;
+  std::vector<Comparison> comparisons_;
+};
+
+}  // namespace bivalve::scan

@@ -1,0 +1,49 @@
+// VersionWatch: asks one scanner for its version every few seconds, because the number of its signatures in
+// there is how a client sees that the database has changed. On a connection of its own each time: in a
+// session a scan's result can land in the middle of a VERSION reply (clamd writes it in two pieces).
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "core/condition.h"
+#include "core/loop.h"
+#include "core/stream.h"
+#include "core/task.h"
+#include "scan/clamd_pool.h"
+
+namespace bivalve::scan {
+
+class VersionWatch {
+ public:
+  // `reachable`: whether it makes sense to ask now. `changed`: the scanner has said another version than
+  // before.
+  VersionWatch(core::Loop& loop, const ScannerOptions& scanner, ScannerStats& stats, core::Duration interval,
+               std::function<bool()> reachable, std::function<void()> changed);
+  VersionWatch(const VersionWatch&) = delete;
+
+  // Asks until Stop(). Suspends.
+  core::Task<void> Run();
+  void Stop();
+  bool watches(const ScannerOptions& scanner) const { return &scanner == &scanner_; }
+  // Asks now: a session with it was opened.
+  void Hurry();
+
+ private:
+  core::Task<void> Ask();
+  void Take(std::string_view version);
+
+  core::Loop& loop_;
+  const ScannerOptions& scanner_;
+  ScannerStats& stats_;
+  const core::Duration interval_;
+  const std::function<bool()> reachable_;
+  const std::function<void()> changed_;
+  core::Condition wake_;
+  core::Stream stream_;
+  std::string version_;
+  bool stopping_ = false;
+  bool hurry_ = false;
+};
+
+}  // namespace bivalve::scan

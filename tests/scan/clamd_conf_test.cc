@@ -1,0 +1,58 @@
+#include "scan/clamd_conf.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+namespace bivalve::scan {
+namespace {
+
+TEST(ParseClamdConf, ReadsLimits) {
+  const ClamdConf conf = ParseClamdConf(
+      "# MaxFileSize 1K\n"
+      "LocalSocket /run/clamav/clamd.ctl\r\n"
+      "  tcpsocket\t3310\n"
+      "MaxFileSize 25M\n"
+      "MaxScanSize 4294967295\n"
+      "StreamMaxLength \"10K\"\n"
+      "MaxScanTime 300\n");
+  EXPECT_EQ(conf.local_socket, "/run/clamav/clamd.ctl");
+  ASSERT_EQ(conf.tcp_ports.size(), 1u);
+  EXPECT_EQ(conf.tcp_ports[0], 3310);
+  EXPECT_EQ(conf.limits.file_bytes_max, 25u << 20);
+  EXPECT_EQ(conf.limits.scan_bytes_max, 4294967295u);
+  EXPECT_EQ(conf.limits.stream_bytes_max, 10u << 10);
+  EXPECT_EQ(conf.limits.scan_time_max, std::chrono::milliseconds(300));
+}
+
+TEST(ParseClamdConf, KeepsClamdsDefaultsForWhatItCannotRead) {
+  const ClamdConf conf =
+      ParseClamdConf("MaxFileSize\nMaxScanTime soon\nStreamMaxLength 10X\nMaxScanSize -1\nno end");
+  EXPECT_EQ(conf.limits.file_bytes_max, 100u << 20);
+  EXPECT_EQ(conf.limits.scan_bytes_max, 400u << 20);
+  EXPECT_EQ(conf.limits.stream_bytes_max, 100u << 20);
+  EXPECT_EQ(conf.limits.scan_time_max, std::chrono::minutes(2));
+}
+
+TEST(ParseClamdConf, TakesZeroForNoLimit) {
+  EXPECT_EQ(ParseClamdConf("StreamMaxLength 0").limits.stream_bytes_max, 0u);
+}
+
+// A file beside the socket counts only when it says that the socket is its own.
+TEST(FindScannerLimits, TakesOnlyTheScannersOwnFile) {
+  std::string directory = (std::filesystem::temp_directory_path() / "clamd_conf_test.XXXXXX").string();
+  ASSERT_NE(mkdtemp(directory.data()), nullptr);
+  std::ofstream(directory + "/clamd.conf") << "LocalSocket " << directory << "/clamd.ctl\nMaxFileSize 7K\n";
+  const auto its_own = FindScannerLimits(directory + "/clamd.ctl", 0);
+  ASSERT_TRUE(its_own.has_value());
+  EXPECT_EQ(its_own->file_bytes_max, 7u << 10);
+  EXPECT_FALSE(FindScannerLimits(directory + "/other.ctl", 0).has_value());
+  EXPECT_FALSE(FindScannerLimits("", 1).has_value());
+  std::filesystem::remove_all(directory);
+}
+
+}  // namespace
+}  // namespace bivalve::scan

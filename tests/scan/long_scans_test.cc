@@ -1,0 +1,186 @@
+// One scan for the same content: what counts as the same, and what becomes of those that wait.
+#include "scan/long_scans.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "scan/sha256.h"
+#include "tests/scan/pool_fixture.h"
+
+namespace bivalve::scan {
+namespace {
+
+using std::chrono::milliseconds;
+
+std::string Hex(std::string_view text, size_t step = std::string_view::npos) {
+  Sha256 hash;
+  for (; !text.empty(); text.remove_prefix(std::min(step, text.size()))) hash.Add(text.substr(0, step));
+  std::string hex;
+  for (const uint8_t byte : hash.Finish()) {
+    hex += "0123456789abcdef"[byte >> 4];
+    hex += "0123456789abcdef"[byte & 15];
+  }
+  return hex;
+}
+
+TEST(Sha256, HasTheDigestsOfTheStandard) {  // FIPS 180-4, and NIST's long message
+  EXPECT_EQ(Hex(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+  EXPECT_EQ(Hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(Hex("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq"),
+            "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+  EXPECT_EQ(Hex(std::string(1000000, 'a')),
+            "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+}
+
+TEST(Sha256, TakesAnyPieces) {
+  const std::string text(300, 'x');
+  for (const size_t step : {1u, 3u, 55u, 56u, 63u, 64u, 65u, 127u})
+    EXPECT_EQ(Hex(text, step), Hex(text)) << step;
+}
+
+TEST(TraceBytes, TakesTraceFieldsAtTheTop) {
+  const std::string trace =
+      "Return-Path: <a@b>\r\nReceived: from x\r\n\tby y;\r\n today\r\ndelivered-to: z\r\n";
+  EXPECT_EQ(TraceBytes(trace + "Subject: x\r\n\r\nReceived: y\r\n"), trace.size());
+  EXPECT_EQ(TraceBytes("Subject: x\r\nReceived: y\r\n"), 0u);
+  EXPECT_EQ(TraceBytes(""), 0u);
+}
+
+TEST(TraceBytes, TakesNothingThatCouldBeReadInTwoWays) {
+  for (const std::string_view text :
+       {"Received: x", "Received: x\n\r\n", "Received: x\rSubject: y\r\n", "Received: \x01\r\n",
+        "Received : x\r\n", "Received\r\n", " Received: x\r\n"}) {
+    EXPECT_EQ(TraceBytes(text), 0u) << text;
+  }
+}
+
+class LongScansTest : public PoolFixture {
+ protected:
+  LongScansTest() {
+    options_.remember_after = milliseconds(20);
+    options_.watch_interval = milliseconds(5);
+    options_.hedge = false;
+  }
+  void End(Message& message) { pool_->Abandon(message.request, std::move(message.body)); }
+  std::string Mail(std::string_view trace) {
+    return core::Cat("Received: ", trace, "\r\nSubject: x\r\n\r\n", std::string(5000, 'x'), "\r\n");
+  }
+};
+
+TEST_F(LongScansTest, TheSameMessageSentAgainWaitsForTheFirstScan) {
+  FakeClamd& fake = AddScanner();
+  StartAndConnect();
+  Message& first = Submit(Mail("from a"));
+  ASSERT_TRUE(Scans(fake, 1));
+  Settle(milliseconds(150));
+  End(first);  // its client gave up
+  Message& again = Submit(Mail("from a, one minute later"));
+  Message& third = Submit(Mail("from b"));
+  Settle(milliseconds(150));
+  EXPECT_EQ(fake.scans.size(), 1u);
+  EXPECT_FALSE(again.request.done());
+  fake.Reply(fake.scans[0], "fd[9]: Worm FOUND");
+  for (Message* message : {&again, &third}) {
+    ASSERT_TRUE(Done(*message));
+    EXPECT_EQ(message->request.verdict().text, "Worm");
+    End(*message);
+  }
+  EXPECT_EQ(fake.scans.size(), 1u);
+}
+
+TEST_F(LongScansTest, AnotherMessageOfTheSameSizeIsScanned) {
+  FakeClamd& fake = AddScanner();
+  StartAndConnect();
+  std::string content = Mail("from a");
+  Message& first = Submit(content);
+  Settle(milliseconds(150));
+  content[content.size() - 5] = 'y';
+  Message& other = Submit(content);
+  ASSERT_TRUE(Scans(fake, 2));
+  fake.ReplyOk(fake.scans[1]);
+  EXPECT_TRUE(Clean(other));
+  End(other);
+  End(first);
+}
+
+TEST_F(LongScansTest, LargeMessagesAreHashedInSteps) {
+  LongScans scans;
+  const std::string content(4 * LongScans::kStepBytes + 5, 'x');
+  core::Condition wake(*loop_);
+  Request request(wake);
+  scans.Remember(7, content);
+  EXPECT_TRUE(scans.MayKnow(content));
+  EXPECT_FALSE(scans.MayKnow(content + "x"));
+  scans.Compare(request, content);
+  int steps = 0;
+  while (scans.busy() && ++steps < 100) EXPECT_EQ(scans.Step(), nullptr);
+  EXPECT_EQ(steps, 11);
+  const std::vector<Request*> waited = scans.End(7);
+  ASSERT_EQ(waited.size(), 1u);
+  EXPECT_EQ(waited[0], &request);
+}
+
+TEST_F(LongScansTest, AShortScanIsNotRemembered) {
+  options_.remember_after = std::chrono::seconds(100);
+  FakeClamd& fake = AddScanner();
+  StartAndConnect();
+  Message& first = Submit();
+  Settle(milliseconds(50));
+  Message& second = Submit();
+  ASSERT_TRUE(Scans(fake, 2));
+  End(first);
+  End(second);
+}
+
+TEST_F(LongScansTest, WhenTheFirstScanBreaksTheOthersAreTriedOnceMore) {
+  FakeClamd& fake = AddScanner();
+  StartAndConnect();
+  Message& first = Submit(Mail("from a"));
+  ASSERT_TRUE(Scans(fake, 1));
+  Settle(milliseconds(150));
+  End(first);
+  Message& again = Submit(Mail("from b"));
+  Settle(milliseconds(150));
+  fake.CloseAll();
+  ASSERT_TRUE(Scans(fake, 2));
+  fake.CloseAll();
+  EXPECT_TRUE(None(again, NoVerdict::kError));
+  End(again);
+}
+
+TEST_F(LongScansTest, OneThatWaitsMayLeave) {
+  FakeClamd& fake = AddScanner();
+  StartAndConnect();
+  Message& first = Submit(Mail("from a"));
+  ASSERT_TRUE(Scans(fake, 1));
+  Settle(milliseconds(150));
+  Message& compared = Submit(Mail("from b"));
+  End(compared);
+  Message& follower = Submit(Mail("from c"));
+  Settle(milliseconds(150));
+  End(follower);
+  EXPECT_EQ(bodies_->bodies_out(), 1u);
+  fake.ReplyOk(fake.scans[0]);
+  EXPECT_TRUE(Clean(first));
+  End(first);
+}
+
+TEST_F(LongScansTest, StopsWithSomeWaiting) {
+  FakeClamd& fake = AddScanner();
+  StartAndConnect();
+  Message& first = Submit(Mail("from a"));
+  ASSERT_TRUE(Scans(fake, 1));
+  Settle(milliseconds(150));
+  Message& follower = Submit(Mail("from b"));
+  Settle(milliseconds(150));
+  Message& compared = Submit(Mail("from c"));
+  StopThePool();
+  EXPECT_TRUE(None(follower, NoVerdict::kDown));
+  EXPECT_TRUE(None(compared, NoVerdict::kDown));
+  EXPECT_TRUE(None(first, NoVerdict::kDown));
+  for (Message* message : {&first, &follower, &compared}) End(*message);
+}
+
+}  // namespace
+}  // namespace bivalve::scan
