@@ -43,7 +43,8 @@ enum class MetricKind : uint8_t { kCounter, kGauge };
   M(kProtocolErrors,  kCounter, "errors",        "protocol",     "Commands refused because of their form, and sessions ended for it.") \
   M(kTimeouts,        kCounter, "errors",        "timeouts",     "Sessions ended because a peer was silent for too long.") \
   M(kOutOfRoom,       kCounter, "errors",        "out_of_room",  "Messages answered 452 because there was no room for the body.") \
-  M(kAcceptErrors,    kCounter, "errors",        "accept",       "Connections that could not be accepted, for want of descriptors or memory.")
+  M(kAcceptErrors,    kCounter, "errors",        "accept",       "Connections that could not be accepted, for want of descriptors or memory.") \
+  M(kReportsLost,     kCounter, "errors",        "reports",      "Infected messages that were neither kept nor given to VirusAction, because too many waited.")
 // clang-format on
 
 #define BIVALVE_ENUMERATOR(id, kind, group, name, help) id,

@@ -18,6 +18,7 @@
 #include "appliance/header_template.h"
 #include "appliance/address_list.h"
 #include "appliance/transaction.h"
+#include "appliance/virus_report.h"
 #include "appliance/worker_stats.h"
 #include "core/body_pool.h"
 #include "core/condition.h"
@@ -27,9 +28,11 @@
 #include "net/connection.h"
 #include "net/delivery.h"
 #include "net/ehlo.h"
+#include "net/keep_alive.h"
 #include "net/mail_data.h"
 #include "net/reply_reader.h"
 #include "net/smtp_command.h"
+#include "net/xforward.h"
 #include "scan/clamd_pool.h"
 
 namespace bivalve::appliance {
@@ -53,6 +56,7 @@ struct SessionServices {
   std::shared_ptr<SessionSettings> settings;  // for new sessions
   std::vector<Session*> sessions = {};        // those that are served now
   bool stopping = false;                      // sessions end when no transaction is open
+  ReportOutlet* reports = nullptr;            // any thread's; null: nothing is kept or reported
 };
 
 class Session {
@@ -83,7 +87,7 @@ class Session {
   struct Pending {
     net::Verb verb = net::Verb::kUnknown;
     std::string_view own_reply = {};  // empty: the server's
-    std::string_view path = {};       // of MAIL and RCPT; borrows from the client's input
+    std::string_view path = {};       // of MAIL and RCPT, arguments of XFORWARD; borrows from the client's input
     uint64_t declared_bytes = 0;
   };
   static constexpr size_t kGroupMax = 64;
@@ -105,6 +109,10 @@ class Session {
   void NoteReply(const Pending& pending, uint16_t code);
   core::Task<CloseReason> RelayUnasked();
   core::Task<CloseReason> RelayHello(net::Verb verb, std::string_view line);
+  // XClient (session_xclient.cc). `name`: what the client calls itself.
+  core::Task<CloseReason> IntroduceClient(net::Verb verb, std::string_view name);
+  net::ClientIdentity Identity(net::Verb verb, std::string_view name) const;
+  net::SocketAddress LocalAddress() const;
   core::Task<CloseReason> RelayAuth(const net::Command& command, std::string_view line);
   core::Task<CloseReason> RelayQuit();
 
@@ -115,6 +123,9 @@ class Session {
   core::Task<CloseReason> ScanAndAct(std::unique_ptr<core::Body> body, bool may_need_stuffing);
   enum class ScanEnd : uint8_t { kVerdict, kTimeout, kClientLeft };
   core::Task<ScanEnd> AwaitVerdict(scan::Request& request, core::Body& body);
+  // For Quarantine, VirusAction and DebugFiles (session_report.cc): hands the message to the control thread. True when that
+  // may read the body from now on, so that its memory must not be used again. `virus`: empty when there is none.
+  bool ReportMessage(const core::Body& body, std::string_view virus);
   core::Task<CloseReason> ActOnVirus(core::Body& body, const std::string& name, bool may_need_stuffing);
   core::Task<CloseReason> ActOnFailure(core::Body& body, const scan::Verdict& verdict, bool may_need_stuffing);
   // A message on its way to the server: what is added to it, and how the log calls it.
@@ -155,6 +166,10 @@ class Session {
   net::Connection client_;
   net::Connection server_;
   net::ServerExtensions extensions_;  // of the server, from its reply to EHLO
+  net::KeepAlive keep_alive_;
+  std::string server_host_;             // for VirusAction
+  bool introduced_ = false;             // XCLIENT was tried
+  net::OriginalClient original_client_; // from an XFORWARD that the server accepted; ends with the transaction
   std::string client_host_;
   std::string local_host_;  // found out when a header wants it
   bool in_progress_ = false;  // a message was received and has no outcome yet

@@ -51,6 +51,7 @@ core::Task<Session::CloseReason> Session::Data(std::string_view arguments, std::
   }
   data_began_at_ = services_.loop.Now();
   Answer(replies::kStartMail);
+  keep_alive_.Start(config().keep_alives);
   const net::MailDataResult data =
       co_await net::ReceiveData(services_.loop, client_, services_.bodies, *body, DataCheck(), DataLimits());
   co_return co_await FinishMessage(std::move(body), data);
@@ -100,6 +101,7 @@ core::Task<Session::CloseReason> Session::Bdat(std::string_view arguments) {
     Answer(replies::kNoRoom);
     co_return CloseReason::kShutdown;  // the chunk cannot even be thrown away
   }
+  keep_alive_.Start(config().keep_alives);
   const bool discard = !in_sequence || t.chunks_too_large || t.chunks_no_room;
   net::MailDataResult data = co_await net::ReceiveChunk(services_.loop, client_, services_.bodies, *body,
                                                         chunk->chunk_bytes, discard, DataLimits());
@@ -111,6 +113,7 @@ core::Task<Session::CloseReason> Session::Bdat(std::string_view arguments) {
     data.has_stuffed_dots = true;  // nothing is known of the content's lines
     co_return co_await FinishMessage(std::move(body), data);
   }
+  const bool server_lives = co_await keep_alive_.Settle(config().timeout);
   if (!in_sequence) {
     services_.bodies.Release(std::move(body));
     Answer(replies::kBadSequence);
@@ -118,7 +121,7 @@ core::Task<Session::CloseReason> Session::Bdat(std::string_view arguments) {
     t.chunks = std::move(body);
     Answer(data.too_large ? replies::kTooLarge : data.no_room ? replies::kNoRoom : replies::kChunkTaken);
   }
-  co_return CloseReason::kNone;
+  co_return server_lives ? CloseReason::kNone : CloseReason::kServerLost;
 }
 
 // What was received is a message now, unless the client left before its end.
@@ -156,6 +159,11 @@ core::Task<Session::CloseReason> Session::ScanAndAct(std::unique_ptr<core::Body>
   const ScanEnd end = co_await AwaitVerdict(request, *body);
   services_.stats.Record(Phase::kScan, services_.loop.Now() - began);
   CloseReason reason = CloseReason::kNone;
+  bool body_is_shared = false;
+  if (end == ScanEnd::kVerdict && request.verdict().kind != scan::VerdictKind::kNone) {
+    const bool infected = request.verdict().kind == scan::VerdictKind::kInfected;
+    body_is_shared = ReportMessage(*body, infected ? std::string_view(request.verdict().text) : "");
+  }
   switch (end) {
     case ScanEnd::kClientLeft:
       LogText(Severity::kError, "client left during the scan");
@@ -188,7 +196,9 @@ core::Task<Session::CloseReason> Session::ScanAndAct(std::unique_ptr<core::Body>
       break;
   }
   // A scanner that has not answered may still be reading the body.
-  if (request.done()) {
+  if (body_is_shared) {
+    services_.bodies.Discard(std::move(body));
+  } else if (request.done()) {
     services_.bodies.Release(std::move(body));
   } else {
     services_.scanners.Abandon(request, std::move(body));
@@ -271,7 +281,9 @@ core::Task<Session::CloseReason> Session::DeliverMessage(core::Body& body, const
   };
   const core::MonoTime began = services_.loop.Now();
   std::string text;
-  const net::DeliveryResult result = co_await net::Deliver(server_, wake_, delivery, text);
+  net::DeliveryResult result;  // lost
+  const bool server_lives = co_await keep_alive_.Settle(config().timeout);
+  if (server_lives) result = co_await net::Deliver(server_, wake_, delivery, text);
   services_.stats.Record(Phase::kDeliver, services_.loop.Now() - began);
   switch (result.status) {
     case net::DeliveryResult::Status::kReplied:
@@ -304,6 +316,8 @@ core::Task<Session::CloseReason> Session::AnswerAndReset(std::string_view reply,
 }
 
 core::Task<Session::CloseReason> Session::ResetServer() {
+  const bool server_lives = co_await keep_alive_.Settle(config().timeout);
+  if (!server_lives) co_return CloseReason::kServerLost;
   server_.stream().Write("RSET\r\n");
   server_.stream().Flush();
   std::string text;
@@ -347,13 +361,7 @@ void Session::Conclude(Outcome outcome, std::string_view status, bool infected_p
 
 std::string Session::UsualHeader() {
   if (settings_->header.empty()) return {};
-  if (local_host_.empty()) {
-    sockaddr_storage address = {};
-    socklen_t bytes = sizeof(address);
-    if (getsockname(client_.stream().fd(), reinterpret_cast<sockaddr*>(&address), &bytes) == 0) {
-      local_host_ = net::SocketAddress::FromRaw(reinterpret_cast<sockaddr*>(&address), bytes).Host();
-    }
-  }
+  if (local_host_.empty()) local_host_ = LocalAddress().Host();
   return settings_->header.Expand(client_host_, local_host_, std::chrono::system_clock::now());
 }
 

@@ -36,6 +36,7 @@ class Worker {
     uint64_t body_memory_bytes = 0;   // this worker's share
     std::vector<int> listen_fds;      // borrowed; outlive the worker
     std::function<void()> finished;   // called on the worker's thread when it has stopped
+    ReportOutlet* reports = nullptr;  // outlives the worker
   };
 
   Worker(SharedState& shared, Options options);

@@ -326,6 +326,8 @@ class SmtpSink:
             return f"250 2.0.0 sink: queued as {len(self.received) + 1}"
         if step == "QUIT":
             return "221 2.0.0 sink: bye"
+        if step == "XCLIENT":
+            return f"220 {self.name} ESMTP sink"
         if step == "XFORWARD" and not any(x.upper().startswith("XFORWARD") for x in self.extensions):
             return "502 5.5.1 sink: no such command"
         if step in _ACCEPTED:
