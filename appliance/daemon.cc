@@ -245,6 +245,7 @@ class Daemon {
       const auto* address = std::get_if<net::SocketAddress>(&endpoint);
       if (address != nullptr && address->family() == AF_UNIX) local_listeners_.push_back(address->ToString());
     }
+    if (config_.transparent_proxy) PrepareTransparentProxy();
     core::UniqueFd stats_fd;
     if (absl::Status status = OpenStats(stats_fd); !status.ok()) return status;
     absl::StatusOr<HeaderTemplate> header = HeaderTemplate::Compile(config_.header);
@@ -262,6 +263,19 @@ class Daemon {
     Control::BlockSignals();
     shared_.log_reader.severity_max = SeverityMax(command_line_);
     return StartThreads(count, *header, std::move(stats_fd));
+  }
+
+  // While still root: TPROXY gives connections only to sockets that may have foreign addresses. REDIRECT does without.
+  void PrepareTransparentProxy() {
+    shared_.outgoing_ports = std::make_unique<net::OutgoingPorts>();
+    bool permitted = true;
+    for (const core::UniqueFd& fd : listeners_.owned) {
+      const int family = net::SocketName(fd.get()).family();
+      if (family != AF_UNIX) permitted &= net::MakeTransparent(fd.get(), family);
+    }
+    if (!permitted) {
+      sink_.Add(Severity::kWarning, "TransparentProxy: TPROXY rules need CAP_NET_ADMIN; only REDIRECT will work");
+    }
   }
 
   absl::Status OpenStats(core::UniqueFd& fd) {

@@ -75,11 +75,12 @@ core::Task<Session::CloseReason> Session::OpenServer() {
 }
 
 core::Task<bool> Session::ConnectServer() {
-  const std::vector<net::SocketAddress> addresses = services_.servers.For(client_address_);
+  const std::vector<net::SocketAddress> addresses = ServerAddresses();
   for (const net::SocketAddress& address : addresses) {
     const core::MonoTime began = services_.loop.Now();
     const core::IoResult result = co_await server_.stream().Connect(
-        address.raw(), address.raw_size(), began + std::min<core::Duration>(config().timeout, kConnectTimeout));
+        address.raw(), address.raw_size(), began + std::min<core::Duration>(config().timeout, kConnectTimeout),
+        OpenOutgoing(address));
     if (result.ok()) {
       counters().Add(Metric::kServerConnects);
       services_.stats.server_connect_us.Record(core::Microseconds(services_.loop.Now() - began));
@@ -145,6 +146,7 @@ core::Task<void> Session::End(CloseReason reason) {
   (void)co_await client_.stream().Drain(Deadline());
   services_.bodies.Release(std::move(transaction_.chunks));
   co_await server_.stream().Close();
+  ReleaseOutgoingPort();
   co_await client_.stream().Close();
 }
 

@@ -32,6 +32,7 @@
 #include "net/mail_data.h"
 #include "net/reply_reader.h"
 #include "net/smtp_command.h"
+#include "net/transparent.h"
 #include "net/xforward.h"
 #include "scan/clamd_pool.h"
 
@@ -57,6 +58,8 @@ struct SessionServices {
   std::vector<Session*> sessions = {};        // those that are served now
   bool stopping = false;                      // sessions end when no transaction is open
   ReportOutlet* reports = nullptr;            // any thread's; null: nothing is kept or reported
+  std::vector<net::SocketAddress> listening = {};  // this program's own addresses, for TransparentProxy
+  net::OutgoingPorts* outgoing_ports = nullptr;    // all workers'; null: no TransparentProxy
 };
 
 class Session {
@@ -100,6 +103,11 @@ class Session {
   core::Task<void> Run();
   core::Task<CloseReason> OpenServer();
   core::Task<bool> ConnectServer();
+  // Where to connect to, in order; with TransparentProxy (session_transparent.cc) where the client wanted to.
+  std::vector<net::SocketAddress> ServerAddresses();
+  // With TransparentProxy a socket for the connection to the server; else -1, and any will do.
+  int OpenOutgoing(const net::SocketAddress& server);
+  void ReleaseOutgoingPort();
   core::Task<void> End(CloseReason reason);
 
   core::Task<CloseReason> AwaitCommand();
@@ -169,6 +177,7 @@ class Session {
   net::KeepAlive keep_alive_;
   std::string server_host_;             // for VirusAction
   bool introduced_ = false;             // XCLIENT was tried
+  uint16_t outgoing_port_ = 0;          // ours in services_.outgoing_ports
   net::OriginalClient original_client_; // from an XFORWARD that the server accepted; ends with the transaction
   std::string client_host_;
   std::string local_host_;  // found out when a header wants it

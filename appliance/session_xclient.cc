@@ -11,7 +11,6 @@ namespace bivalve::appliance {
 // XCLIENT the dialogue starts over: so the client's greeting, which follows, is the one that counts for the
 // server and for the client.
 core::Task<Session::CloseReason> Session::IntroduceClient(net::Verb verb, std::string_view name) {
-  introduced_ = true;
   server_.stream().Write(core::Cat("EHLO ", name, "\r\n"));
   server_.stream().Flush();
   std::string text;
@@ -22,6 +21,7 @@ core::Task<Session::CloseReason> Session::IntroduceClient(net::Verb verb, std::s
     Answer(text);
     co_return CloseReason::kQuit;
   }
+  introduced_ = true;
   const net::ClientIdentity client = Identity(verb, name);
   const std::string command =
       net::XClientCommand(net::FindExtensionValues(text, "XCLIENT").value_or(""), client);
@@ -54,11 +54,6 @@ net::ClientIdentity Session::Identity(net::Verb verb, std::string_view name) con
   return client;
 }
 
-net::SocketAddress Session::LocalAddress() const {
-  sockaddr_storage address = {};
-  socklen_t bytes = sizeof(address);
-  if (getsockname(client_.stream().fd(), reinterpret_cast<sockaddr*>(&address), &bytes) != 0) return {};
-  return net::SocketAddress::FromRaw(reinterpret_cast<sockaddr*>(&address), bytes);
-}
+net::SocketAddress Session::LocalAddress() const { return net::SocketName(client_.stream().fd()); }
 
 }  // namespace bivalve::appliance

@@ -17,6 +17,7 @@
 #include "core/log_queue.h"
 #include "core/mailbox.h"
 #include "net/address.h"
+#include "net/transparent.h"
 
 namespace bivalve::appliance {
 
@@ -25,6 +26,7 @@ struct SharedState {
   EventLog::Reader log_reader;
   std::atomic<uint32_t> connections = 0;  // open now, over all workers
   uint32_t connections_max = 0;
+  std::unique_ptr<net::OutgoingPorts> outgoing_ports;  // with TransparentProxy
 };
 
 class Worker {

@@ -55,6 +55,7 @@ class Session:
         self.number = number
         self.commands = []                # every command line, without CRLF, as bytes
         self.open = True
+        self.peer = None                  # host and port that the connection came from
         self.mail_line = None
         self.rcpt_lines = []
         self.chunks = bytearray()
@@ -192,6 +193,7 @@ class SmtpSink:
 
     async def _serve(self, reader, writer):
         session = Session(len(self.sessions))
+        session.peer = writer.get_extra_info("peername")[:2]
         self._note(lambda: self.sessions.append(session))
         self._connections.add(writer)
         peer = _Peer(reader, writer)
