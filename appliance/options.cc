@@ -86,7 +86,7 @@ constexpr Option kOptions[] = {
      .field = &Config::quarantine,
      .default_text = "off",
      .doc = "Whether infected messages are kept, as files in TempDirectory that only the user of this "
-            "program can read. Their names are virus. and six random characters; the content is the "
+            "program can read. Their names are virus.XXXXXX, with six random characters; the content is the "
             "message as it was sent. A file that cannot be written, because the disk is full for example, "
             "is reported in the log and changes nothing for the client."},
     {.name = "VirusAction",

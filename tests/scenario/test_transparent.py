@@ -5,24 +5,13 @@ import shutil
 import unittest
 from pathlib import Path
 
-from harness import Namespaces, Port, ScenarioCase, SmtpClient, SmtpSink, compose, infected_attachment, main, wait_until
+from harness import PROJECT, Namespaces, Port, ScenarioCase, SmtpClient, SmtpSink, compose, infected_attachment, main, wait_until
 
 REDIRECT = """
 table inet bivalve {
   chain prerouting {
     type nat hook prerouting priority dstnat;
     iifname "to-client" tcp dport 25 redirect to :10025
-  }
-}
-"""
-# As in appliance/examples/nftables-tproxy.nft.
-TPROXY = """
-table inet bivalve {
-  chain divert {
-    type filter hook prerouting priority mangle;
-    meta l4proto tcp socket transparent 1 meta mark set 1 accept
-    iifname "to-client" tcp dport 25 tproxy ip to :10025 meta mark set 1 accept
-    iifname "to-client" tcp dport 25 tproxy ip6 to :10025 meta mark set 1 accept
   }
 }
 """
@@ -89,15 +78,21 @@ class Transparent(ScenarioCase):
             self.assertReply(client.deliver(infected_attachment()), 250, "Virus Detected; Discarded Email")
             client.quit()
 
+    def example(self, name):
+        """Loads the rules that the examples have, for this gateway's device."""
+        text = (PROJECT / "appliance/examples" / name).read_text()
+        self.assertIn('define inside = "eth1"', text)
+        self.net.nft(text.replace('"eth1"', '"to-client"'))
+
     def tproxy_rules(self):
-        self.net.nft(TPROXY)
+        self.example("nftables-tproxy.nft")
         for family in ("-4", "-6"):
             self.net.run("gateway", ["ip", family, "rule", "add", "fwmark", "1", "lookup", "100"])
             self.net.run("gateway", ["ip", family, "route", "add", "local", "default", "dev", "lo", "table", "100"])
 
     def test_redirect(self):
         """SO_ORIGINAL_DST, IPv4 and IPv6: the mail goes to where the client wanted; the gateway's address is seen."""
-        self.net.nft(REDIRECT)
+        self.example("nftables-redirect.nft")
         daemon = self.gateway()
         for family in (4, 6):
             with self.subTest(family=family):
