@@ -149,10 +149,6 @@ class Parser {
   }
 
   absl::Status TakeOld(const OldOption& old_option, std::string name, std::string_view value) {
-    // Not every setting of clamsmtpd is in the table yet; with its row, the option works too.
-    if (FindOption(old_option.setting) == nullptr) {
-      return UsageError(name, core::Cat("there is no setting ", old_option.setting, " in this version"));
-    }
     Override item{.setting = std::string(old_option.setting), .value = {}};
     item.value = old_option.value.empty() ? value : old_option.value;
     old_.emplace_back(std::move(name), item);

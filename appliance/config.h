@@ -1,4 +1,5 @@
-// What the operator has set, as values. Filled only through the table in options.cc; has no defaults of its own.
+// What the operator has set, as values. Filled only through the table in options.cc; has no defaults of its
+// own.
 #pragma once
 
 #include <array>
@@ -54,6 +55,13 @@ struct Config {
   std::optional<net::Endpoint> stats_address;  // nullopt: off
   bool stats_address_set;                      // by the operator, not by default
   std::chrono::seconds shutdown_timeout;
+  std::chrono::seconds keep_alives;  // 0: none
+  bool quarantine;
+  std::string virus_action;  // for /bin/sh -c; empty: none
+  bool xclient;
+  bool transparent_proxy;
+  std::string user;  // name or number; empty: stays who it is
+  bool debug_files;
 };
 
 }  // namespace bivalve::appliance

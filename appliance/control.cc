@@ -5,10 +5,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <deque>
 #include <utility>
 
 #include "appliance/accounting.h"
 #include "appliance/http_server.h"
+#include "appliance/quarantine.h"
+#include "appliance/service_notify.h"
+#include "appliance/virus_action.h"
 #include "core/await_op.h"
 #include "core/ring.h"
 #include "core/scope.h"
@@ -25,7 +29,7 @@ constexpr core::Duration kAuditInterval = std::chrono::seconds(1);
 sigset_t HandledSignals() {
   sigset_t set;
   sigemptyset(&set);
-  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR2}) sigaddset(&set, signal);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR2, SIGCHLD}) sigaddset(&set, signal);
   return set;
 }
 
@@ -40,6 +44,9 @@ struct Control::Running {
         log_wake(loop),
         stop_wake(loop),
         audit_wake(loop),
+        report_wake(loop),
+        quarantine(loop, owner.options_.temp_directory),
+        actions(owner.options_.virus_action),
         began(std::chrono::steady_clock::now()) {
     const sigset_t set = HandledSignals();
     signals.Reset(signalfd(-1, &set, SFD_CLOEXEC));
@@ -50,6 +57,11 @@ struct Control::Running {
   core::Task<void> Supervise();
   core::Task<void> Audit();
   void CheckAccounts();
+  core::Task<void> HandleReports();
+  core::Task<void> HandleReport(VirusReport& report);
+  void StartAction(const VirusReport& report, std::string_view path);
+  void ReapActions();
+  void Log(Severity severity, uint64_t session, std::string_view text);
   bool DrainQueues();
   HttpResponse Respond(std::string_view path) const;
   StatsReport Report() const;
@@ -62,12 +74,18 @@ struct Control::Running {
   core::Condition stop_wake;
   core::Condition audit_wake;
   AccountingCheck accounting;
+  core::Condition report_wake;
+  std::deque<std::shared_ptr<VirusReport>> reports;
+  Quarantine quarantine;
+  VirusActions actions;
   core::UniqueFd signals;
   std::unique_ptr<HttpServer> http;
   std::chrono::steady_clock::time_point began;
   size_t workers_running = 0;
   bool stop = false;           // asked to stop
   bool log_done = false;       // nothing will be written any more
+  bool reports_done = false;   // nothing will be kept or reported any more
+  bool signals_done = false;   // nobody needs signals any more
   std::string record;
 };
 
@@ -79,7 +97,15 @@ void Control::BlockSignals() {
 }
 
 Control::Control(Options options, SharedState& shared, LogSink& sink)
-    : shared_(shared), options_(std::move(options)), sink_(sink) {}
+    : shared_(shared),
+      options_(std::move(options)),
+      sink_(sink),
+      reports_(options_.report_bytes_max, [this](std::shared_ptr<VirusReport> report) {
+        mailbox_.Post([this, report = std::move(report)] {
+          running_->reports.push_back(report);
+          running_->report_wake.Notify();
+        });
+      }) {}
 
 Control::~Control() = default;
 
@@ -118,6 +144,7 @@ int Control::Run() {
   r.tasks.Spawn(r.Supervise());
   r.tasks.Spawn(r.Audit());
   r.tasks.Spawn(r.ReadSignals());
+  r.tasks.Spawn(r.HandleReports());
   while (r.tasks.running() > 0 || (r.http != nullptr && !r.http->stopped())) r.loop.Turn();
   return 0;
 }
@@ -131,11 +158,17 @@ core::Task<void> Control::Running::ReadSignals() {
     read.address = &info;
     read.bytes = sizeof(info);
     const core::IoResult result = co_await core::AwaitOp(loop, read);
+    if (signals_done) co_return;
+    if (result.ok() && info.ssi_signo == SIGCHLD) {
+      ReapActions();
+      continue;
+    }
     const bool stopped = !result.ok() || info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT;
     if (stopped) {
       stop = true;
       stop_wake.Notify();
-      co_return;
+      if (!result.ok()) co_return;
+      continue;
     }
     control.sink_.Add(Severity::kWarning, info.ssi_signo == SIGHUP
                                                 ? "SIGHUP: the configuration cannot be read again while running yet"
@@ -147,21 +180,30 @@ core::Task<void> Control::Running::ReadSignals() {
 // Waits for the order to stop, then for the workers, as long as ShutdownTimeOut allows.
 core::Task<void> Control::Running::Supervise() {
   while (!stop) (void)co_await stop_wake.Wait();
+  NotifyServiceManager("STOPPING=1");
   control.sink_.Add(Severity::kNotice, "stopping: no new connections are accepted");
   for (Worker* worker : control.workers_) worker->Stop();
   const core::MonoTime deadline = loop.Now() + control.options_.shutdown_timeout;
   bool in_time = true;
-  while (in_time && workers_running > 0) in_time = co_await stop_wake.Wait(deadline) || workers_running == 0;
+  auto busy = [this] { return workers_running > 0 || control.reports_.waiting() > 0; };
+  while (in_time && busy()) in_time = co_await stop_wake.Wait(deadline) || !busy();
   if (http != nullptr) co_await http->Stop();
   if (!in_time) {
     // Sessions that go on are cut: none of their messages was answered 250 without the server's reply.
     DrainQueues();
+    quarantine.RemovePartial();
     control.sink_.Add(Severity::kWarning, core::Cat("stopped with ", control.shared_.connections.load(),
-                                                    " connections open after ShutdownTimeOut"));
+                                                    " connections open and ", control.reports_.waiting(),
+                                                    " infected messages not yet kept or reported after ShutdownTimeOut"));
     control.sink_.FlushBlocking();
     _exit(0);
   }
   CheckAccounts();
+  reports_done = true;
+  report_wake.Notify();
+  // ReadSignals sits in a read; any signal that it looks for lets it see that it is done.
+  signals_done = true;
+  kill(getpid(), SIGCHLD);
   log_done = true;
   audit_wake.Notify();
   log_wake.Notify();
@@ -182,6 +224,69 @@ void Control::Running::CheckAccounts() {
     control.sink_.Add(Severity::kError, sentence);
     log_wake.Notify();
   }
+}
+
+// One report after the other: a file, then the command that is told its name.
+core::Task<void> Control::Running::HandleReports() {
+  while (!reports_done) {
+    if (reports.empty()) {
+      (void)co_await report_wake.Wait();
+      continue;
+    }
+    const std::shared_ptr<VirusReport> report = std::move(reports.front());
+    reports.pop_front();
+    co_await HandleReport(*report);
+    stop_wake.Notify();
+  }
+}
+
+core::Task<void> Control::Running::HandleReport(VirusReport& report) {
+  std::string path;
+  if (report.body.valid()) {
+    const Quarantine::Content content = {report.body.get(), report.content_offset, report.content_bytes};
+    const std::string_view prefix = report.quarantine ? "virus." : std::string_view(control.options_.debug_prefix);
+    absl::StatusOr<std::string> kept = co_await quarantine.Keep(content, prefix);
+    if (kept.ok()) {
+      path = *std::move(kept);
+      Log(Severity::kDebug, report.session, core::Cat("message kept as: ", path));
+    } else {
+      Log(Severity::kError, report.session,
+          core::Cat("the message is not kept: ", std::string(kept.status().message())));
+    }
+    report.body.Reset();
+    control.reports_.BodyDone(report.content_bytes);
+  }
+  if (report.act) {
+    StartAction(report, report.quarantine ? path : std::string_view());
+  } else {
+    control.reports_.Done();
+  }
+}
+
+// A report is done with when its command was started, or could not be.
+void Control::Running::StartAction(const VirusReport& report, std::string_view path) {
+  Log(Severity::kDebug, report.session, "executing virus action");
+  const size_t waited = actions.waiting();
+  const absl::Status status = actions.Add(ActionEnvironment(report, path, control.options_.temp_directory));
+  if (!status.ok()) Log(Severity::kError, report.session, std::string(status.message()));
+  for (size_t i = actions.waiting(); i < waited + 1; ++i) control.reports_.Done();
+}
+
+void Control::Running::ReapActions() {
+  const size_t waited = actions.waiting();
+  const absl::Status status = actions.Reap();
+  if (!status.ok()) Log(Severity::kError, 0, std::string(status.message()));
+  for (size_t i = actions.waiting(); i < waited; ++i) control.reports_.Done();
+  stop_wake.Notify();
+}
+
+void Control::Running::Log(Severity severity, uint64_t session, std::string_view text) {
+  Event event;
+  event.severity = severity;
+  event.session = session;
+  event.fields.push_back({EventField::kDetail, text});
+  control.sink_.Add(severity, FormatEvent(event));
+  log_wake.Notify();
 }
 
 bool Control::Running::DrainQueues() {

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "appliance/log_sink.h"
 #include "appliance/stats_report.h"
+#include "appliance/virus_report.h"
 #include "appliance/worker.h"
 #include "core/fd.h"
 #include "core/mailbox.h"
@@ -21,6 +22,11 @@ class Control {
     StatsReport::About about;
     std::chrono::seconds shutdown_timeout{};
     core::UniqueFd stats_fd;  // listening; invalid: no statistics
+    // For Quarantine, DebugFiles and VirusAction.
+    std::string temp_directory;
+    std::string virus_action;
+    uint64_t report_bytes_max = 0;  // bodies that wait to be kept
+    std::string debug_prefix;       // of the files of DebugFiles
   };
 
   // Call before the threads are started: blocks the signals that Run() reads, for all of them.
@@ -35,6 +41,8 @@ class Control {
   void WorkerFinished();
   // Any thread.
   void WakeLog();
+  // Where workers send what is to be kept or reported.
+  ReportOutlet& reports() { return reports_; }
 
   // Runs until a signal has ended the service: 0, or the exit status of a failure.
   absl::Status Open();
@@ -47,6 +55,7 @@ class Control {
   Options options_;
   LogSink& sink_;
   core::Mailbox mailbox_;
+  ReportOutlet reports_;
   std::vector<Worker*> workers_;
   std::unique_ptr<Running> running_;
 };

@@ -21,7 +21,9 @@
 #include "appliance/header_template.h"
 #include "appliance/log_sink.h"
 #include "appliance/options.h"
+#include "appliance/privileges.h"
 #include "appliance/resolver.h"
+#include "appliance/service_notify.h"
 #include "appliance/worker.h"
 #include "core/text.h"
 #include "net/listener.h"
@@ -181,13 +183,14 @@ void CloseTerminal() {
 
 class PidFile {
  public:
+  // A directory that only root may write to keeps the file; an empty one names no process.
   ~PidFile() {
-    if (!path_.empty()) unlink(path_.c_str());
+    if (!path_.empty() && unlink(path_.c_str()) != 0) (void)!ftruncate(fd_.get(), 0);
   }
   absl::Status Write(const std::string& path) {
-    const core::UniqueFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
+    fd_.Reset(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
     const std::string text = core::Cat(getpid(), "\n");
-    if (!fd.valid() || write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
+    if (!fd_.valid() || write(fd_.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
       return absl::ErrnoToStatus(errno, core::Cat("PidFile: cannot write '", path, "'"));
     }
     path_ = path;
@@ -196,6 +199,7 @@ class PidFile {
 
  private:
   std::string path_;
+  core::UniqueFd fd_;
 };
 
 class Daemon {
@@ -203,7 +207,8 @@ class Daemon {
   Daemon(const CommandLine& command_line, Config config)
       : command_line_(command_line),
         config_(std::move(config)),
-        sink_(std::string(ToString(command_line.program)), command_line.foreground_level.has_value()) {}
+        sink_(std::string(ToString(command_line.program)), command_line.foreground_level.has_value(),
+              static_cast<Severity>(SeverityMax(command_line))) {}
 
   int Run() {
     const absl::Status started = Start();
@@ -215,6 +220,7 @@ class Daemon {
       return kExitSystem;
     }
     report_.Done(kExitOk);
+    NotifyServiceManager("READY=1");
     if (!command_line_.foreground_level.has_value()) CloseTerminal();
     const int status = control_->Run();
     for (const auto& worker : workers_) worker->Join();
@@ -223,6 +229,10 @@ class Daemon {
   }
 
  private:
+  static int SeverityMax(const CommandLine& command_line) {
+    return command_line.foreground_level.value_or(static_cast<int>(Severity::kInfo));
+  }
+
   absl::Status Start() {
     const size_t count = config_.workers != 0 ? config_.workers : UsableCpus();
     shared_.connections_max = RaiseDescriptorLimit(config_.connections_max);
@@ -236,19 +246,37 @@ class Daemon {
       const auto* address = std::get_if<net::SocketAddress>(&endpoint);
       if (address != nullptr && address->family() == AF_UNIX) local_listeners_.push_back(address->ToString());
     }
+    if (config_.transparent_proxy) PrepareTransparentProxy();
     core::UniqueFd stats_fd;
     if (absl::Status status = OpenStats(stats_fd); !status.ok()) return status;
     absl::StatusOr<HeaderTemplate> header = HeaderTemplate::Compile(config_.header);
     if (!header.ok()) return header.status();
-    if (!command_line_.foreground_level.has_value()) {
+    // A service manager that is to be told of the start wants the process that it has started.
+    if (!command_line_.foreground_level.has_value() && !ServiceManagerListens()) {
       if (absl::Status status = Detach(report_); !status.ok()) return status;
     }
     if (!config_.pid_file.empty()) {
       if (absl::Status status = pid_file_.Write(config_.pid_file); !status.ok()) return status;
     }
+    if (!config_.user.empty()) {
+      if (absl::Status status = BecomeUser(config_.user, config_.transparent_proxy); !status.ok()) return status;
+    }
     Control::BlockSignals();
-    shared_.log_reader.severity_max = command_line_.foreground_level.value_or(static_cast<int>(Severity::kInfo));
+    shared_.log_reader.severity_max = SeverityMax(command_line_);
     return StartThreads(count, *header, std::move(stats_fd));
+  }
+
+  // While still root: TPROXY gives connections only to sockets that may have foreign addresses. REDIRECT does without.
+  void PrepareTransparentProxy() {
+    shared_.outgoing_ports = std::make_unique<net::OutgoingPorts>();
+    bool permitted = true;
+    for (const core::UniqueFd& fd : listeners_.owned) {
+      const int family = net::SocketName(fd.get()).family();
+      if (family != AF_UNIX) permitted &= net::MakeTransparent(fd.get(), family);
+    }
+    if (!permitted) {
+      sink_.Add(Severity::kWarning, "TransparentProxy: TPROXY rules need CAP_NET_ADMIN; only REDIRECT will work");
+    }
   }
 
   absl::Status OpenStats(core::UniqueFd& fd) {
@@ -274,12 +302,17 @@ class Daemon {
     about.program = ToString(command_line_.program);
     about.version = BIVALVE_VERSION;
     for (const net::Endpoint& endpoint : config_.clam_address) about.scanners.push_back(net::ToString(endpoint));
-    Control::Options options{
-        .about = std::move(about), .shutdown_timeout = config_.shutdown_timeout, .stats_fd = std::move(stats_fd)};
+    const uint64_t memory = config_.body_memory_bytes != 0 ? config_.body_memory_bytes : DefaultBodyMemory();
+    Control::Options options{.about = std::move(about),
+                             .shutdown_timeout = config_.shutdown_timeout,
+                             .stats_fd = std::move(stats_fd),
+                             .temp_directory = config_.temp_directory,
+                             .virus_action = config_.virus_action,
+                             .report_bytes_max = memory / 4,
+                             .debug_prefix = core::Cat(ToString(command_line_.program), ".")};
     control_ = std::make_unique<Control>(std::move(options), shared_, sink_);
     if (absl::Status status = control_->Open(); !status.ok()) return status;
     shared_.log_reader.wake = [this] { control_->WakeLog(); };
-    const uint64_t memory = config_.body_memory_bytes != 0 ? config_.body_memory_bytes : DefaultBodyMemory();
     const std::vector<scan::ScannerLimits> limits = LimitsOfScanners();
     for (size_t i = 0; i < count; ++i) {
       Worker::Options worker;
@@ -290,6 +323,7 @@ class Daemon {
       worker.body_memory_bytes = memory / count;
       worker.listen_fds = listeners_.by_worker[i];
       worker.finished = [this] { control_->WorkerFinished(); };
+      worker.reports = &control_->reports();
       workers_.push_back(std::make_unique<Worker>(shared_, std::move(worker)));
       control_->Add(*workers_.back());
       if (absl::Status status = workers_.back()->Start(); !status.ok()) {

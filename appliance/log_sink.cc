@@ -26,12 +26,16 @@ std::string SyslogHead(Severity severity, const std::string& ident) {
   localtime_r(&now, &local);
   char date[32];
   const size_t size = std::strftime(date, sizeof(date), "%b %e %H:%M:%S ", &local);
-  return core::Cat("<", priority, ">", std::string_view(date, size), ident, "[", getpid(), "]: ");
+  std::string head = core::Cat("<", priority, ">", std::string_view(date, size), ident);
+  // clamsmtpd's lines have no process number, and the patterns that Debian ships for logcheck want none.
+  if (ident != "clamsmtpd") core::Append(head, "[", getpid(), "]");
+  return head + ": ";
 }
 
 }  // namespace
 
 void LogSink::Add(Severity severity, std::string_view line) {
+  if (severity > severity_max_) return;
   if (pending_.size() > kPendingBytesMax) {
     ++lost_;
     return;

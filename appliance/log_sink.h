@@ -16,7 +16,9 @@ namespace bivalve::appliance {
 class LogSink {
  public:
   // `ident`: the program's name in the log.
-  LogSink(std::string ident, bool to_stderr) : ident_(std::move(ident)), to_stderr_(to_stderr) {}
+  // Lines beyond `severity_max` are left out.
+  LogSink(std::string ident, bool to_stderr, Severity severity_max)
+      : ident_(std::move(ident)), to_stderr_(to_stderr), severity_max_(severity_max) {}
 
   // Adds a line to what Flush writes. Lines beyond kPendingBytesMax are counted and replaced by one that says so.
   void Add(Severity severity, std::string_view line);
@@ -32,6 +34,7 @@ class LogSink {
 
   std::string ident_;
   bool to_stderr_;
+  Severity severity_max_;
   std::string pending_;  // standard error: lines; syslog: datagrams, each ended by NUL
   uint64_t lost_ = 0;
   core::UniqueFd syslog_;

@@ -53,7 +53,8 @@ enum class MetricKind : uint8_t { kCounter, kGauge };
   M(kHeaderTooLarge, kCounter, "errors",        "header_too_large", "Messages answered 552 because of their header section.") \
   M(kTooSlow,        kCounter, "errors",        "too_slow",     "Sessions ended with 421 because their message came too slowly.") \
   M(kRoomWaits,      kCounter, "errors",        "room_waits",   "Times that reading stopped until there was room for a message.") \
-  M(kAcceptErrors,    kCounter, "errors",        "accept",       "Connections that could not be accepted, for want of descriptors or memory.")
+  M(kAcceptErrors,    kCounter, "errors",        "accept",       "Connections that could not be accepted, for want of descriptors or memory.") \
+  M(kReportsLost,     kCounter, "errors",        "reports",      "Infected messages that were neither kept nor given to VirusAction, because too many waited.")
 // clang-format on
 
 #define BIVALVE_ENUMERATOR(id, kind, group, name, help) id,

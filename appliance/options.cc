@@ -46,9 +46,10 @@ constexpr Option kOptions[] = {
      .doc = "The mail server that gets the mail after the scan. A port alone means that port on the "
             "machine the client connects from. A host name is looked up again for new connections. The "
             "setting may be repeated: the next address is tried when one cannot be reached. Without a "
-            "port, port 25 is used.",
+            "port, port 25 is used. With TransparentProxy it is not needed, and not used.",
      .required = true,
-     .default_port = 25},
+     .default_port = 25,
+     .required_unless = &Config::transparent_proxy},
     {.name = "Listen",
      .field = &Config::listen,
      .default_text = "10025",
@@ -81,11 +82,26 @@ constexpr Option kOptions[] = {
             "it is rejected with reply code 550, and with pass it is delivered with the header "
             "X-Virus-Infected added. Most viruses forge their sender, so bounce punishes the innocent "
             "unless the client is your own."},
+    {.name = "Quarantine",
+     .field = &Config::quarantine,
+     .default_text = "off",
+     .doc = "Whether infected messages are kept, as files in TempDirectory that only the user of this "
+            "program can read. Their names are virus.XXXXXX, with six random characters; the content is the "
+            "message as it was sent. A file that cannot be written, because the disk is full for example, "
+            "is reported in the log and changes nothing for the client."},
+    {.name = "VirusAction",
+     .field = &Config::virus_action,
+     .default_text = "",
+     .doc = "A command that is run by /bin/sh for every infected message. What is known of the message is "
+            "in environment variables; see VIRUS ACTIONS in bivalved(8). The command runs beside the "
+            "mail, which does not wait for it; its output goes nowhere and its exit status is ignored. "
+            "The default is none."},
     {.name = "TempDirectory",
      .field = &Config::temp_directory,
      .default_text = "/tmp",
      .doc = "The directory for files. Message bodies go there, as files without a name, when memory is "
-            "short or the body is large.",
+            "short or the body is large, and infected messages when Quarantine is on. It should be "
+            "writable for the user of this program and nobody else.",
      .check = CheckNotEmpty},
     {.name = "MaxConnections",
      .field = &Config::connections_max,
@@ -101,6 +117,30 @@ constexpr Option kOptions[] = {
             "up.",
      .min = 1,
      .max = kDaySeconds},
+    {.name = "KeepAlives",
+     .field = &Config::keep_alives,
+     .default_text = "0",
+     .doc = "Every so many seconds the mail server gets a NOOP while a message is received and scanned, so "
+            "that it does not give up waiting. With 0 it gets none.",
+     .min = 0,
+     .max = kDaySeconds},
+    {.name = "XClient",
+     .field = &Config::xclient,
+     .default_text = "off",
+     .doc = "Whether the mail server is told who the client is, by the command XCLIENT, when it offers "
+            "that. It then applies its access rules to the client and not to this filter. In Postfix, "
+            "smtpd_authorized_xclient_hosts must name this machine."},
+    {.name = "TransparentProxy",
+     .field = &Config::transparent_proxy,
+     .default_text = "off",
+     .doc = "Whether mail goes on to where the client wanted to connect, before the packet filter sent the "
+            "connection here. Both REDIRECT and TPROXY rules work; see TRANSPARENT PROXY in bivalved(8). A "
+            "connection that would come back to this program is refused."},
+    {.name = "User",
+     .field = &Config::user,
+     .default_text = "",
+     .doc = "The user, by name or number, that the program runs as after it has opened its sockets. It "
+            "must then be started as root. The default is none: it stays who it is."},
     {.name = "PidFile",
      .field = &Config::pid_file,
      .default_text = "",
@@ -215,6 +255,12 @@ constexpr Option kOptions[] = {
      .min = 0,
      .max = kDaySeconds},
 
+    {.name = "DebugFiles",
+     .field = &Config::debug_files,
+     .default_text = "off",
+     .doc = "Whether every scanned message is kept in TempDirectory, under a name that begins with the "
+            "program's name. For finding faults only: nothing removes these files."},
+
     {.name = "Bounce",
      .doc = "The old form of Action: on means bounce and off means drop.",
      .alias_of = "Action",
@@ -310,6 +356,7 @@ class Reader {
     file_ = file_name;
     line_ = 0;
     for (const Option& option : kOptions) {
+      if (option.required_unless != nullptr && parsed_.config.*option.required_unless) continue;
       if (option.required && !given_[Index(option)].given) {
         Report(Problem::Kind::kError, option.name, "is required, and is missing");
       }

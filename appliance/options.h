@@ -53,6 +53,8 @@ struct Option {
   std::string_view default_else_path = {};
   // Becomes true when the operator wrote the setting, be it with the default's value.
   bool Config::* set_flag = nullptr;
+  // Required settings: the switch that makes up for this one.
+  bool Config::* required_unless = nullptr;
 
   // An old name: the setting it means. With `value_on`, its own value is a switch that becomes one of the
   // two.

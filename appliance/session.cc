@@ -37,6 +37,7 @@ Session::Session(SessionServices& services, int client_fd, const net::SocketAddr
       wake_(services.loop),
       client_(services.loop, wake_, net::kCommandLineBytesMax),
       server_(services.loop, wake_, net::kReplyLineBytesMax),
+      keep_alive_(server_, wake_),
       client_host_(client_address.Host()) {
   client_.stream().Adopt(client_fd);
   index_ = services_.sessions.size();
@@ -85,15 +86,16 @@ core::Task<Session::CloseReason> Session::OpenServer() {
 }
 
 core::Task<bool> Session::ConnectServer() {
-  const std::vector<net::SocketAddress> addresses = services_.servers.For(client_address_);
+  const std::vector<net::SocketAddress> addresses = ServerAddresses();
   for (const net::SocketAddress& address : addresses) {
     const core::MonoTime began = services_.loop.Now();
     const core::IoResult result = co_await server_.stream().Connect(
-        address.raw(), address.raw_size(),
-        began + std::min<core::Duration>(config().timeout, kConnectTimeout));
+        address.raw(), address.raw_size(), began + std::min<core::Duration>(config().timeout, kConnectTimeout),
+        OpenOutgoing(address));
     if (result.ok()) {
       counters().Add(Metric::kServerConnects);
       services_.stats.server_connect_us.Record(core::Microseconds(services_.loop.Now() - began));
+      server_host_ = address.Host();
       co_return true;
     }
     counters().Add(Metric::kServerErrors);
@@ -106,6 +108,7 @@ core::Task<bool> Session::ConnectServer() {
 }
 
 core::Task<void> Session::End(CloseReason reason) {
+  keep_alive_.Stop();
   std::string_view farewell;
   bool server_listens = true;
   switch (reason) {
@@ -173,6 +176,7 @@ core::Task<void> Session::End(CloseReason reason) {
   if (drained && !client_.stream().ended()) co_await client_.stream().Linger(services_.loop.Now() + kLinger);
   services_.bodies.Release(std::move(transaction_.chunks));
   co_await server_.stream().Close();
+  ReleaseOutgoingPort();
   co_await client_.stream().Close();
 }
 
@@ -321,6 +325,7 @@ bool Session::AddToGroup(const net::Command& command, std::string_view line) {
   if (command.verb == net::Verb::kMail || command.verb == net::Verb::kRcpt) {
     pending.path = net::ParsePath(command.arguments).value_or(command.arguments);
   }
+  if (command.verb == net::Verb::kXForward) pending.path = command.arguments;
   std::string_view cut;  // what of the line the server does not get
   if (command.verb == net::Verb::kMail) {
     const std::string_view declared = net::FindParameter(command.arguments, "SIZE").value_or("");
@@ -363,14 +368,21 @@ bool Session::AddToGroup(const net::Command& command, std::string_view line) {
 void Session::NoteReply(const Pending& pending, uint16_t code) {
   if (!net::IsPositive(code)) return;
   switch (pending.verb) {
-    case net::Verb::kMail:
+    case net::Verb::kMail: {
+      net::OriginalClient original_client = std::move(original_client_);  // came for this transaction
       ForgetTransaction();
+      original_client_ = std::move(original_client);
       transaction_.mail_accepted = true;
       transaction_.reverse_path = pending.path;
       transaction_.declared_bytes = pending.declared_bytes;
       break;
+    }
     case net::Verb::kRcpt:
       transaction_.AddRecipient(pending.path);
+      if (!config().virus_action.empty()) transaction_.AddRecipientLine(pending.path);
+      break;
+    case net::Verb::kXForward:
+      net::ApplyXForward(pending.path, original_client_);
       break;
     case net::Verb::kRset:
       ForgetTransaction();
@@ -383,6 +395,10 @@ void Session::NoteReply(const Pending& pending, uint16_t code) {
 // HELO and EHLO (RFC 5321 section 4.1.1.1): the client sees our name, and what of the server's extensions a
 // filter can let it use.
 core::Task<Session::CloseReason> Session::RelayHello(net::Verb verb, std::string_view line) {
+  if (config().xclient && !introduced_) {
+    const CloseReason reason = co_await IntroduceClient(verb, net::ParseCommand(line).arguments);
+    if (reason != CloseReason::kNone) co_return reason;
+  }
   server_.stream().Write(line);
   server_.stream().Write("\r\n");
   server_.stream().Flush();
@@ -486,6 +502,7 @@ bool Session::ClientLeft() const {
 void Session::ForgetTransaction() {
   services_.bodies.Release(std::move(transaction_.chunks));
   transaction_ = Transaction();
+  original_client_ = {};
 }
 
 }  // namespace bivalve::appliance

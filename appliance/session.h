@@ -20,6 +20,7 @@
 #include "appliance/event.h"
 #include "appliance/header_template.h"
 #include "appliance/transaction.h"
+#include "appliance/virus_report.h"
 #include "appliance/worker_stats.h"
 #include "core/body_pool.h"
 #include "core/condition.h"
@@ -29,9 +30,12 @@
 #include "net/connection.h"
 #include "net/delivery.h"
 #include "net/ehlo.h"
+#include "net/keep_alive.h"
 #include "net/mail_data.h"
 #include "net/reply_reader.h"
 #include "net/smtp_command.h"
+#include "net/transparent.h"
+#include "net/xforward.h"
 #include "scan/clamd_pool.h"
 
 namespace bivalve::appliance {
@@ -56,6 +60,9 @@ struct SessionServices {
   std::vector<Session*> sessions = {};        // those that are served now
   bool stopping = false;                      // sessions end when no transaction is open
   ClientCounts* client_counts = nullptr;      // of all workers; null: clients are not counted
+  ReportOutlet* reports = nullptr;            // any thread's; null: nothing is kept or reported
+  std::vector<net::SocketAddress> listening = {};  // this program's own addresses, for TransparentProxy
+  net::OutgoingPorts* outgoing_ports = nullptr;    // all workers'; null: no TransparentProxy
 };
 
 class Session {
@@ -92,7 +99,7 @@ class Session {
   struct Pending {
     net::Verb verb = net::Verb::kUnknown;
     std::string_view own_reply = {};  // empty: the server's
-    std::string_view path = {};       // of MAIL and RCPT; borrows from the client's input
+    std::string_view path = {};       // of MAIL and RCPT, arguments of XFORWARD; borrows from the client's input
     uint64_t declared_bytes = 0;
   };
   static constexpr size_t kGroupMax = 64;
@@ -111,6 +118,11 @@ class Session {
   CloseReason CheckPatience();
   core::Task<CloseReason> OpenServer();
   core::Task<bool> ConnectServer();
+  // Where to connect to, in order; with TransparentProxy (session_transparent.cc) where the client wanted to.
+  std::vector<net::SocketAddress> ServerAddresses();
+  // With TransparentProxy a socket for the connection to the server; else -1, and any will do.
+  int OpenOutgoing(const net::SocketAddress& server);
+  void ReleaseOutgoingPort();
   core::Task<void> End(CloseReason reason);
 
   // With `too_long`, a line that is too long is not answered but told there.
@@ -121,6 +133,10 @@ class Session {
   void NoteReply(const Pending& pending, uint16_t code);
   core::Task<CloseReason> RelayUnasked();
   core::Task<CloseReason> RelayHello(net::Verb verb, std::string_view line);
+  // XClient (session_xclient.cc). `name`: what the client calls itself.
+  core::Task<CloseReason> IntroduceClient(net::Verb verb, std::string_view name);
+  net::ClientIdentity Identity(net::Verb verb, std::string_view name) const;
+  net::SocketAddress LocalAddress() const;
   core::Task<CloseReason> RelayAuth(const net::Command& command, std::string_view line);
   core::Task<CloseReason> RelayQuit();
 
@@ -132,6 +148,9 @@ class Session {
   core::Task<CloseReason> ScanAndAct(std::unique_ptr<core::Body> body, bool may_need_stuffing);
   enum class ScanEnd : uint8_t { kVerdict, kTimeout, kClientLeft };
   core::Task<ScanEnd> AwaitVerdict(scan::Request& request, core::Body& body);
+  // For Quarantine, VirusAction and DebugFiles (session_report.cc): hands the message to the control thread, which then
+  // shares the body. `virus`: empty when there is none.
+  void ReportMessage(core::Body& body, std::string_view virus);
   core::Task<CloseReason> ActOnVirus(core::Body& body, const std::string& name, bool may_need_stuffing);
   core::Task<CloseReason> ActOnFailure(core::Body& body, const scan::Verdict& verdict,
                                        bool may_need_stuffing);
@@ -175,6 +194,11 @@ class Session {
   net::Connection client_;
   net::Connection server_;
   net::ServerExtensions extensions_;  // of the server, from its reply to EHLO
+  net::KeepAlive keep_alive_;
+  std::string server_host_;             // for VirusAction
+  bool introduced_ = false;             // XCLIENT was tried
+  uint16_t outgoing_port_ = 0;          // ours in services_.outgoing_ports
+  net::OriginalClient original_client_; // from an XFORWARD that the server accepted; ends with the transaction
   std::string client_host_;
   std::string local_host_;    // found out when a header wants it
   bool in_progress_ = false;  // a message was received and has no outcome yet

@@ -63,6 +63,7 @@ core::Task<Session::CloseReason> Session::Data(std::string_view arguments, std::
   }
   data_began_at_ = services_.loop.Now();
   Answer(replies::kStartMail);
+  keep_alive_.Start(config().keep_alives);
   const net::MailDataResult data =
       co_await net::ReceiveData(services_.loop, client_, services_.bodies, *body, DataCheck(), DataLimits());
   co_return co_await FinishMessage(std::move(body), data);
@@ -115,6 +116,7 @@ core::Task<Session::CloseReason> Session::Bdat(std::string_view arguments) {
     t.chunks_no_room = body == nullptr;
     bdat_rate_.Start(services_.loop.Now(), config().timeout);
   }
+  keep_alive_.Start(config().keep_alives);
   const bool discard = t.chunks_too_large || t.chunks_no_room;
   net::MailDataResult data =
       co_await net::ReceiveChunk(services_.loop, client_, services_.bodies, body.get(), chunk->chunk_bytes,
@@ -131,10 +133,11 @@ core::Task<Session::CloseReason> Session::Bdat(std::string_view arguments) {
     data.has_stuffed_dots = true;  // nothing is known of the content's lines
     co_return co_await FinishMessage(std::move(body), data);
   }
+  const bool server_lives = co_await keep_alive_.Settle(config().timeout);
   t.chunks = std::move(body);
   Answer(data.too_large ? replies::kTooLarge : data.no_room ? replies::kNoRoom : replies::kChunkTaken);
   if (chunk->chunk_bytes == 0) ++commands_without_message_;
-  co_return CloseReason::kNone;
+  co_return server_lives ? CloseReason::kNone : CloseReason::kServerLost;
 }
 
 // Its bytes are no commands, so they are read and thrown away.
@@ -204,6 +207,10 @@ core::Task<Session::CloseReason> Session::ScanAndAct(std::unique_ptr<core::Body>
   const ScanEnd end = co_await AwaitVerdict(request, *body);
   services_.stats.Record(Phase::kScan, services_.loop.Now() - began);
   CloseReason reason = CloseReason::kNone;
+  if (end == ScanEnd::kVerdict && request.verdict().kind != scan::VerdictKind::kNone) {
+    const bool infected = request.verdict().kind == scan::VerdictKind::kInfected;
+    ReportMessage(*body, infected ? std::string_view(request.verdict().text) : "");
+  }
   switch (end) {
     case ScanEnd::kClientLeft:
       LogText(Severity::kError, "client left during the scan");
@@ -317,7 +324,9 @@ core::Task<Session::CloseReason> Session::DeliverMessage(core::Body& body, const
   };
   const core::MonoTime began = services_.loop.Now();
   std::string text;
-  const net::DeliveryResult result = co_await net::Deliver(server_, wake_, delivery, text);
+  net::DeliveryResult result;  // lost
+  const bool server_lives = co_await keep_alive_.Settle(config().timeout);
+  if (server_lives) result = co_await net::Deliver(server_, wake_, delivery, text);
   services_.stats.Record(Phase::kDeliver, services_.loop.Now() - began);
   switch (result.status) {
     case net::DeliveryResult::Status::kReplied:
@@ -351,6 +360,8 @@ core::Task<Session::CloseReason> Session::AnswerAndReset(std::string_view reply,
 }
 
 core::Task<Session::CloseReason> Session::ResetServer() {
+  const bool server_lives = co_await keep_alive_.Settle(config().timeout);
+  if (!server_lives) co_return CloseReason::kServerLost;
   server_.stream().Write("RSET\r\n");
   server_.stream().Flush();
   std::string text;
@@ -396,13 +407,7 @@ void Session::Conclude(Outcome outcome, std::string_view status, bool infected_p
 
 std::string Session::UsualHeader() {
   if (settings_->header.empty()) return {};
-  if (local_host_.empty()) {
-    sockaddr_storage address = {};
-    socklen_t bytes = sizeof(address);
-    if (getsockname(client_.stream().fd(), reinterpret_cast<sockaddr*>(&address), &bytes) == 0) {
-      local_host_ = net::SocketAddress::FromRaw(reinterpret_cast<sockaddr*>(&address), bytes).Host();
-    }
-  }
+  if (local_host_.empty()) local_host_ = LocalAddress().Host();
   return settings_->header.Expand(client_host_, local_host_, std::chrono::system_clock::now());
 }
 

@@ -14,11 +14,14 @@ namespace bivalve::appliance {
 struct Transaction {
   // Recipients kept for the log; further ones are only counted.
   static constexpr size_t kRecipientsKept = 100;
+  // Those for VirusAction: Linux takes 128 KiB for one variable (execve(2)).
+  static constexpr size_t kRecipientLinesBytesMax = size_t{100} << 10;
 
   bool mail_accepted = false;
   uint32_t recipients_accepted = 0;
   std::string reverse_path;
   std::vector<std::string> forward_paths;
+  std::string recipient_lines;  // for VirusAction, one per line
   uint64_t declared_bytes = 0;  // SIZE= of MAIL; 0: not said
 
   // BDAT so far (RFC 3030). A transaction in which a chunk could not be kept takes no further ones.
@@ -32,6 +35,11 @@ struct Transaction {
   void AddRecipient(std::string_view path) {
     ++recipients_accepted;
     if (forward_paths.size() < kRecipientsKept) forward_paths.emplace_back(path);
+  }
+  void AddRecipientLine(std::string_view path) {
+    if (recipient_lines.size() + path.size() >= kRecipientLinesBytesMax) return;
+    if (!recipient_lines.empty()) recipient_lines += '\n';
+    recipient_lines += path;
   }
 };
 

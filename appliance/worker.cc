@@ -58,7 +58,10 @@ struct Worker::Running {
                  .log = log,
                  .servers = servers,
                  .settings = std::make_shared<SessionSettings>(worker.options_.settings),
-                 .client_counts = worker.shared_.client_counts.get()},
+                 .client_counts = worker.shared_.client_counts.get(),
+                 .reports = worker.options_.reports,
+                 .listening = ListeningAddresses(worker),
+                 .outgoing_ports = worker.shared_.outgoing_ports.get()},
         stop_requested(loop),
         sessions(loop),
         tasks(loop),
@@ -96,6 +99,11 @@ struct Worker::Running {
       options.scanners.push_back(std::move(scanner));
     }
     return options;
+  }
+  static std::vector<net::SocketAddress> ListeningAddresses(const Worker& worker) {
+    std::vector<net::SocketAddress> addresses;
+    for (const int fd : worker.options_.listen_fds) addresses.push_back(net::SocketName(fd));
+    return addresses;
   }
   static std::vector<scan::ScannerStats*> ScannerStatsOf(Worker& worker) {
     std::vector<scan::ScannerStats*> stats;

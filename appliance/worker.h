@@ -17,6 +17,7 @@
 #include "core/log_queue.h"
 #include "core/mailbox.h"
 #include "net/address.h"
+#include "net/transparent.h"
 
 namespace bivalve::appliance {
 
@@ -26,6 +27,7 @@ struct SharedState {
   std::atomic<uint32_t> connections = 0;  // open now, over all workers
   uint32_t connections_max = 0;
   std::unique_ptr<ClientCounts> client_counts;  // null: MaxConnectionsPerClient is off
+  std::unique_ptr<net::OutgoingPorts> outgoing_ports;  // with TransparentProxy
 };
 
 class Worker {
@@ -38,6 +40,7 @@ class Worker {
     std::vector<scan::ScannerLimits> scanner_limits = {};  // in the order of ClamAddress; may be shorter
     std::vector<int> listen_fds;      // borrowed; outlive the worker
     std::function<void()> finished;   // called on the worker's thread when it has stopped
+    ReportOutlet* reports = nullptr;  // outlives the worker
   };
 
   Worker(SharedState& shared, Options options);

@@ -47,6 +47,9 @@ class Body {
   int SealForScan();
   size_t image_bytes() const { return kContentOffset + content_bytes_; }
 
+  // Somebody outside the pool has a descriptor of it and reads at leisure: its memory is not used for another message.
+  void Share() { shared_ = true; }
+
   // For splicing: the content begins at kContentOffset of it.
   int fd() const { return storage_.file.get(); }
 
@@ -71,6 +74,7 @@ class Body {
 
   Storage storage_;
   size_t content_bytes_ = 0;
+  bool shared_ = false;
 };
 
 }  // namespace bivalve::core

@@ -284,7 +284,7 @@ void BodyPool::Shrink(Body& body) {
 void BodyPool::Release(std::unique_ptr<Body> body) {
   if (body == nullptr) return;
   const Body::Storage& storage = body->storage_;
-  if (storage.in_file || kept_bytes_ + storage.ready_bytes > options_.kept_bytes_max ||
+  if (body->shared_ || storage.in_file || kept_bytes_ + storage.ready_bytes > options_.kept_bytes_max ||
       kept_small_.size() + kept_large_.size() >= options_.kept_bodies_max) {
     Forget(std::move(body));
     return;

@@ -22,8 +22,8 @@ void Stream::Adopt(int fd) {
   error_ = write_error_ = 0;
 }
 
-Task<IoResult> Stream::Connect(const sockaddr* address, socklen_t address_bytes, MonoTime deadline) {
-  const int fd = loop_.io().OpenSocket(address->sa_family);
+Task<IoResult> Stream::Connect(const sockaddr* address, socklen_t address_bytes, MonoTime deadline, int socket_fd) {
+  const int fd = socket_fd >= 0 ? socket_fd : loop_.io().OpenSocket(address->sa_family);
   if (fd < 0) co_return IoResult(fd);
   IoRequest request;
   request.code = IoCode::kConnect;

@@ -32,8 +32,9 @@ class Stream {
 
   // Takes ownership of a connected socket, which has TCP_NODELAY from Io::OpenSocket or from its listener.
   void Adopt(int fd);
-  // Opens a socket and connects it. -ETIMEDOUT after the deadline. On failure the stream is as before. Suspends.
-  Task<IoResult> Connect(const sockaddr* address, socklen_t address_bytes, MonoTime deadline);
+  // Opens a socket and connects it. -ETIMEDOUT after the deadline. On failure the stream is as before. With `socket_fd` it takes
+  // that socket, and ownership of it, instead of opening one. Suspends.
+  Task<IoResult> Connect(const sockaddr* address, socklen_t address_bytes, MonoTime deadline, int socket_fd = -1);
   bool open() const { return fd_ >= 0; }
   int fd() const { return fd_; }
 

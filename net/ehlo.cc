@@ -7,6 +7,7 @@
 
 #include "core/text.h"
 #include "net/smtp_command.h"
+#include "net/smtp_reply.h"
 
 namespace bivalve::net {
 namespace {
@@ -102,6 +103,19 @@ void AppendLine(std::string& lines, std::string_view text) { core::Append(lines,
 bool HasSecurityLayer(std::string_view mechanism) {
   return std::any_of(kSecurityLayerMechanisms.begin(), kSecurityLayerMechanisms.end(),
                      [&](std::string_view m) { return core::EqualsIgnoreCase(m, mechanism); });
+}
+
+std::optional<std::string_view> FindExtensionValues(std::string_view reply, std::string_view keyword) {
+  bool greeting_seen = false;
+  while (!reply.empty()) {
+    const size_t end = std::min(reply.find("\r\n"), reply.size());
+    const std::optional<ReplyLine> parsed = ParseReplyLine(reply.substr(0, end));
+    reply.remove_prefix(std::min(end + 2, reply.size()));
+    if (!std::exchange(greeting_seen, true) || !parsed.has_value()) continue;
+    const Line line = SplitLine(parsed->text);
+    if (core::EqualsIgnoreCase(line.keyword, keyword)) return line.values;
+  }
+  return std::nullopt;
 }
 
 EhloReply::EhloReply(std::string_view host_name, Options options) : options_(options) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -24,6 +25,10 @@ struct ServerExtensions {
 // own, which no scanner can read. Such mechanisms are hidden and have to be refused in AUTH. Without regard
 // to case.
 bool HasSecurityLayer(std::string_view mechanism);
+
+// What stands behind an extension's keyword in a whole EHLO reply of several lines with codes; nullopt when it is not
+// offered. Without regard to case. Borrows from `reply`.
+std::optional<std::string_view> FindExtensionValues(std::string_view reply, std::string_view keyword);
 
 // Builds the client's EHLO reply from the server's, line by line.
 //

@@ -111,16 +111,9 @@ TEST(CommandLine, TurnsOldOptionsIntoSettings) {
             "-l: old command line option; write \"Listen: 1\\n\" into a.conf instead");
 }
 
-// -q and -X work as soon as their settings are in the table.
-TEST(CommandLine, SaysWhichOldOptionsHaveNoSettingYet) {
-  for (const auto& [option, setting] : {std::pair("-q", "Quarantine"), std::pair("-X", "DebugFiles")}) {
-    if (FindOption(setting) != nullptr) {
-      EXPECT_EQ(Overrides(*Parse({"bivalved", option})), Strings{std::string(setting) + "=on"});
-    } else {
-      EXPECT_EQ(Error({"bivalved", option}),
-                std::string(option) + ": there is no setting " + setting + " in this version");
-    }
-  }
+TEST(CommandLine, TakesTheOldSwitches) {
+  EXPECT_EQ(Overrides(*Parse({"bivalved", "-q"})), Strings{"Quarantine=on"});
+  EXPECT_EQ(Overrides(*Parse({"bivalved", "-X"})), Strings{"DebugFiles=on"});
 }
 
 TEST(CommandLine, OverridesReachTheConfiguration) {

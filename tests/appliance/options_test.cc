@@ -226,8 +226,7 @@ TEST(ParseConfig, SaysWhichSettingWasProbablyMeant) {
   EXPECT_EQ(Problem1("X: 5"), "X: unknown setting");
   EXPECT_EQ(Problem1("a\x01z: 5"), "a\\x01z: unknown setting");
   // Settings of other versions are not to be mistaken for something else.
-  for (const char* name : {"Quarantine", "VirusAction", "KeepAlives", "XClient", "TransparentProxy", "User",
-                           "DebugFiles", "Canary", "ProxyProtocol", "LogFormat"}) {
+  for (const char* name : {"Canary", "ProxyProtocol", "LogFormat"}) {
     if (FindOption(name) == nullptr) {
       EXPECT_EQ(Problem1(std::string(name) + ": on"), std::string(name) + ": unknown setting");
     }
@@ -272,6 +271,25 @@ TEST(ParseConfig, AcceptsOldNamesWithAWarning) {
   EXPECT_TRUE(parsed.ok());
   EXPECT_EQ(parsed.config.action, VirusPolicy::kBounce);
   EXPECT_EQ(parsed.config.header, "X: a");
+}
+
+TEST(ParseConfig, WantsNoOutAddressOfATransparentProxy) {
+  EXPECT_THAT(Problems("TransparentProxy: on"), IsEmpty());
+  EXPECT_THAT(Problems("TransparentProxy: off"),
+              ElementsAre("x.conf: OutAddress: is required, and is missing"));
+}
+
+TEST(ParseConfig, ReadsTheSettingsOfClamsmtpd) {
+  const Config config = Good(
+      "KeepAlives: 30\nQuarantine: on\nVirusAction: /usr/local/bin/act \"$VIRUS\"\nXClient: yes\nUser: "
+      "clamsmtp\n"
+      "DebugFiles: 1");
+  EXPECT_EQ(config.keep_alives, std::chrono::seconds(30));
+  EXPECT_TRUE(config.quarantine);
+  EXPECT_EQ(config.virus_action, "/usr/local/bin/act \"$VIRUS\"");
+  EXPECT_TRUE(config.xclient);
+  EXPECT_EQ(config.user, "clamsmtp");
+  EXPECT_TRUE(config.debug_files);
 }
 
 TEST(ParseConfig, WantsAnOutAddress) {
@@ -486,9 +504,15 @@ TEST(DumpConfig, WritesEverySetting) {
             "ClamAddress: /var/run/clamav/clamd.ctl\n"
             "Header: X-Virus-Scanned: ClamAV using Bivalve\n"
             "Action: drop\n"
+            "Quarantine: off\n"
+            "VirusAction:\n"
             "TempDirectory: /tmp\n"
             "MaxConnections: 20000\n"
             "TimeOut: 180\n"
+            "KeepAlives: 0\n"
+            "XClient: off\n"
+            "TransparentProxy: off\n"
+            "User:\n"
             "PidFile:\n"
             "Workers: auto\n"
             "ClamMethod: auto\n"
@@ -503,7 +527,8 @@ TEST(DumpConfig, WritesEverySetting) {
             "MaxConnectionsPerClient: off\n"
             "HostName: smtp.passthru\n"
             "#StatsAddress: 127.0.0.1:10027\n"
-            "ShutdownTimeOut: 30\n");
+            "ShutdownTimeOut: 30\n"
+            "DebugFiles: off\n");
 }
 
 // Equal as far as the program can tell: the same members, endpoints compared by kind and text.

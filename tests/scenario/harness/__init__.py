@@ -5,17 +5,20 @@ A test imports from here and from nowhere below. Standard library only, so that 
 from .bivalved import Bivalved, check_accounting, log_line
 from .case import ScenarioCase, main
 from .clamd import Clamd, ClamdTap, NullClamd
+from .network import Namespaces
 from .messages import (compose, eicar, eicar_message, infected_attachment, read_test_file, stuffed,
                        test_file_names, text_message, unstuffed, with_attachment, without_header)
 from .ports import Port, busy_port, free_port
-from .process import SLOW, TIMEOUT, Process, forbid_io_uring, run_program, tool, wait_until
+from .postfix import Postfix
+from .process import PROJECT, SLOW, TIMEOUT, Process, forbid_io_uring, run_program, tool, wait_until
 from .scripted_clamd import ScriptedClamd
 from .smtp_client import Reply, SmtpClient
 from .smtp_server import CLOSE, RESET, STALL, SmtpSink
 
 __all__ = [
-    "Bivalved", "CLOSE", "Clamd", "ClamdTap", "NullClamd", "Port", "Process", "RESET", "Reply", "SLOW", "STALL",
-    "ScenarioCase", "ScriptedClamd", "SmtpClient", "SmtpSink", "TIMEOUT", "busy_port", "check_accounting", "compose", "eicar",
+    "Bivalved", "CLOSE", "Clamd", "ClamdTap", "Namespaces", "NullClamd", "PROJECT", "Port", "Postfix", "Process", "RESET",
+    "Reply", "SLOW", "STALL", "ScenarioCase", "ScriptedClamd", "SmtpClient", "SmtpSink", "TIMEOUT", "busy_port",
+    "check_accounting", "compose", "eicar",
     "eicar_message", "forbid_io_uring", "free_port", "infected_attachment", "log_line", "main", "read_test_file",
     "run_program", "stuffed", "test_file_names", "text_message", "tool", "unstuffed", "wait_until", "with_attachment",
     "without_header",

@@ -58,6 +58,7 @@ class Session:
         self.number = number
         self.commands = []                # every command line, without CRLF, as bytes
         self.open = True
+        self.peer = None                  # host and port that the connection came from
         self.mail_line = None
         self.rcpt_lines = []
         self.chunks = bytearray()
@@ -192,6 +193,7 @@ class SmtpSink:
 
     async def _serve(self, reader, writer):
         session = Session(len(self.sessions))
+        session.peer = writer.get_extra_info("peername")[:2]
         self._note(lambda: self.sessions.append(session))
         self._connections.add(writer)
         peer = _Peer(reader, writer)
@@ -326,6 +328,8 @@ class SmtpSink:
             return f"250 2.0.0 sink: queued as {len(self.received) + 1}"
         if step == "QUIT":
             return "221 2.0.0 sink: bye"
+        if step == "XCLIENT":
+            return f"220 {self.name} ESMTP sink"
         if step == "XFORWARD" and not any(x.upper().startswith("XFORWARD") for x in self.extensions):
             return "502 5.5.1 sink: no such command"
         if step in _ACCEPTED:

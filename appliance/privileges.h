@@ -1,0 +1,18 @@
+// Privileges: from root to the User setting, for good. At the start, before there is any other thread and any
+// ring.
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace bivalve::appliance {
+
+// Becomes `user` (a name or a number): supplementary groups, group, user, and then looks whether that can be
+// undone. With `keep_network` the capabilities that transparent sockets need (CAP_NET_ADMIN, CAP_NET_RAW)
+// stay, and nothing else; programs that are started later do not get them. Whether the same is already true
+// of us, root or not, is looked at first. After an error the process must end. Blocks (the user is looked
+// up).
+absl::Status BecomeUser(const std::string& user, bool keep_network);
+
+}  // namespace bivalve::appliance

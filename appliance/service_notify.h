@@ -1,0 +1,16 @@
+// Tells the service manager how the service is (sd_notify(3)), without its library: a datagram to
+// NOTIFY_SOCKET.
+#pragma once
+
+#include <string_view>
+
+namespace bivalve::appliance {
+
+// Whether a service manager waits for it (systemd with Type=notify). The service then stays the process that
+// was started.
+bool ServiceManagerListens();
+
+// Sends a state such as "READY=1" or "STOPPING=1". Does nothing when nobody listens. Never waits.
+void NotifyServiceManager(std::string_view state);
+
+}  // namespace bivalve::appliance

@@ -1,0 +1,45 @@
+// TransparentProxy: the server is where the client wanted to connect.
+#include "appliance/session.h"
+#include "core/text.h"
+#include "net/transparent.h"
+
+namespace bivalve::appliance {
+
+std::vector<net::SocketAddress> Session::ServerAddresses() {
+  if (!config().transparent_proxy) return services_.servers.For(client_address_);
+  const net::SocketAddress destination = net::OriginalDestination(client_.stream().fd());
+  // A connection of our own that a rule has sent back would go round until no connections are left.
+  const bool our_own = services_.outgoing_ports != nullptr &&
+                       services_.outgoing_ports->Has(client_address_.port()) &&
+                       net::IsLocalAddress(client_address_);
+  if (our_own || net::ReachesListener(destination, services_.listening)) {
+    LogText(Severity::kError, core::Cat("refused: the connection to ", destination.ToString(),
+                                        " would come back to this program (TransparentProxy)"));
+    return {};
+  }
+  if (destination.family() == AF_UNSPEC) return {};
+  LogText(Severity::kDebug, core::Cat("original destination: ", destination.ToString()));
+  return {destination};
+}
+
+// With TPROXY the client's own address goes on to the server, where that is permitted; the gateway's rules
+// bring the server's packets back. With REDIRECT there are no such rules, and the connection is ours.
+int Session::OpenOutgoing(const net::SocketAddress& server) {
+  if (!config().transparent_proxy) return -1;
+  const int fd = services_.loop.io().OpenSocket(server.family());
+  if (fd < 0) return -1;
+  const bool by_tproxy = net::SocketName(client_.stream().fd()) == server;
+  ReleaseOutgoingPort();
+  outgoing_port_ = net::BindOutgoing(fd, server.family(), by_tproxy ? &client_address_ : nullptr);
+  if (outgoing_port_ != 0 && services_.outgoing_ports != nullptr)
+    services_.outgoing_ports->Add(outgoing_port_);
+  return fd;
+}
+
+void Session::ReleaseOutgoingPort() {
+  if (outgoing_port_ != 0 && services_.outgoing_ports != nullptr)
+    services_.outgoing_ports->Remove(outgoing_port_);
+  outgoing_port_ = 0;
+}
+
+}  // namespace bivalve::appliance

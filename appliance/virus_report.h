@@ -1,0 +1,73 @@
+// VirusReport: what a worker tells the control thread about a message that is to be kept or reported. The
+// worker posts it and goes on; files and commands are the control thread's affair (quarantine.h,
+// virus_action.h).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "core/fd.h"
+
+namespace bivalve::appliance {
+
+struct VirusReport {
+  uint64_t session = 0;
+  bool quarantine = false;  // keep it as an infected message
+  bool debug = false;       // keep it because of DebugFiles
+  bool act = false;         // run VirusAction
+  // As clamsmtpd(8) describes the environment of VirusAction; whatever the peers sent, less NULs. Empty: not
+  // known.
+  std::string virus = {};
+  std::string client = {};
+  std::string server = {};
+  std::string sender = {};
+  std::string recipients = {};  // one per line
+  std::string remote = {};
+  std::string remote_helo = {};
+  // A descriptor of the body of its own, invalid when nothing is kept. Nobody writes into the body any more.
+  core::UniqueFd body = {};
+  uint64_t content_offset = 0;
+  uint64_t content_bytes = 0;
+};
+
+// The way from the workers to the control thread, and the bound on what may be under way: a report holds
+// memory (its body) until its file is written, and a place until its command was started. Any thread.
+class ReportOutlet {
+ public:
+  static constexpr uint32_t kWaitingMax = 1000;
+
+  ReportOutlet(uint64_t body_bytes_max, std::function<void(std::shared_ptr<VirusReport>)> post)
+      : body_bytes_max_(body_bytes_max), post_(std::move(post)) {}
+
+  // Takes the report, or says that too much is waiting already. A single report may be of any size.
+  bool Send(VirusReport report) {
+    const uint64_t bytes = report.body.valid() ? report.content_bytes : 0;
+    const uint64_t bytes_before = body_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+    const uint32_t waiting_before = waiting_.fetch_add(1, std::memory_order_relaxed);
+    const bool too_large = bytes_before != 0 && bytes_before + bytes > body_bytes_max_;
+    if (waiting_before >= kWaitingMax || too_large) {
+      BodyDone(bytes);
+      Done();
+      return false;
+    }
+    post_(std::make_shared<VirusReport>(std::move(report)));
+    return true;
+  }
+  // The body's memory was given back.
+  void BodyDone(uint64_t bytes) { body_bytes_.fetch_sub(bytes, std::memory_order_relaxed); }
+  // Nothing more is to be done for a report.
+  void Done() { waiting_.fetch_sub(1, std::memory_order_relaxed); }
+  uint32_t waiting() const { return waiting_.load(std::memory_order_relaxed); }
+
+ private:
+  const uint64_t body_bytes_max_;
+  std::function<void(std::shared_ptr<VirusReport>)> post_;
+  std::atomic<uint64_t> body_bytes_ = 0;
+  std::atomic<uint32_t> waiting_ = 0;
+};
+
+}  // namespace bivalve::appliance

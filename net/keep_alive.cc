@@ -1,0 +1,56 @@
+#include "net/keep_alive.h"
+
+#include <optional>
+#include <string>
+
+#include "net/reply_reader.h"
+#include "net/smtp_reply.h"
+
+namespace bivalve::net {
+namespace {
+
+constexpr uint16_t kClosing = 421;  // RFC 5321 section 3.8
+
+}  // namespace
+
+void KeepAlive::Start(core::Duration interval) {
+  interval_ = interval;
+  if (interval_ > core::Duration::zero()) wake_.loop().timers().Set(*this, wake_.loop().Now() + interval_);
+}
+
+void KeepAlive::OnTimer() {
+  TakeReply();
+  if (failed_ || server_.stream().ended()) return;  // whoever uses the server next finds out
+  if (!unanswered_ && server_.stream().input().empty()) {
+    server_.stream().Write("NOOP\r\n");
+    server_.stream().Flush();
+    unanswered_ = true;
+  }
+  server_.stream().StartReading();
+  wake_.loop().timers().Set(*this, wake_.loop().Now() + interval_);
+}
+
+// Takes what has come of the reply. A line that says "more" leaves the rest for the next time.
+void KeepAlive::TakeReply() {
+  while (unanswered_) {
+    const Connection::Line line = server_.NextLine();
+    if (line.state == Connection::LineState::kNone) return;
+    const std::optional<ReplyLine> reply = ParseReplyLine(line.text);
+    failed_ = line.state != Connection::LineState::kLine || !reply.has_value() || reply->code == kClosing;
+    if (failed_ || reply->last) unanswered_ = false;
+  }
+}
+
+core::Task<bool> KeepAlive::Settle(core::Duration timeout) {
+  Drop();
+  TakeReply();
+  if (unanswered_) {
+    unanswered_ = false;
+    std::string text;
+    const Reply reply = co_await ReadReply(server_, wake_, timeout, text);
+    failed_ = !reply.ok() || reply.code == kClosing;
+  }
+  co_return !failed_;
+}
+
+}  // namespace bivalve::net
