@@ -8,8 +8,9 @@
 namespace bivalve::appliance {
 
 int64_t AccountingGap(const MetricCounters::Values& values) {
-  static constexpr std::array kParts = {Metric::kInProgress, Metric::kDelivered,  Metric::kRefused,  Metric::kDropped,
-                                        Metric::kBounced,    Metric::kTempfailed, Metric::kRejected, Metric::kLost};
+  static constexpr std::array kParts = {Metric::kInProgress, Metric::kDelivered, Metric::kRefused,
+                                        Metric::kDropped,    Metric::kBounced,   Metric::kTempfailed,
+                                        Metric::kRejected,   Metric::kLost};
   uint64_t gap = values[static_cast<size_t>(Metric::kReceived)];
   for (const Metric part : kParts) gap -= values[static_cast<size_t>(part)];
   return static_cast<int64_t>(gap);
@@ -22,8 +23,9 @@ std::vector<std::string> AccountingCheck::Look(const std::vector<MetricCounters:
     const int64_t gap = AccountingGap(workers[i]);
     if (gap == std::exchange(gaps_[i], gap) || gap == 0) continue;
     ++violations_;
-    sentences.push_back(core::Cat("ACCOUNTING VIOLATION: worker ", i, " has ", gap > 0 ? "lost the outcome of " : "given ",
-                                  gap > 0 ? gap : -gap, gap > 0 ? " messages" : " outcomes too many",
+    sentences.push_back(core::Cat("ACCOUNTING VIOLATION: worker ", i, " has ",
+                                  gap > 0 ? "lost the outcome of " : "given ", gap > 0 ? gap : -gap,
+                                  gap > 0 ? " messages" : " outcomes too many",
                                   "; please report this, with the log around it"));
   }
   return sentences;

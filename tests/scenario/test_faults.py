@@ -322,6 +322,29 @@ class Deadlines(FaultCase):
         self.assertNotIn(b"DATA", self.server.commands)
         daemon.expect_messages(received=1, tempfailed=1)
 
+    def test_sent_again_while_the_first_scan_runs(self):
+        """The client gave up. The same message, with other trace headers, waits for the scan that is under way."""
+        gate = threading.Event()
+        scanner = self.scripted(lambda content, number: gate.wait(60) and "Worm FOUND")
+        daemon = self.daemon(scanner.address, {"Workers": 1, "ClamTimeOut": 60})
+        client = daemon.client()
+        client.ehlo()
+        message = compose(b"0123456789\r\n" * 100000)
+        self.hold(client, b"Received: from a by b; first time\r\n" + message)
+        wait_until("the scan", lambda: scanner.scanned)
+        time.sleep(6)
+        client.close()
+        daemon.wait_stats("the client to be gone", lambda s: s["connections"]["active"] == 0)
+        with daemon.client() as again:
+            again.ehlo()
+            self.hold(again, b"Received: from a by b; the second time\r\n" + message)
+            time.sleep(1)
+            self.assertEqual(len(scanner.scanned), 1)
+            gate.set()
+            self.assertReply(again.reply(), 250, "Virus Detected; Discarded Email")
+        self.assertEqual(len(scanner.scanned), 1)
+        daemon.expect_messages(received=2, tempfailed=1, dropped=1)
+
     def test_the_server_is_not_kept_in_data(self):
         gate = threading.Event()
         scanner = self.scripted(lambda content, number: gate.wait(20) and "OK")
