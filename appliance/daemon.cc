@@ -314,8 +314,12 @@ class Daemon {
     if (absl::Status status = control_->Open(); !status.ok()) return status;
     shared_.log_reader.wake = [this] { control_->WakeLog(); };
     const std::vector<scan::ScannerLimits> limits = LimitsOfScanners();
+    const auto server_addresses = LookUpNames(config_.out_address);
+    const auto scanner_addresses = LookUpNames(config_.clam_address);
     for (size_t i = 0; i < count; ++i) {
       Worker::Options worker;
+      worker.server_addresses = server_addresses;
+      worker.scanner_addresses = scanner_addresses;
       worker.scanner_limits = limits;
       worker.index = i;
       worker.workers = count;
@@ -350,6 +354,20 @@ class Daemon {
       limits.push_back(known.value_or(scan::ScannerLimits{}));
     }
     return limits;
+  }
+
+  // The names among the endpoints, looked up once before the first connection. What does not resolve is watched all the same.
+  std::vector<std::vector<net::SocketAddress>> LookUpNames(const std::vector<net::Endpoint>& endpoints) {
+    std::vector<std::vector<net::SocketAddress>> found(endpoints.size());
+    for (size_t i = 0; i < endpoints.size(); ++i) {
+      const auto* name = std::get_if<net::HostName>(&endpoints[i]);
+      if (name == nullptr) continue;
+      found[i] = LookUp(*name);
+      if (found[i].empty()) {
+        sink_.Add(Severity::kWarning, core::Cat("'", name->name, "' cannot be looked up; it is tried again and again"));
+      }
+    }
+    return found;
   }
 
   void WatchNames() {

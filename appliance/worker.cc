@@ -182,6 +182,10 @@ void Worker::Run(std::function<void(absl::Status)> started) {
   {
     Running running(*this, **ring);
     running_ = &running;
+    for (size_t i = 0; i < options_.server_addresses.size(); ++i) running.servers.Set(i, options_.server_addresses[i]);
+    for (size_t i = 0; i < options_.scanner_addresses.size(); ++i) {
+      running.scanner_addresses.Set(i, options_.scanner_addresses[i]);
+    }
     running.scanners.Start();
     for (const int fd : options_.listen_fds) {
       running.acceptors.push_back(std::make_unique<net::Acceptor>(

@@ -38,6 +38,9 @@ class Worker {
     SessionSettings settings;
     uint64_t body_memory_bytes = 0;   // this worker's share
     std::vector<scan::ScannerLimits> scanner_limits = {};  // in the order of ClamAddress; may be shorter
+    // What the names among OutAddress and ClamAddress mean at the start, by index; the others' entries are empty.
+    std::vector<std::vector<net::SocketAddress>> server_addresses = {};
+    std::vector<std::vector<net::SocketAddress>> scanner_addresses = {};
     std::vector<int> listen_fds;      // borrowed; outlive the worker
     std::function<void()> finished;   // called on the worker's thread when it has stopped
     ReportOutlet* reports = nullptr;  // outlives the worker

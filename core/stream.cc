@@ -231,7 +231,9 @@ Task<void> Stream::Linger(MonoTime deadline) {
   if (fd_ < 0 || write_error_ != 0) co_return;
   loop_.io().ShutdownOutput(fd_);
   bool in_time = true;
-  while (in_time && !ended()) {
+  size_t thrown_away = 0;
+  while (in_time && !ended() && thrown_away < kLingerBytesMax) {
+    thrown_away += input().size();
     Consume(input().size());
     StartReading();
     in_time = co_await wake_.Wait(deadline);

@@ -70,9 +70,10 @@ class Stream {
   Task<IoResult> SendDescriptor(std::string_view bytes, int descriptor, MonoTime deadline);
   static constexpr size_t kSendStepBytes = size_t{1} << 20;
 
-  // Ends our side and reads what the peer still sends, until it ends its side too or the deadline has passed. A close with
-  // input unread makes TCP send a reset, which can destroy a reply that is still on its way. Drain first. Suspends.
+  // Ends our side and reads what the peer still sends, until it ends its side too, has sent kLingerBytesMax more, or the
+  // deadline has passed. A close with input unread makes TCP send a reset, which can destroy a reply that is still on its way. Drain first. Suspends.
   Task<void> Linger(MonoTime deadline);
+  static constexpr size_t kLingerBytesMax = size_t{256} << 10;
   // Cancels and awaits what is in flight, then closes. What was not yet sent is lost: Drain first. Suspends.
   Task<void> Close();
 
