@@ -1,0 +1,374 @@
+#include "tests/sim/session_sim.h"
+
+#include <arpa/inet.h>
+#include <sys/un.h>
+
+#include <cstring>
+#include <utility>
+
+#include "appliance/event.h"
+#include "appliance/session.h"
+#include "core/log_queue.h"
+#include "core/scope.h"
+
+namespace bivalve::sim {
+namespace {
+
+using appliance::BareNewline;
+using appliance::Metric;
+using appliance::VirusPolicy;
+using core::Cat;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// Far more than any session can need: a few hundred waits of at most 60 s each.
+constexpr core::Duration kTimeMax = std::chrono::hours(12);
+constexpr uint64_t kTurnsMax = 400'000;
+
+net::SocketAddress Address(const char* host, uint16_t port) {
+  in_addr address = {};
+  BV_CHECK(inet_pton(AF_INET, host, &address) == 1);
+  return net::SocketAddress::FromIpv4(address, port);
+}
+
+std::function<socklen_t(sockaddr_storage&)> Connects(const net::SocketAddress& address) {
+  return [address](sockaddr_storage& out) {
+    std::memcpy(&out, address.raw(), address.raw_size());
+    return address.raw_size();
+  };
+}
+
+scan::ClamdPool::Options PoolOptions(Random& random, const std::vector<net::SocketAddress>& scanners) {
+  scan::ClamdPool::Options options;
+  options.connections = 1 + static_cast<uint32_t>(random.Below(2));
+  options.outstanding_max = 1 + static_cast<uint32_t>(random.Below(4));
+  for (const net::SocketAddress& address : scanners) {
+    options.scanners.push_back({.name = address.ToString(), .address = Connects(address)});
+  }
+  return options;
+}
+
+std::vector<scan::ScannerStats*> StatsOf(appliance::WorkerStats& stats) {
+  std::vector<scan::ScannerStats*> pointers;
+  for (const auto& one : stats.scanners) pointers.push_back(one.get());
+  return pointers;
+}
+
+core::BodyPool::Options BodyOptions(Random& random) {
+  core::BodyPool::Options options;
+  // In some runs there is no memory for a second body: it goes to a file.
+  if (random.Chance(0.05)) options.memory_bytes_max = 100'000;
+  options.kept_bodies_max = static_cast<uint32_t>(random.Below(3));
+  return options;
+}
+
+std::vector<net::SocketAddress> Scanners(Random& random) {
+  std::vector<net::SocketAddress> addresses;
+  const auto local = net::SocketAddress::FromPath("/run/clamd.sock");
+  BV_CHECK(local.ok());
+  const uint64_t kind = random.Below(4);
+  if (kind != 1) addresses.push_back(*local);
+  if (kind != 0 && kind != 3) addresses.push_back(Address("192.0.2.3", 3310));
+  return addresses;
+}
+
+core::Task<void> StopPool(scan::ClamdPool& pool) { co_await pool.Stop(); }
+
+}  // namespace
+
+struct SessionSim::World {
+  World(uint64_t seed, const SessionChances& chances, Random& random, Ledger& ledger,
+        std::shared_ptr<appliance::SessionSettings> settings)
+      : io(seed, chances.io),
+        loop(io),
+        bodies(loop, BodyOptions(random)),
+        scanner_addresses(Scanners(random)),
+        stats(scanner_addresses.size()),
+        pool(loop, bodies, PoolOptions(random, scanner_addresses), StatsOf(stats)),
+        log(queue, log_reader),
+        servers(settings->config.out_address),
+        services{.loop = loop,
+                 .bodies = bodies,
+                 .scanners = pool,
+                 .stats = stats,
+                 .log = log,
+                 .servers = servers,
+                 .settings = std::move(settings)},
+        scope(loop),
+        server(seed ^ 1, chances.server, ledger),
+        clamd(seed ^ 2, chances.scanner, ledger) {}
+
+  SimIo io;
+  core::Loop loop;
+  core::BodyPool bodies;
+  std::vector<net::SocketAddress> scanner_addresses;
+  appliance::WorkerStats stats;
+  scan::ClamdPool pool;
+  core::LogQueue queue;
+  appliance::EventLog::Reader log_reader;
+  appliance::EventLog log;
+  appliance::AddressList servers;
+  appliance::SessionServices services;
+  core::Scope scope;
+  SimSmtpServer server;
+  SimClamd clamd;
+  std::vector<std::unique_ptr<SimClient>> clients;
+};
+
+SessionSim::SessionSim(uint64_t seed, const SessionChances& chances, Mutation mutation)
+    : chances_(chances), random_(seed * 2 + 1) {
+  ledger_.mutation = mutation;
+  auto settings = std::make_shared<appliance::SessionSettings>();
+  appliance::Config& config = settings->config;
+  config.out_address = {Address("192.0.2.1", 25)};
+  if (random_.Chance(0.1))
+    config.out_address.insert(config.out_address.begin(), net::Endpoint(Address("192.0.2.9", 25)));
+  config.action = static_cast<VirusPolicy>(random_.Below(3));
+  config.timeout = seconds(30);
+  config.clam_timeout = seconds(chances.calm ? 120 : 1 + random_.Below(60));
+  for (auto& policy : config.scan_failure) policy = static_cast<appliance::FailurePolicy>(random_.Below(3));
+  if (random_.Chance(0.5)) config.scan_failure = {};
+  config.message_bytes_max = random_.Chance(0.3) ? 20'000 : 0;
+  config.bare_newline = static_cast<BareNewline>(random_.Below(3));
+  config.host_name = "sim.passthru";
+  config.header = "X-Virus-Scanned: by simulation";
+  auto header = appliance::HeaderTemplate::Compile(config.header);
+  BV_CHECK(header.ok());
+  settings->header = *std::move(header);
+  ledger_.action = config.action;
+  ledger_.scan_failure = config.scan_failure;
+  ledger_.bare_newline = config.bare_newline;
+
+  world_ = std::make_unique<World>(seed, chances_, random_, ledger_, std::move(settings));
+  World& w = *world_;
+  w.log_reader.severity_max = static_cast<int>(appliance::Severity::kDebug);
+  const net::SocketAddress server = Address("192.0.2.1", 25);
+  w.io.Listen(server.raw(), server.raw_size(), [&w] { return &w.server; });
+  for (const net::SocketAddress& address : w.scanner_addresses) {
+    w.io.Listen(address.raw(), address.raw_size(), [&w] { return &w.clamd; });
+  }
+  MakeMessages();
+}
+
+SessionSim::~SessionSim() = default;
+
+void SessionSim::MakeMessages() {
+  World& w = *world_;
+  const appliance::Config& config = w.services.settings->config;
+  const uint64_t clients = 1 + random_.Below(3);
+  for (uint64_t c = 0; c < clients; ++c) {
+    w.clients.push_back(
+        std::make_unique<SimClient>(random_.Next(), chances_.client, ledger_, config.message_bytes_max));
+    const uint64_t messages = random_.Below(4);
+    for (uint64_t i = 0; i < messages; ++i) {
+      Message& message = ledger_.messages.emplace_back();
+      message.number = static_cast<int>(ledger_.messages.size()) - 1;
+      message.content = MakeContent(message.number);
+      const std::string_view content = message.content;
+      message.infected = content.find(kVirusMark) != std::string_view::npos;
+      for (const std::string_view dot_line : {"\n.\n", "\r.\r", "\n.\r\n"}) {
+        for (size_t at = content.find(dot_line); at != std::string_view::npos;
+             at = content.find(dot_line, at + 1)) {
+          const bool proper = dot_line == "\n.\r\n" && at > 0 && content[at - 1] == '\r';
+          message.smuggles = message.smuggles || !proper;
+        }
+      }
+      for (size_t at = 0; at < content.size(); ++at) {
+        const bool bare_cr = content[at] == '\r' && !content.substr(at + 1).starts_with('\n');
+        const bool bare_lf = content[at] == '\n' && (at == 0 || content[at - 1] != '\r');
+        message.bare_newline = message.bare_newline || bare_cr || bare_lf;
+      }
+      w.clients.back()->Add(message);
+    }
+  }
+}
+
+std::string SessionSim::MakeContent(int number) {
+  if (random_.Chance(0.02)) return {};
+  std::string content;
+  const bool has_header = random_.Chance(0.85);
+  if (has_header) core::Append(content, "Subject: message ", number, "\r\nX-Number: <", number, ">\r\n");
+  if (has_header && random_.Chance(0.3)) core::Append(content, "X-Folded: a\r\n b\r\n");
+  if (random_.Chance(0.9)) content += "\r\n";
+  const bool binary = random_.Chance(0.1);
+  const uint64_t lines = random_.Chance(0.02) ? 6000 : random_.Below(random_.Chance(0.2) ? 300 : 12);
+  for (uint64_t i = 0; i < lines; ++i) {
+    switch (random_.Below(binary ? 14 : 10)) {
+      case 0:
+        content += ".";
+        break;
+      case 1:
+        content += "..";
+        break;
+      case 2:
+        content += ".a line that begins with a dot";
+        break;
+      case 3:
+        break;
+      case 10:
+        content += "a bare\nLF";
+        break;
+      case 11:
+        content += "a bare\rCR";
+        break;
+      case 12:
+        content += random_.Chance(0.3) ? "two\n.\r\nMAIL FROM:<m0@sim.example>\r\nmessages" : "\n\n";
+        break;
+      default:
+        core::Append(content, "line ", i, " of message ", number);
+        content.append(random_.Below(60), 'x');
+        break;
+    }
+    content += "\r\n";
+  }
+  if (random_.Chance(0.25))
+    content.insert(content.find('\n', content.size() / 2) + 1, Cat(kVirusMark, "\r\n"));
+  if (random_.Chance(0.1)) content += "without a line end";
+  return content;
+}
+
+void SessionSim::Run() {
+  World& w = *world_;
+  w.pool.Start();
+  // Most sessions begin when the scanners are there already.
+  if (random_.Chance(0.8)) w.io.Run(w.loop, [&w] { return w.pool.up(); }, 500);
+  uint64_t number = 1;
+  for (const auto& client : w.clients) {
+    const int fd = w.io.Accept(*client);
+    w.scope.Spawn(appliance::Session::Serve(w.services, fd, Address("192.0.2.50", 1234), number++));
+  }
+  if (chances_.stops) {
+    w.io.After(milliseconds(random_.Below(random_.Chance(0.5) ? 5 : 3000)), [&w] {
+      w.services.stopping = true;
+      for (appliance::Session* session : w.services.sessions) session->Notify();
+    });
+  }
+  const core::MonoTime began = w.io.Now();
+  const bool ended = w.io.Run(
+      w.loop,
+      [&] {
+        CheckTurn();
+        return w.scope.running() == 0 || w.io.Now() > began + kTimeMax;
+      },
+      kTurnsMax);
+  if (!ended || w.scope.running() > 0) {
+    ledger_.Problem("a session does not end: ", w.scope.running(), " of ", w.clients.size(),
+                    " are left after ", std::chrono::duration_cast<seconds>(w.io.Now() - began).count(),
+                    " s");
+    (void)world_.release();  // nothing of it can be destroyed
+    return;
+  }
+  w.scope.Spawn(StopPool(w.pool));
+  if (!w.io.Run(w.loop, [&w] { return w.scope.running() == 0; }, kTurnsMax)) {
+    ledger_.Problem("the scanner pool does not stop");
+    (void)world_.release();
+    return;
+  }
+  // What is under way still arrives: time passes only when nothing else can happen.
+  bool settled = false;
+  w.io.After(seconds(10), [&settled] { settled = true; });
+  w.io.Run(w.loop, [&settled] { return settled; }, kTurnsMax);
+  CheckEnd();
+}
+
+void SessionSim::CheckTurn() {
+  if (identity_broken_) return;
+  const auto counts = world_->stats.counters.Read();
+  const auto of = [&counts](Metric metric) { return counts[static_cast<size_t>(metric)]; };
+  const uint64_t ends = of(Metric::kDelivered) + of(Metric::kRefused) + of(Metric::kDropped) +
+                        of(Metric::kBounced) + of(Metric::kTempfailed) + of(Metric::kRejected) +
+                        of(Metric::kLost);
+  if (of(Metric::kReceived) == of(Metric::kInProgress) + ends &&
+      of(Metric::kInProgress) <= world_->clients.size())
+    return;
+  identity_broken_ = true;
+  ledger_.Problem("received ", of(Metric::kReceived), " is not in_progress ", of(Metric::kInProgress),
+                  " and the outcomes ", ends);
+}
+
+void SessionSim::CheckEnd() {
+  World& w = *world_;
+  for (const std::string& problem : w.io.Problems()) ledger_.Problem("io: ", problem);
+  if (w.bodies.bodies_out() > 0) ledger_.Problem(w.bodies.bodies_out(), " bodies are still out");
+  if (!w.services.sessions.empty()) ledger_.Problem("a session is still listed");
+  const auto counts = w.stats.counters.Read();
+  const auto of = [&counts](Metric metric) { return counts[static_cast<size_t>(metric)]; };
+  if (of(Metric::kInProgress) != 0) ledger_.Problem("messages are still in progress");
+  if (of(Metric::kActive) != 0) ledger_.Problem("sessions are still active");
+  if (of(Metric::kInfected) < of(Metric::kDropped) + of(Metric::kBounced) + of(Metric::kPassed)) {
+    ledger_.Problem("fewer infected messages than dropped, bounced and passed ones");
+  }
+  const uint64_t causes = of(Metric::kFailedDown) + of(Metric::kFailedTimeout) + of(Metric::kFailedError) +
+                          of(Metric::kFailedSize) + of(Metric::kFailedLimits);
+  if (of(Metric::kScanFailed) != causes) ledger_.Problem("a message without a verdict has no cause");
+
+  uint64_t lines = 0;
+  std::string record;
+  appliance::Event event;
+  while (w.queue.Pop(record)) {
+    if (!appliance::DecodeEvent(record, event)) ledger_.Problem("log: not an event");
+    if (event.kind == appliance::EventKind::kMessage) ++lines;
+    if (appliance::FormatEvent(event).find_first_of("\r\n") != std::string::npos)
+      ledger_.Problem("log: a broken line");
+  }
+  if (w.queue.dropped() == 0 && lines != of(Metric::kReceived)) {
+    ledger_.Problem("log: ", lines, " lines for ", of(Metric::kReceived), " messages");
+  }
+
+  uint64_t accepted = 0;
+  uint64_t answered = 0;
+  for (const Message& message : ledger_.messages) {
+    CheckMessage(message);
+    accepted += message.accepted > 0 ? 1 : 0;
+    answered += message.answer >= 200 && message.answer < 300 ? 1 : 0;
+  }
+  if (of(Metric::kDelivered) > accepted)
+    ledger_.Problem("more messages count as delivered than the server has taken");
+  if (of(Metric::kReceived) < answered) ledger_.Problem("more messages were answered than received");
+  if (chances_.calm) {
+    for (const auto& client : w.clients) {
+      if (!client->satisfied()) ledger_.Problem("a client was not answered in full");
+    }
+  }
+  seen_ = {.messages = ledger_.messages.size(),
+           .delivered = of(Metric::kDelivered),
+           .dropped = of(Metric::kDropped),
+           .bounced = of(Metric::kBounced),
+           .passed = of(Metric::kPassed),
+           .refused = of(Metric::kRefused),
+           .tempfailed = of(Metric::kTempfailed),
+           .rejected = of(Metric::kRejected),
+           .lost = of(Metric::kLost),
+           .aborted = of(Metric::kAborted)};
+}
+
+void SessionSim::CheckMessage(const Message& message) {
+  if (message.accepted > 1)
+    ledger_.Problem("message ", message.number, " was taken ", message.accepted, " times");
+  const bool positive = message.answer >= 200 && message.answer < 300;
+  const bool dropped = message.answer_text == "250 Virus Detected; Discarded Email\r\n";
+  if (dropped && (!message.infected || ledger_.action != VirusPolicy::kDrop || message.accepted > 0)) {
+    ledger_.Problem("message ", message.number, " was dropped");
+  }
+  if (positive && !dropped && message.accepted != 1) {
+    ledger_.Problem("message ", message.number, " was answered ", message.answer_text, " but taken ",
+                    message.accepted, " times");
+  }
+  if (chances_.calm && message.answer != Deserved(message)) {
+    ledger_.Problem("message ", message.number, " was answered '", message.answer_text, "' instead of ",
+                    Deserved(message));
+  }
+}
+
+// The answer when nothing goes wrong.
+uint16_t SessionSim::Deserved(const Message& message) const {
+  const appliance::Config& config = world_->services.settings->config;
+  if (config.message_bytes_max != 0 && message.content.size() > config.message_bytes_max) return 552;
+  if (!message.by_bdat) {
+    if (message.smuggles && config.bare_newline != BareNewline::kPass) return 550;
+    if (message.bare_newline && config.bare_newline == BareNewline::kReject) return 550;
+  }
+  return message.infected && config.action == VirusPolicy::kBounce ? 550 : 250;
+}
+
+}  // namespace bivalve::sim

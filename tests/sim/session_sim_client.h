@@ -1,0 +1,129 @@
+// The client of one simulated session: sends its messages by DATA or BDAT, step by step, in pipelined groups
+// or without waiting at all, with commands in between that it should not send. Holds Bivalve to one reply for
+// each command, in order. By chance it leaves or falls silent, wherever it is.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <string_view>
+
+#include "tests/sim/session_sim_ledger.h"
+#include "tests/sim/sim_io.h"
+
+namespace bivalve::sim {
+
+struct ClientChances {
+  double oddity = 0;  // something else between two transactions
+  double vanish = 0;  // closes, resets or falls silent, at any byte
+  double blind = 0;   // the client sends all that it has to say at once and ends its side
+};
+
+class SimClient final : public SimPeer {
+ public:
+  // `size_limit`: what Bivalve announces, 0: nothing.
+  SimClient(uint64_t seed, ClientChances chances, Ledger& ledger, uint64_t size_limit);
+
+  // A message to send. Before the session begins.
+  void Add(Message& message) { to_send_.push_back(&message); }
+
+  void OnConnect(SimSocket& socket) override;
+  void OnBytes(SimSocket& socket, std::string_view bytes) override;
+  void OnClose(SimSocket& socket) override;
+
+  // It has said all that it wanted, and every reply has come.
+  bool satisfied() const { return quit_answered_ && awaited_.empty(); }
+  // It has left or fallen silent by its own will.
+  bool gone() const { return gone_; }
+
+ private:
+  enum class Kind : uint8_t {
+    kGreeting,
+    kHello,
+    kMail,
+    kRecipient,
+    kData,
+    kContent,
+    kChunk,
+    kLastChunk,
+    kReset,
+    kPassed,
+    kOwn,
+    kAuth,
+    kQuit,
+  };
+  // Something that has to be answered.
+  struct Sent {
+    Kind kind;
+    std::string token;      // what the server's reply to it holds in brackets
+    uint16_t own_code = 0;  // kOwn: Bivalve's answer
+  };
+  enum class Step : uint8_t {
+    kHello,
+    kBetween,
+    kMail,
+    kRecipients,
+    kData,
+    kContent,
+    kChunks,
+    kResponse,
+    kDone
+  };
+
+  void Advance();
+  bool MayGoOn() const;
+  // One step each: appends to unit_ and awaited_.
+  void Hello();
+  void Between();
+  void Oddity();
+  void Mail();
+  void Recipient();
+  void Data();
+  void Content();
+  void Chunk();
+
+  void Command(Kind kind, std::string_view line, std::string token, uint16_t own_code = 0);
+  void Flush();
+  void Vanish();
+
+  void OnReply(uint16_t code, std::string_view text);
+  void OnHello(uint16_t code, std::string_view text);
+  void OnFinal(uint16_t code, std::string_view text);
+  void CheckToken(const Sent& sent, std::string_view text);
+
+  Random random_;
+  const ClientChances chances_;
+  Ledger& ledger_;
+  const uint64_t size_limit_;
+  const bool blind_;
+  const bool pipelines_;  // in groups
+  const bool eager_;      // and does not wait at the end of them either
+  SimSocket* socket_ = nullptr;
+  std::deque<Message*> to_send_;
+  std::deque<Sent> awaited_;
+  Step step_ = Step::kHello;
+  std::string unit_;
+  Message* completes_ = nullptr;  // the message that is whole with unit_
+  std::string input_;
+  std::string reply_;
+  uint16_t reply_code_ = 0;
+
+  bool gone_ = false;
+  bool reads_ = true;
+  bool goodbye_ = false;  // 421 or the end of the greeting: nothing may follow
+  bool quit_answered_ = false;
+  bool extended_ = false;
+  bool chunking_ = false;
+  bool needs_reset_ = false;  // a transaction may be open
+  uint32_t counter_ = 0;
+
+  Message* message_ = nullptr;       // of the transaction that is open
+  std::deque<Message*> unanswered_;  // whose end has been sent
+  bool mail_accepted_ = false;       // as far as replies have come
+  uint32_t recipients_accepted_ = 0;
+  uint32_t recipients_left_ = 0;
+  size_t chunk_offset_ = 0;
+  uint32_t chunks_accepted_ = 0;
+};
+
+}  // namespace bivalve::sim

@@ -1,0 +1,93 @@
+// What the peers of simulated sessions share: the messages that clients mean to send, what became of each of
+// them, and what was found to be wrong.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "appliance/config.h"
+#include "core/text.h"
+
+namespace bivalve::sim {
+
+// The scanner's signature: content with these bytes is infected, and nothing else is.
+inline constexpr std::string_view kVirusMark = "X5O!SIMULATED-VIRUS";
+inline constexpr std::string_view kVirusName = "Sim.Virus-1";
+// What Bivalve adds to scanned mail.
+inline constexpr std::string_view kUsualHeader = "X-Virus-Scanned: by simulation\r\n";
+
+// Deliberate errors, by which tests prove that the checks see what they are there to see.
+enum class Mutation : uint8_t {
+  kNone,
+  kServerForgets,  // says 250 and takes nothing
+  kServerTakesTwice,
+  kServerLosesAByte,       // of what it took
+  kServerSpeaksTwice,      // a reply too many to RCPT
+  kScannerIsBlind,         // OK to everything
+  kServerHasNoPipelining,  // says that it has, and holds it against us
+};
+
+struct Message {
+  int number = 0;  // its reverse-path is <m<number>@sim.example>
+  std::string content;
+  bool infected = false;
+  bool smuggles = false;      // has a dot line that is not CRLF "." CRLF
+  bool bare_newline = false;  // has a CR or LF alone
+  bool by_bdat = false;
+
+  // What became of it.
+  bool whole = false;          // the client has sent all of it
+  int accepted = 0;            // so often did the server take it with a 2xx
+  bool scanned_clean = false;  // a scanner has said OK to it
+  uint16_t answer = 0;         // the reply to the end of data
+  std::string answer_text;
+};
+
+struct Ledger {
+  std::deque<Message> messages;
+  std::vector<std::string> problems;
+  Mutation mutation = Mutation::kNone;
+  appliance::VirusPolicy action = appliance::VirusPolicy::kDrop;
+  appliance::FailurePolicies scan_failure = {};
+  appliance::BareNewline bare_newline = appliance::BareNewline::kGuard;
+
+  template <typename... Pieces>
+  void Problem(const Pieces&... pieces) {
+    problems.push_back(core::Cat(pieces...));
+  }
+
+  bool PassesUnscanned() const {
+    return std::ranges::count(scan_failure, appliance::FailurePolicy::kPass) > 0;
+  }
+
+  // The message whose number stands in "m17@…" (or in "m17.2@…", a recipient); null when there is none.
+  Message* Find(std::string_view path) {
+    size_t number = 0;
+    size_t at = path.starts_with("<") ? 2 : 1;
+    if (path.size() <= at || path[at - 1] != 'm') return nullptr;
+    for (; at < path.size() && path[at] >= '0' && path[at] <= '9'; ++at) {
+      number = number * 10 + static_cast<size_t>(path[at] - '0');
+    }
+    return number < messages.size() ? &messages[number] : nullptr;
+  }
+};
+
+// The content as it must reach the server with `header` put at the end of its header section: written once
+// more, without a look at how net/ does it.
+inline std::string WithHeader(std::string_view content, std::string_view header) {
+  size_t line = 0;
+  while (line < content.size()) {
+    const std::string_view rest = content.substr(line);
+    if (rest.starts_with("\n") || rest.starts_with("\r\n")) break;
+    const size_t end = rest.find('\n');
+    line = end == std::string_view::npos ? content.size() : line + end + 1;
+  }
+  const bool cut_line = line > 0 && content[line - 1] != '\n';
+  return core::Cat(content.substr(0, line), cut_line ? "\r\n" : "", header, content.substr(line));
+}
+
+}  // namespace bivalve::sim
