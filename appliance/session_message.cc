@@ -257,6 +257,8 @@ core::Task<Session::ScanEnd> Session::AwaitVerdict(scan::Request& request, core:
     // A client that has sent its next commands already is not read from: there is nothing to learn, and the
     // commands must stay where they are.
     if (client_.stream().input().empty()) client_.stream().StartReading();
+    // What the server says now is no answer to the message; Deliver looks for it.
+    if (server_.stream().input().empty()) server_.stream().StartReading();
     const bool in_time = co_await wake_.Wait(deadline);
     if (!in_time && !request.done()) co_return ScanEnd::kTimeout;
   }

@@ -2,9 +2,9 @@
 // no business of a test.
 #include "appliance/log_sink.h"
 
-#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <array>
@@ -20,7 +20,7 @@ namespace {
 // Takes the place of standard error as long as it lives.
 class CapturedStderr {
  public:
-  CapturedStderr() : saved_(dup(STDERR_FILENO)), file_(open("/tmp", O_TMPFILE | O_RDWR, 0600)) {
+  CapturedStderr() : saved_(dup(STDERR_FILENO)), file_(memfd_create("stderr", MFD_CLOEXEC)) {
     dup2(file_.get(), STDERR_FILENO);
   }
   ~CapturedStderr() { dup2(saved_.get(), STDERR_FILENO); }
@@ -41,7 +41,7 @@ class CapturedStderr {
 
 TEST(LogSink, WritesEachLineBehindTheProgramsName) {
   CapturedStderr captured;
-  LogSink sink("bivalved", true);
+  LogSink sink("bivalved", true, Severity::kDebug);
   sink.Add(Severity::kInfo, "100000: accepted connection from: 192.0.2.7");
   sink.Add(Severity::kError, "second");
   EXPECT_EQ(captured.Text(), "");
@@ -55,7 +55,7 @@ TEST(LogSink, WritesTheSameThroughALoop) {
   CapturedStderr captured;
   sim::SimIo io(1);
   core::Loop loop(io);
-  LogSink sink("clamsmtpd", true);
+  LogSink sink("clamsmtpd", true, Severity::kDebug);
   sink.Add(Severity::kInfo, "first");
   core::RunTask(loop, sink.Flush(loop));
   sink.Add(Severity::kInfo, "second");
@@ -65,7 +65,7 @@ TEST(LogSink, WritesTheSameThroughALoop) {
 
 TEST(LogSink, SaysHowManyLinesWereLostWhenNobodyReads) {
   CapturedStderr captured;
-  LogSink sink("bivalved", true);
+  LogSink sink("bivalved", true, Severity::kDebug);
   const std::string line(1000, 'x');
   for (int i = 0; i < 5000; ++i) sink.Add(Severity::kInfo, line);
   sink.FlushBlocking();

@@ -192,9 +192,12 @@ void FillTheDisk(BodyHarness& bodies) {
   EXPECT_FALSE(bodies.Grow(*body));
   EXPECT_TRUE(body->content() == content);
   EXPECT_TRUE(body->room().empty());
-  std::unique_ptr<Body> another = bodies.Acquire();
-  EXPECT_EQ(another.get(), nullptr);
-  EXPECT_EQ(bodies.pool().file_bodies(), 1u);
+  // What is left is too little for this one to double, and enough for a few small ones.
+  std::vector<std::unique_ptr<Body>> others;
+  while (std::unique_ptr<Body> another = bodies.Acquire()) others.push_back(std::move(another));
+  EXPECT_LT(others.size(), 64u);
+  EXPECT_EQ(bodies.pool().file_bodies(), 1u + others.size());
+  for (std::unique_ptr<Body>& another : others) bodies.pool().Release(std::move(another));
   const int fd = body->SealForScan();
   ASSERT_GE(fd, 0);
   struct stat status = {};
@@ -276,7 +279,7 @@ TEST_F(BodyPoolTest, KeepsNoMoreThanItMay) {
   for (int i = 0; i < 5; ++i) bodies.push_back(Acquire());
   for (auto& body : bodies) pool_->Release(std::move(body));
   EXPECT_EQ(pool_->memory_bytes(), 2 * 64 * kKibi);
-  EXPECT_EQ(OpenDescriptors(), descriptors + 2);
+  EXPECT_EQ(OpenDescriptors(), descriptors + 2 * 2);  // each has one that can write and one that cannot
   std::unique_ptr<Body> large = Acquire();
   ASSERT_TRUE(Fill(*large, Pattern(kMebi)));
   pool_->Release(std::move(large));
