@@ -82,10 +82,10 @@ struct Control::Running {
   std::unique_ptr<HttpServer> http;
   std::chrono::steady_clock::time_point began;
   size_t workers_running = 0;
-  bool stop = false;           // asked to stop
-  bool log_done = false;       // nothing will be written any more
-  bool reports_done = false;   // nothing will be kept or reported any more
-  bool signals_done = false;   // nobody needs signals any more
+  bool stop = false;          // asked to stop
+  bool log_done = false;      // nothing will be written any more
+  bool reports_done = false;  // nothing will be kept or reported any more
+  bool signals_done = false;  // nobody needs signals any more
   std::string record;
 };
 
@@ -170,9 +170,10 @@ core::Task<void> Control::Running::ReadSignals() {
       if (!result.ok()) co_return;
       continue;
     }
-    control.sink_.Add(Severity::kWarning, info.ssi_signo == SIGHUP
-                                                ? "SIGHUP: the configuration cannot be read again while running yet"
-                                                : "SIGUSR2: restarting while running is not there yet");
+    control.sink_.Add(Severity::kWarning,
+                      info.ssi_signo == SIGHUP
+                          ? "SIGHUP: the configuration cannot be read again while running yet"
+                          : "SIGUSR2: restarting while running is not there yet");
     log_wake.Notify();
   }
 }
@@ -192,9 +193,10 @@ core::Task<void> Control::Running::Supervise() {
     // Sessions that go on are cut: none of their messages was answered 250 without the server's reply.
     DrainQueues();
     quarantine.RemovePartial();
-    control.sink_.Add(Severity::kWarning, core::Cat("stopped with ", control.shared_.connections.load(),
-                                                    " connections open and ", control.reports_.waiting(),
-                                                    " infected messages not yet kept or reported after ShutdownTimeOut"));
+    control.sink_.Add(Severity::kWarning,
+                      core::Cat("stopped with ", control.shared_.connections.load(), " connections open and ",
+                                control.reports_.waiting(),
+                                " infected messages not yet kept or reported after ShutdownTimeOut"));
     control.sink_.FlushBlocking();
     _exit(0);
   }
@@ -244,7 +246,8 @@ core::Task<void> Control::Running::HandleReport(VirusReport& report) {
   std::string path;
   if (report.body.valid()) {
     const Quarantine::Content content = {report.body.get(), report.content_offset, report.content_bytes};
-    const std::string_view prefix = report.quarantine ? "virus." : std::string_view(control.options_.debug_prefix);
+    const std::string_view prefix =
+        report.quarantine ? "virus." : std::string_view(control.options_.debug_prefix);
     absl::StatusOr<std::string> kept = co_await quarantine.Keep(content, prefix);
     if (kept.ok()) {
       path = *std::move(kept);

@@ -1,5 +1,5 @@
-// Control: the thread beside the workers. Signals, statistics over HTTP and the writing of the log happen here. It reads the
-// workers' counters and queues, and never touches their sessions.
+// Control: the thread beside the workers. Signals, statistics over HTTP and the writing of the log happen
+// here. It reads the workers' counters and queues, and never touches their sessions.
 #pragma once
 
 #include <memory>

@@ -60,8 +60,8 @@ class StartReport {
 };
 
 void Say(const CommandLine& command_line, std::string_view text) {
-  std::fprintf(stderr, "%s: %.*s\n", std::string(ToString(command_line.program)).c_str(), static_cast<int>(text.size()),
-               text.data());
+  std::fprintf(stderr, "%s: %.*s\n", std::string(ToString(command_line.program)).c_str(),
+               static_cast<int>(text.size()), text.data());
 }
 
 // Reads the settings and reports every problem. False when they cannot be used.
@@ -74,7 +74,8 @@ bool LoadConfig(const CommandLine& command_line, Config& config) {
   }
   Parsed parsed = ParseConfig(*text, command_line.config_file, command_line.program, command_line.overrides);
   for (const Problem& problem : parsed.problems) {
-    Say(command_line, core::Cat(problem.kind == Problem::Kind::kWarning ? "warning: " : "", ToString(problem)));
+    Say(command_line,
+        core::Cat(problem.kind == Problem::Kind::kWarning ? "warning: " : "", ToString(problem)));
   }
   config = std::move(parsed.config);
   return parsed.ok();
@@ -85,7 +86,8 @@ struct Listeners {
   std::vector<std::vector<int>> by_worker;
 };
 
-// A TCP address gets a socket for each worker, so that the kernel spreads the connections; a path has one for all.
+// A TCP address gets a socket for each worker, so that the kernel spreads the connections; a path has one for
+// all.
 absl::Status OpenListeners(const Config& config, size_t workers, Listeners& listeners) {
   listeners.by_worker.resize(workers);
   for (const net::Endpoint& endpoint : config.listen) {
@@ -96,7 +98,8 @@ absl::Status OpenListeners(const Config& config, size_t workers, Listeners& list
     for (const net::SocketAddress& address : *addresses) {
       const bool local = address.family() == AF_UNIX;
       const size_t sockets = local ? 1 : workers;
-      // Without sharing first: SO_REUSEPORT alone would let two daemons run on one port and split the mail between them.
+      // Without sharing first: SO_REUSEPORT alone would let two daemons run on one port and split the mail
+      // between them.
       if (!local) {
         absl::StatusOr<core::UniqueFd> probe = net::OpenListener(address, false);
         if (!probe.ok()) {
@@ -116,7 +119,8 @@ absl::Status OpenListeners(const Config& config, size_t workers, Listeners& list
     }
     // A port alone means IPv6 and IPv4; a machine without one of them serves the other.
     if (opened == 0 || (!failure.ok() && !std::holds_alternative<net::PortOnly>(endpoint))) return failure;
-    if (!failure.ok() && failure.message().find("Address already in use") != absl::string_view::npos) return failure;
+    if (!failure.ok() && failure.message().find("Address already in use") != absl::string_view::npos)
+      return failure;
   }
   return absl::OkStatus();
 }
@@ -130,14 +134,16 @@ size_t UsableCpus() {
 
 // A quarter of the machine's memory, or of the container's where that is less.
 uint64_t DefaultBodyMemory() {
-  uint64_t memory = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  uint64_t memory =
+      static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   std::ifstream limit("/sys/fs/cgroup/memory.max");
   uint64_t bytes = 0;
   if (limit >> bytes && bytes > 0) memory = std::min(memory, bytes);
   return memory / 4;
 }
 
-// Raises the descriptor limit as far as it is needed and allowed, and returns how many connections it carries.
+// Raises the descriptor limit as far as it is needed and allowed, and returns how many connections it
+// carries.
 uint32_t RaiseDescriptorLimit(uint32_t connections_wanted) {
   const rlim_t wanted = connections_wanted * kDescriptorsPerSession * 2 + kDescriptorsReserved;
   rlimit limit = {};
@@ -155,7 +161,8 @@ uint32_t RaiseDescriptorLimit(uint32_t connections_wanted) {
   return static_cast<uint32_t>(std::max<uint64_t>((limit.rlim_cur - reserved) / kDescriptorsPerSession, 1));
 }
 
-// Goes to the background. In the starting process it does not return: it waits for the report and ends with its status.
+// Goes to the background. In the starting process it does not return: it waits for the report and ends with
+// its status.
 absl::Status Detach(StartReport& report) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return absl::ErrnoToStatus(errno, "cannot make a pipe");
@@ -175,7 +182,8 @@ absl::Status Detach(StartReport& report) {
   return absl::OkStatus();
 }
 
-// Standard input, output and error of a daemon lead nowhere. After the start, so that its errors are still seen.
+// Standard input, output and error of a daemon lead nowhere. After the start, so that its errors are still
+// seen.
 void CloseTerminal() {
   const core::UniqueFd null(open("/dev/null", O_RDWR | O_CLOEXEC));
   for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) dup2(null.get(), fd);
@@ -237,8 +245,9 @@ class Daemon {
     const size_t count = config_.workers != 0 ? config_.workers : UsableCpus();
     shared_.connections_max = RaiseDescriptorLimit(config_.connections_max);
     if (shared_.connections_max < config_.connections_max) {
-      sink_.Add(Severity::kWarning, core::Cat("MaxConnections: the descriptor limit carries ", shared_.connections_max,
-                                              " connections, not ", config_.connections_max, "; raise it (ulimit -n)"));
+      sink_.Add(Severity::kWarning,
+                core::Cat("MaxConnections: the descriptor limit carries ", shared_.connections_max,
+                          " connections, not ", config_.connections_max, "; raise it (ulimit -n)"));
     }
     if (config_.connections_per_client_max != 0) shared_.client_counts = std::make_unique<ClientCounts>();
     if (absl::Status status = OpenListeners(config_, count, listeners_); !status.ok()) return status;
@@ -259,14 +268,16 @@ class Daemon {
       if (absl::Status status = pid_file_.Write(config_.pid_file); !status.ok()) return status;
     }
     if (!config_.user.empty()) {
-      if (absl::Status status = BecomeUser(config_.user, config_.transparent_proxy); !status.ok()) return status;
+      if (absl::Status status = BecomeUser(config_.user, config_.transparent_proxy); !status.ok())
+        return status;
     }
     Control::BlockSignals();
     shared_.log_reader.severity_max = SeverityMax(command_line_);
     return StartThreads(count, *header, std::move(stats_fd));
   }
 
-  // While still root: TPROXY gives connections only to sockets that may have foreign addresses. REDIRECT does without.
+  // While still root: TPROXY gives connections only to sockets that may have foreign addresses. REDIRECT does
+  // without.
   void PrepareTransparentProxy() {
     shared_.outgoing_ports = std::make_unique<net::OutgoingPorts>();
     bool permitted = true;
@@ -275,7 +286,8 @@ class Daemon {
       if (family != AF_UNIX) permitted &= net::MakeTransparent(fd.get(), family);
     }
     if (!permitted) {
-      sink_.Add(Severity::kWarning, "TransparentProxy: TPROXY rules need CAP_NET_ADMIN; only REDIRECT will work");
+      sink_.Add(Severity::kWarning,
+                "TransparentProxy: TPROXY rules need CAP_NET_ADMIN; only REDIRECT will work");
     }
   }
 
@@ -301,7 +313,8 @@ class Daemon {
     StatsReport::About about;
     about.program = ToString(command_line_.program);
     about.version = BIVALVE_VERSION;
-    for (const net::Endpoint& endpoint : config_.clam_address) about.scanners.push_back(net::ToString(endpoint));
+    for (const net::Endpoint& endpoint : config_.clam_address)
+      about.scanners.push_back(net::ToString(endpoint));
     const uint64_t memory = config_.body_memory_bytes != 0 ? config_.body_memory_bytes : DefaultBodyMemory();
     Control::Options options{.about = std::move(about),
                              .shutdown_timeout = config_.shutdown_timeout,
@@ -356,7 +369,8 @@ class Daemon {
     return limits;
   }
 
-  // The names among the endpoints, looked up once before the first connection. What does not resolve is watched all the same.
+  // The names among the endpoints, looked up once before the first connection. What does not resolve is
+  // watched all the same.
   std::vector<std::vector<net::SocketAddress>> LookUpNames(const std::vector<net::Endpoint>& endpoints) {
     std::vector<std::vector<net::SocketAddress>> found(endpoints.size());
     for (size_t i = 0; i < endpoints.size(); ++i) {
@@ -364,7 +378,8 @@ class Daemon {
       if (name == nullptr) continue;
       found[i] = LookUp(*name);
       if (found[i].empty()) {
-        sink_.Add(Severity::kWarning, core::Cat("'", name->name, "' cannot be looked up; it is tried again and again"));
+        sink_.Add(Severity::kWarning,
+                  core::Cat("'", name->name, "' cannot be looked up; it is tried again and again"));
       }
     }
     return found;

@@ -1,5 +1,6 @@
-// Events: what a worker has to say to the operator. A worker encodes an event into its LogQueue in a few hundred
-// nanoseconds; the control thread decodes, formats and writes it. CONTRACT's "Log lines" are made here and only here.
+// Events: what a worker has to say to the operator. A worker encodes an event into its LogQueue in a few
+// hundred nanoseconds; the control thread decodes, formats and writes it. CONTRACT's "Log lines" are made
+// here and only here.
 #pragma once
 
 #include <atomic>
@@ -49,8 +50,8 @@ class EventEncoder {
 // The fields borrow from `encoded`. False when it is not an encoded event.
 bool DecodeEvent(std::string_view encoded, Event& event);
 
-// The text of the line, without time and program, e.g. "100000: accepted connection from: 192.0.2.7". Whatever a
-// peer sent is escaped, so that it stays one line.
+// The text of the line, without time and program, e.g. "100000: accepted connection from: 192.0.2.7".
+// Whatever a peer sent is escaped, so that it stays one line.
 std::string FormatEvent(const Event& event);
 
 // A worker's end of the log. Worker-local; never blocks.

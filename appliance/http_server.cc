@@ -44,9 +44,10 @@ bool ParseHttpRequest(std::string_view head, HttpRequest& request) {
 }
 
 std::string RenderHttpResponse(const HttpResponse& response, bool with_body) {
-  std::string text = core::Cat("HTTP/1.1 ", response.status, " ", ReasonPhrase(response.status),
-                               "\r\nContent-Type: ", response.content_type, "\r\nContent-Length: ",
-                               response.body.size(), "\r\nCache-Control: no-store\r\nConnection: close\r\n");
+  std::string text =
+      core::Cat("HTTP/1.1 ", response.status, " ", ReasonPhrase(response.status),
+                "\r\nContent-Type: ", response.content_type, "\r\nContent-Length: ", response.body.size(),
+                "\r\nCache-Control: no-store\r\nConnection: close\r\n");
   if (response.status == 405) text += "Allow: GET, HEAD\r\n";
   text += "\r\n";
   if (with_body) text += response.body;

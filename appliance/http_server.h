@@ -1,5 +1,5 @@
-// HttpServer: answers GET on the statistics address, from the control thread. Small on purpose: one request for each connection, a
-// bounded head, a deadline, a bounded number of connections. Never touches a worker.
+// HttpServer: answers GET on the statistics address, from the control thread. Small on purpose: one request
+// for each connection, a bounded head, a deadline, a bounded number of connections. Never touches a worker.
 #pragma once
 
 #include <cstdint>

@@ -41,7 +41,8 @@ void LogSink::Add(Severity severity, std::string_view line) {
     return;
   }
   if (lost_ > 0) {
-    const std::string text = core::Cat(std::exchange(lost_, 0), " log lines were lost, the log is not being read");
+    const std::string text =
+        core::Cat(std::exchange(lost_, 0), " log lines were lost, the log is not being read");
     Add(Severity::kWarning, text);
   }
   if (to_stderr_) {
@@ -56,7 +57,8 @@ bool LogSink::ConnectSyslog() {
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, kSyslogPath.data(), kSyslogPath.size());
   syslog_.Reset(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  if (syslog_.valid() && connect(syslog_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
+  if (syslog_.valid() &&
+      connect(syslog_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
     syslog_.Reset();
   }
   return syslog_.valid();

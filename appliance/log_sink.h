@@ -1,5 +1,5 @@
-// LogSink: where lines of the log go: standard error, or syslog with facility mail. Lines are written through the ring, so that a
-// reader that stands still holds up neither signals nor statistics.
+// LogSink: where lines of the log go: standard error, or syslog with facility mail. Lines are written through
+// the ring, so that a reader that stands still holds up neither signals nor statistics.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,8 @@ class LogSink {
   LogSink(std::string ident, bool to_stderr, Severity severity_max)
       : ident_(std::move(ident)), to_stderr_(to_stderr), severity_max_(severity_max) {}
 
-  // Adds a line to what Flush writes. Lines beyond kPendingBytesMax are counted and replaced by one that says so.
+  // Adds a line to what Flush writes. Lines beyond kPendingBytesMax are counted and replaced by one that says
+  // so.
   void Add(Severity severity, std::string_view line);
   // Writes what was added. Suspends.
   core::Task<void> Flush(core::Loop& loop);

@@ -330,9 +330,9 @@ absl::Status ParseSwitch(std::string_view text, bool& out) {
 absl::Status SetOption(Config& config, const Option& option, std::string_view text) {
   return VisitMember(option, [&](auto member) {
     using Value = std::remove_reference_t<decltype(config.*member)>;
-    constexpr bool kMayBeEmpty =
-        std::is_same_v<Value, std::string> || std::is_same_v<Value, std::optional<net::Endpoint>> ||
-        std::is_same_v<Value, std::vector<net::Network>>;
+    constexpr bool kMayBeEmpty = std::is_same_v<Value, std::string> ||
+                                 std::is_same_v<Value, std::optional<net::Endpoint>> ||
+                                 std::is_same_v<Value, std::vector<net::Network>>;
     if (!kMayBeEmpty && text.empty()) return absl::InvalidArgumentError(kNoValue);
     return Parse(option, text, config.*member);
   });

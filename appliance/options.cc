@@ -271,8 +271,10 @@ constexpr Option kOptions[] = {
 
 // Forgets the values of a repeatable setting; others are overwritten anyway.
 void ClearRepeatable(Config& config, const Option& option) {
-  if (const auto* endpoints = std::get_if<std::vector<net::Endpoint> Config::*>(&option.field)) config.**endpoints = {};
-  if (const auto* networks = std::get_if<std::vector<net::Network> Config::*>(&option.field)) config.**networks = {};
+  if (const auto* endpoints = std::get_if<std::vector<net::Endpoint> Config::*>(&option.field))
+    config.** endpoints = {};
+  if (const auto* networks = std::get_if<std::vector<net::Network> Config::*>(&option.field))
+    config.** networks = {};
 }
 
 // How many characters must be inserted, removed, replaced or swapped with their neighbour to get from one

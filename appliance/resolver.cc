@@ -58,12 +58,14 @@ Resolver::~Resolver() {
   state_->changed.notify_all();
 }
 
-void Resolver::Watch(const net::HostName& name, Found found) { state_->names.push_back({name, std::move(found)}); }
+void Resolver::Watch(const net::HostName& name, Found found) {
+  state_->names.push_back({name, std::move(found)});
+}
 
 void Resolver::Start() {
   if (state_->names.empty()) return;
-  // Detached, because a look-up may take minutes and the end of the process does not wait for it. The state lives as long as
-  // the thread.
+  // Detached, because a look-up may take minutes and the end of the process does not wait for it. The state
+  // lives as long as the thread.
   std::thread([state = state_] { state->Run(); }).detach();
 }
 

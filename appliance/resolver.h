@@ -1,5 +1,5 @@
-// Resolver: looks up the names among the settings, on a thread of its own because look-ups block, once at the start and
-// then again and again, so that new connections follow a name that has moved.
+// Resolver: looks up the names among the settings, on a thread of its own because look-ups block, once at the
+// start and then again and again, so that new connections follow a name that has moved.
 #pragma once
 
 #include <chrono>

@@ -17,7 +17,8 @@ namespace {
 // waits: RFC 5321 section 4.5.3.2.1 gives a client five minutes for the greeting.
 constexpr std::chrono::seconds kConnectTimeout{30};
 
-// How long a client gets to close its side after the last reply. It has what it needs; nothing is lost with it.
+// How long a client gets to close its side after the last reply. It has what it needs; nothing is lost with
+// it.
 constexpr std::chrono::seconds kLinger{1};
 
 }  // namespace
@@ -90,8 +91,8 @@ core::Task<bool> Session::ConnectServer() {
   for (const net::SocketAddress& address : addresses) {
     const core::MonoTime began = services_.loop.Now();
     const core::IoResult result = co_await server_.stream().Connect(
-        address.raw(), address.raw_size(), began + std::min<core::Duration>(config().timeout, kConnectTimeout),
-        OpenOutgoing(address));
+        address.raw(), address.raw_size(),
+        began + std::min<core::Duration>(config().timeout, kConnectTimeout), OpenOutgoing(address));
     if (result.ok()) {
       counters().Add(Metric::kServerConnects);
       services_.stats.server_connect_us.Record(core::Microseconds(services_.loop.Now() - began));

@@ -56,11 +56,11 @@ struct SessionServices {
   WorkerStats& stats;
   EventLog& log;
   const AddressList& servers;
-  std::shared_ptr<SessionSettings> settings;  // for new sessions
-  std::vector<Session*> sessions = {};        // those that are served now
-  bool stopping = false;                      // sessions end when no transaction is open
-  ClientCounts* client_counts = nullptr;      // of all workers; null: clients are not counted
-  ReportOutlet* reports = nullptr;            // any thread's; null: nothing is kept or reported
+  std::shared_ptr<SessionSettings> settings;       // for new sessions
+  std::vector<Session*> sessions = {};             // those that are served now
+  bool stopping = false;                           // sessions end when no transaction is open
+  ClientCounts* client_counts = nullptr;           // of all workers; null: clients are not counted
+  ReportOutlet* reports = nullptr;                 // any thread's; null: nothing is kept or reported
   std::vector<net::SocketAddress> listening = {};  // this program's own addresses, for TransparentProxy
   net::OutgoingPorts* outgoing_ports = nullptr;    // all workers'; null: no TransparentProxy
 };
@@ -99,7 +99,7 @@ class Session {
   struct Pending {
     net::Verb verb = net::Verb::kUnknown;
     std::string_view own_reply = {};  // empty: the server's
-    std::string_view path = {};       // of MAIL and RCPT, arguments of XFORWARD; borrows from the client's input
+    std::string_view path = {};  // of MAIL and RCPT, arguments of XFORWARD; borrows from the client's input
     uint64_t declared_bytes = 0;
   };
   static constexpr size_t kGroupMax = 64;
@@ -148,8 +148,8 @@ class Session {
   core::Task<CloseReason> ScanAndAct(std::unique_ptr<core::Body> body, bool may_need_stuffing);
   enum class ScanEnd : uint8_t { kVerdict, kTimeout, kClientLeft };
   core::Task<ScanEnd> AwaitVerdict(scan::Request& request, core::Body& body);
-  // For Quarantine, VirusAction and DebugFiles (session_report.cc): hands the message to the control thread, which then
-  // shares the body. `virus`: empty when there is none.
+  // For Quarantine, VirusAction and DebugFiles (session_report.cc): hands the message to the control thread,
+  // which then shares the body. `virus`: empty when there is none.
   void ReportMessage(core::Body& body, std::string_view virus);
   core::Task<CloseReason> ActOnVirus(core::Body& body, const std::string& name, bool may_need_stuffing);
   core::Task<CloseReason> ActOnFailure(core::Body& body, const scan::Verdict& verdict,
@@ -195,10 +195,11 @@ class Session {
   net::Connection server_;
   net::ServerExtensions extensions_;  // of the server, from its reply to EHLO
   net::KeepAlive keep_alive_;
-  std::string server_host_;             // for VirusAction
-  bool introduced_ = false;             // XCLIENT was tried
-  uint16_t outgoing_port_ = 0;          // ours in services_.outgoing_ports
-  net::OriginalClient original_client_; // from an XFORWARD that the server accepted; ends with the transaction
+  std::string server_host_;     // for VirusAction
+  bool introduced_ = false;     // XCLIENT was tried
+  uint16_t outgoing_port_ = 0;  // ours in services_.outgoing_ports
+  net::OriginalClient
+      original_client_;  // from an XFORWARD that the server accepted; ends with the transaction
   std::string client_host_;
   std::string local_host_;    // found out when a header wants it
   bool in_progress_ = false;  // a message was received and has no outcome yet

@@ -13,7 +13,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json HistogramJson(const core::Histogram::Snapshot& h) {
-  return {{"count", h.count},           {"mean", h.Mean()},           {"p50", h.Percentile(0.50)},
+  return {{"count", h.count},          {"mean", h.Mean()},          {"p50", h.Percentile(0.50)},
           {"p90", h.Percentile(0.90)}, {"p99", h.Percentile(0.99)}, {"max", h.max}};
 }
 
@@ -26,7 +26,8 @@ Json CountersJson(const MetricCounters::Values& values) {
   return json;
 }
 
-// Orders canaries by how much they say against the scanner: what one worker has seen is not hidden by another's luck.
+// Orders canaries by how much they say against the scanner: what one worker has seen is not hidden by
+// another's luck.
 bool Sounder(scan::CanaryState a, scan::CanaryState b) {
   static constexpr std::array kRank = {0, 2, 1, 4, 3};  // off, pending, found, missed, error
   return kRank[static_cast<size_t>(a)] < kRank[static_cast<size_t>(b)];
@@ -34,8 +35,10 @@ bool Sounder(scan::CanaryState a, scan::CanaryState b) {
 
 }  // namespace
 
-StatsReport::StatsReport(About about, const std::vector<const WorkerStats*>& workers) : about_(std::move(about)) {
-  for (const std::string& address : about_.scanners) scanners_.push_back({.address = address, .latency_us = {}});
+StatsReport::StatsReport(About about, const std::vector<const WorkerStats*>& workers)
+    : about_(std::move(about)) {
+  for (const std::string& address : about_.scanners)
+    scanners_.push_back({.address = address, .latency_us = {}});
   std::map<std::string, uint64_t> viruses;
   for (const WorkerStats* worker : workers) {
     per_worker_.push_back(worker->counters.Read());
@@ -49,10 +52,12 @@ StatsReport::StatsReport(About about, const std::vector<const WorkerStats*>& wor
       to.connections += from.counts.Get(scan::ScannerCount::kConnections);
       to.in_flight += from.counts.Get(scan::ScannerCount::kInFlight);
       to.scans += from.counts.Get(scan::ScannerCount::kScans);
-      to.circuit = std::max(to.circuit, static_cast<scan::Circuit>(from.counts.Get(scan::ScannerCount::kCircuit)));
+      to.circuit =
+          std::max(to.circuit, static_cast<scan::Circuit>(from.counts.Get(scan::ScannerCount::kCircuit)));
       to.hedges += from.counts.Get(scan::ScannerCount::kHedges);
       to.errors += from.counts.Get(scan::ScannerCount::kErrors);
-      to.canary = std::max(to.canary, static_cast<scan::CanaryState>(from.counts.Get(scan::ScannerCount::kCanary)), Sounder);
+      to.canary = std::max(
+          to.canary, static_cast<scan::CanaryState>(from.counts.Get(scan::ScannerCount::kCanary)), Sounder);
       if (to.version.empty()) to.version = from.version.Get();
       to.latency_us.Add(from.latency_us.Read());
     }
@@ -60,7 +65,8 @@ StatsReport::StatsReport(About about, const std::vector<const WorkerStats*>& wor
     other_viruses_ += worker->viruses.other();
   }
   for (const auto& [name, count] : viruses) viruses_.push_back({name, count});
-  std::stable_sort(viruses_.begin(), viruses_.end(), [](const Virus& a, const Virus& b) { return a.count > b.count; });
+  std::stable_sort(viruses_.begin(), viruses_.end(),
+                   [](const Virus& a, const Virus& b) { return a.count > b.count; });
   while (viruses_.size() > kVirusesShown) {
     other_viruses_ += viruses_.back().count;
     viruses_.pop_back();
@@ -95,7 +101,8 @@ std::string StatsReport::Json() const {
                                 {"latency_us", HistogramJson(one.latency_us)}});
   }
   json["server"]["latency_us"] = HistogramJson(server_connect_us_);
-  for (size_t i = 0; i < kPhaseNames.size(); ++i) json["phases_us"][std::string(kPhaseNames[i])] = HistogramJson(phases_us_[i]);
+  for (size_t i = 0; i < kPhaseNames.size(); ++i)
+    json["phases_us"][std::string(kPhaseNames[i])] = HistogramJson(phases_us_[i]);
   json["viruses"] = Json::object();
   for (const Virus& one : viruses_) json["viruses"][one.name] = one.count;
   if (other_viruses_ > 0) json["viruses"]["other"] = other_viruses_;

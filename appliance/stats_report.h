@@ -1,5 +1,5 @@
-// StatsReport: the counters of all workers at one moment, added up, and the documents made of them. Reads without locks; runs on
-// the control thread.
+// StatsReport: the counters of all workers at one moment, added up, and the documents made of them. Reads
+// without locks; runs on the control thread.
 #pragma once
 
 #include <array>
@@ -20,7 +20,7 @@ class StatsReport {
     std::string version = {};
     double uptime_seconds = 0;
     uint64_t accounting_violations = 0;  // by AccountingCheck
-    std::vector<std::string> scanners;  // as configured
+    std::vector<std::string> scanners;   // as configured
   };
 
   // `workers` in order of their index.

@@ -71,7 +71,8 @@ struct Worker::Running {
     core::BodyPool::Options options;
     options.memory_bytes_max = worker.options_.body_memory_bytes;
     options.kept_bytes_max = std::min(options.kept_bytes_max, options.memory_bytes_max / 4);
-    options.in_memory_message_bytes_max = std::min(options.in_memory_message_bytes_max, options.memory_bytes_max / 2);
+    options.in_memory_message_bytes_max =
+        std::min(options.in_memory_message_bytes_max, options.memory_bytes_max / 2);
     options.temp_directory = worker.options_.settings.config.temp_directory;
     options.name = core::Cat("bivalve-", worker.options_.index);
     return options;
@@ -148,7 +149,8 @@ Worker::~Worker() { Join(); }
 absl::Status Worker::Start() {
   auto started = std::make_shared<std::promise<absl::Status>>();
   std::future<absl::Status> status = started->get_future();
-  thread_ = std::thread([this, started] { Run([started](absl::Status result) { started->set_value(std::move(result)); }); });
+  thread_ = std::thread(
+      [this, started] { Run([started](absl::Status result) { started->set_value(std::move(result)); }); });
   return status.get();
 }
 
@@ -168,7 +170,8 @@ void Worker::SetServerAddresses(size_t index, std::vector<net::SocketAddress> ad
 }
 
 void Worker::SetScannerAddresses(size_t index, std::vector<net::SocketAddress> addresses) {
-  mailbox_.Post([this, index, addresses = std::move(addresses)] { running_->scanner_addresses.Set(index, addresses); });
+  mailbox_.Post(
+      [this, index, addresses = std::move(addresses)] { running_->scanner_addresses.Set(index, addresses); });
 }
 
 void Worker::Run(std::function<void(absl::Status)> started) {
@@ -182,7 +185,8 @@ void Worker::Run(std::function<void(absl::Status)> started) {
   {
     Running running(*this, **ring);
     running_ = &running;
-    for (size_t i = 0; i < options_.server_addresses.size(); ++i) running.servers.Set(i, options_.server_addresses[i]);
+    for (size_t i = 0; i < options_.server_addresses.size(); ++i)
+      running.servers.Set(i, options_.server_addresses[i]);
     for (size_t i = 0; i < options_.scanner_addresses.size(); ++i) {
       running.scanner_addresses.Set(i, options_.scanner_addresses[i]);
     }
@@ -192,8 +196,9 @@ void Worker::Run(std::function<void(absl::Status)> started) {
           running.loop, fd, [this, &running](int client) { Accepted(running, client); },
           [this, &running](int error) {
             stats_.counters.Add(Metric::kAcceptErrors);
-            running.log.Text(Severity::kError, 0,
-                             core::Cat("cannot accept a connection: ", std::string_view(std::strerror(error))));
+            running.log.Text(
+                Severity::kError, 0,
+                core::Cat("cannot accept a connection: ", std::string_view(std::strerror(error))));
           }));
       running.acceptors.back()->Start();
     }

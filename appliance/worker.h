@@ -1,5 +1,6 @@
-// Worker: one thread with its own ring, listening sockets, sessions, scanner connections, bodies and counters. Workers share
-// nothing but the number of connections; other threads reach one through its mailbox and read its counters.
+// Worker: one thread with its own ring, listening sockets, sessions, scanner connections, bodies and
+// counters. Workers share nothing but the number of connections; other threads reach one through its mailbox
+// and read its counters.
 #pragma once
 
 #include <atomic>
@@ -26,7 +27,7 @@ struct SharedState {
   EventLog::Reader log_reader;
   std::atomic<uint32_t> connections = 0;  // open now, over all workers
   uint32_t connections_max = 0;
-  std::unique_ptr<ClientCounts> client_counts;  // null: MaxConnectionsPerClient is off
+  std::unique_ptr<ClientCounts> client_counts;         // null: MaxConnectionsPerClient is off
   std::unique_ptr<net::OutgoingPorts> outgoing_ports;  // with TransparentProxy
 };
 
@@ -36,9 +37,10 @@ class Worker {
     size_t index = 0;
     size_t workers = 1;
     SessionSettings settings;
-    uint64_t body_memory_bytes = 0;   // this worker's share
+    uint64_t body_memory_bytes = 0;                        // this worker's share
     std::vector<scan::ScannerLimits> scanner_limits = {};  // in the order of ClamAddress; may be shorter
-    // What the names among OutAddress and ClamAddress mean at the start, by index; the others' entries are empty.
+    // What the names among OutAddress and ClamAddress mean at the start, by index; the others' entries are
+    // empty.
     std::vector<std::vector<net::SocketAddress>> server_addresses = {};
     std::vector<std::vector<net::SocketAddress>> scanner_addresses = {};
     std::vector<int> listen_fds;      // borrowed; outlive the worker

@@ -15,8 +15,8 @@
 
 namespace bivalve::appliance {
 
-// How often each signature name was found. Names are added and never removed; beyond kNamesMax different ones, further
-// names count as others. The owner adds, anybody reads.
+// How often each signature name was found. Names are added and never removed; beyond kNamesMax different
+// ones, further names count as others. The owner adds, anybody reads.
 class VirusTable {
  public:
   static constexpr size_t kNamesMax = 1024;
@@ -43,7 +43,8 @@ class VirusTable {
   template <typename Visit>
   void Read(Visit visit) const {
     const size_t used = used_.load(std::memory_order_acquire);
-    for (size_t i = 0; i < used; ++i) visit(entries_[i].name, entries_[i].count.load(std::memory_order_relaxed));
+    for (size_t i = 0; i < used; ++i)
+      visit(entries_[i].name, entries_[i].count.load(std::memory_order_relaxed));
   }
   uint64_t other() const { return other_.load(std::memory_order_relaxed); }
 

@@ -1,9 +1,11 @@
 // AwaitOp: one operation that a coroutine awaits in its own frame.
 //
 //   core::IoResult result = co_await core::AwaitOp(loop, request);
-//   core::IoResult result = co_await core::AwaitOp(loop, request, deadline);   // -ETIMEDOUT after the deadline
+//   core::IoResult result = co_await core::AwaitOp(loop, request, deadline);   // -ETIMEDOUT after the
+//   deadline
 //
-// After its deadline an operation is cancelled and still awaited: the kernel owns its memory until it completes.
+// After its deadline an operation is cancelled and still awaited: the kernel owns its memory until it
+// completes.
 #pragma once
 
 #include <cerrno>

@@ -3,7 +3,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-
 #include "core/check.h"
 
 namespace bivalve::core {

@@ -1,9 +1,11 @@
-// Body: one message's content, from the first byte received until the server's final reply. One mapping of a memfd,
-// or of an unlinked file when memory for bodies is short or the message is large; who holds the body cannot tell.
+// Body: one message's content, from the first byte received until the server's final reply. One mapping of a
+// memfd, or of an unlinked file when memory for bodies is short or the message is large; who holds the body
+// cannot tell.
 //
-// In front of the content stands one line that only the scanner sees (kScanLine): libclamav decides from the first
-// kilobytes whether a file is mail, and a message that begins with unknown headers would be "OK" with a virus inside.
-// The scanner's image is that line and the content; the message that is delivered is the content alone.
+// In front of the content stands one line that only the scanner sees (kScanLine): libclamav decides from the
+// first kilobytes whether a file is mail, and a message that begins with unknown headers would be "OK" with a
+// virus inside. The scanner's image is that line and the content; the message that is delivered is the
+// content alone.
 //
 // Made, grown and taken back by BodyPool. Worker-local; a plain value to look at, never suspends.
 #pragma once
@@ -20,7 +22,8 @@ namespace bivalve::core {
 class Body {
  public:
   // 64 bytes, so that the content is aligned to a cache line.
-  static constexpr std::string_view kScanLine = "Received: by bivalve (scan image; this line is not delivered.)\r\n";
+  static constexpr std::string_view kScanLine =
+      "Received: by bivalve (scan image; this line is not delivered.)\r\n";
   static constexpr size_t kContentOffset = kScanLine.size();
   static_assert(kContentOffset == 64);
 
@@ -42,12 +45,14 @@ class Body {
   // Forgets the content; the room is there again.
   void Clear() { content_bytes_ = 0; }
 
-  // Makes the file exactly the scanner's image and returns a descriptor of it that can only read. The content must
-  // not change afterwards. -1 when the system refuses (the caller fails the scan). Valid as long as the body.
+  // Makes the file exactly the scanner's image and returns a descriptor of it that can only read. The content
+  // must not change afterwards. -1 when the system refuses (the caller fails the scan). Valid as long as the
+  // body.
   int SealForScan();
   size_t image_bytes() const { return kContentOffset + content_bytes_; }
 
-  // Somebody outside the pool has a descriptor of it and reads at leisure: its memory is not used for another message.
+  // Somebody outside the pool has a descriptor of it and reads at leisure: its memory is not used for another
+  // message.
   void Share() { shared_ = true; }
 
   // For splicing: the content begins at kContentOffset of it.
@@ -61,11 +66,11 @@ class Body {
   friend class BodyPool;
   struct Storage {
     UniqueFd file;
-    UniqueFd read_only;        // for scanners
+    UniqueFd read_only;  // for scanners
     char* mapping = nullptr;
-    size_t mapped_bytes = 0;   // of address space
-    size_t file_bytes = 0;     // size of the file now
-    size_t ready_bytes = 0;    // from the start: may be written; charged to the pool when in memory
+    size_t mapped_bytes = 0;  // of address space
+    size_t file_bytes = 0;    // size of the file now
+    size_t ready_bytes = 0;   // from the start: may be written; charged to the pool when in memory
     uint64_t number = 0;
     bool in_file = false;
   };

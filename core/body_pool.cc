@@ -56,7 +56,8 @@ Task<std::unique_ptr<Body>> BodyPool::Acquire(uint64_t bytes_expected) {
   co_return body;
 }
 
-// A small message does not get a large body, whose pages the seal of a small image would give back to the system.
+// A small message does not get a large body, whose pages the seal of a small image would give back to the
+// system.
 std::unique_ptr<Body> BodyPool::TakeKept(uint64_t bytes_expected) {
   auto& from = bytes_expected > kSmallBytes && !kept_large_.empty() ? kept_large_ : kept_small_;
   if (from.empty()) return nullptr;
@@ -181,7 +182,8 @@ Task<bool> BodyPool::OpenFile(Body::Storage& storage, size_t ready_bytes) {
 
 Task<bool> BodyPool::GrowInFile(Body& body) {
   Body::Storage& storage = body.storage_;
-  const size_t step = std::max(std::min(storage.ready_bytes, kFileStepBytes), storage.ready_bytes / 4 / kMebi * kMebi);
+  const size_t step =
+      std::max(std::min(storage.ready_bytes, kFileStepBytes), storage.ready_bytes / 4 / kMebi * kMebi);
   IoRequest allocate;
   allocate.code = IoCode::kAllocate;
   allocate.fd = storage.file.get();

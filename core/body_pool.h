@@ -21,10 +21,11 @@ class BodyPool {
  public:
   struct Options {
     uint64_t memory_bytes_max = uint64_t{256} << 20;  // held message bytes in memory, this worker's share
-    // A longer message goes to a file. Moving there copies this much at once, so it is some milliseconds' worth.
+    // A longer message goes to a file. Moving there copies this much at once, so it is some milliseconds'
+    // worth.
     uint64_t in_memory_message_bytes_max = uint64_t{32} << 20;
-    uint64_t kept_bytes_max = uint64_t{32} << 20;     // memory in bodies that wait for the next message
-    uint32_t kept_bodies_max = 128;                   // three descriptors each
+    uint64_t kept_bytes_max = uint64_t{32} << 20;  // memory in bodies that wait for the next message
+    uint32_t kept_bodies_max = 128;                // three descriptors each
     std::string temp_directory = "/tmp";
     std::string name = "bivalve";  // memfds are called NAME-NUMBER
   };

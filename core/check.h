@@ -14,5 +14,7 @@ namespace bivalve::core {
 
 }  // namespace bivalve::core
 
-#define BV_CHECK(condition) \
-  (__builtin_expect(static_cast<bool>(condition), 1) ? void() : ::bivalve::core::CheckFailed(#condition, __FILE__, __LINE__))
+#define BV_CHECK(condition)                          \
+  (__builtin_expect(static_cast<bool>(condition), 1) \
+       ? void()                                      \
+       : ::bivalve::core::CheckFailed(#condition, __FILE__, __LINE__))

@@ -1,7 +1,7 @@
 // Condition: where one coroutine waits for "something I care about may have changed". Completions of several
-// operations, a scanner's answer, a deadline and a stop request all notify the same one; the waiter looks at the
-// state that they left and waits again if it is not enough. Like a condition variable with one waiter; wake-ups
-// may be spurious.
+// operations, a scanner's answer, a deadline and a stop request all notify the same one; the waiter looks at
+// the state that they left and waits again if it is not enough. Like a condition variable with one waiter;
+// wake-ups may be spurious.
 //
 //   while (!request.done() && !client.closed()) {
 //     if (!co_await wake.Wait(deadline)) co_return Timeout();

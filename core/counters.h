@@ -1,8 +1,8 @@
-// Counters: one thread's counts, named by an enumeration that ends in kCount. Only the owner writes; others may read
-// at any time and are a moment behind. No lock, no locked instruction.
+// Counters: one thread's counts, named by an enumeration that ends in kCount. Only the owner writes; others
+// may read at any time and are a moment behind. No lock, no locked instruction.
 //
-// Counts that belong together (a message moves from one to another) change inside one Update, and a Read() sees all of
-// an Update or nothing of it, so that sums which must agree do agree at every moment:
+// Counts that belong together (a message moves from one to another) change inside one Update, and a Read()
+// sees all of an Update or nothing of it, so that sums which must agree do agree at every moment:
 //
 //   { Update update(counters); counters.Subtract(kInProgress); counters.Add(kDelivered); }
 #pragma once

@@ -1,6 +1,6 @@
-// Memory for coroutine frames: free lists of the calling thread, by size. A frame freed on another thread than
-// the one that made it would change lists; sessions never change threads, so that does not happen on the mail path,
-// and would be harmless.
+// Memory for coroutine frames: free lists of the calling thread, by size. A frame freed on another thread
+// than the one that made it would change lists; sessions never change threads, so that does not happen on the
+// mail path, and would be harmless.
 #pragma once
 
 #include <cstddef>

@@ -15,7 +15,8 @@ void Increase(std::atomic<uint64_t>& cell, uint64_t n) {
 
 }  // namespace
 
-// Values below 16 have a bucket each; above, the highest bit picks the group and the next four bits the bucket.
+// Values below 16 have a bucket each; above, the highest bit picks the group and the next four bits the
+// bucket.
 size_t Histogram::BucketOf(uint64_t value) {
   value = std::min(value, kValueMax);
   if (value < kSub) return value;
@@ -55,7 +56,8 @@ void Histogram::Snapshot::Add(const Snapshot& other) {
 
 uint64_t Histogram::Snapshot::Percentile(double fraction) const {
   if (count == 0) return 0;
-  const auto rank = std::max<uint64_t>(1, static_cast<uint64_t>(std::ceil(fraction * static_cast<double>(count))));
+  const auto rank =
+      std::max<uint64_t>(1, static_cast<uint64_t>(std::ceil(fraction * static_cast<double>(count))));
   uint64_t seen = 0;
   for (size_t i = 0; i < kBuckets; ++i) {
     seen += buckets[i];

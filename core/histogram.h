@@ -1,5 +1,5 @@
-// Histogram: how long things took, in log-linear buckets: 16 to each power of two, so that a percentile is off by
-// at most 6 %, from 1 µs to more than an hour. Only its owner records; others may read at any time.
+// Histogram: how long things took, in log-linear buckets: 16 to each power of two, so that a percentile is
+// off by at most 6 %, from 1 µs to more than an hour. Only its owner records; others may read at any time.
 #pragma once
 
 #include <array>
@@ -30,8 +30,8 @@ class Histogram {
     uint64_t max = 0;
 
     void Add(const Snapshot& other);
-    // The value that `fraction` (0..1) of the recorded ones do not exceed, as the middle of its bucket, never more
-    // than max; 0 when nothing was recorded.
+    // The value that `fraction` (0..1) of the recorded ones do not exceed, as the middle of its bucket, never
+    // more than max; 0 when nothing was recorded.
     uint64_t Percentile(double fraction) const;
     uint64_t Mean() const { return count == 0 ? 0 : sum / count; }
     // How many recorded values are at most `value`, exact at bucket bounds.

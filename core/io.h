@@ -56,8 +56,8 @@ struct IoRequest {
 };
 
 // One operation. Lives where its memory lives, in a coroutine's frame or in a connection; its address is the
-// SQE's user_data, so it is neither copied nor moved, and destroying it in flight aborts: the kernel would write
-// through a dangling pointer.
+// SQE's user_data, so it is neither copied nor moved, and destroying it in flight aborts: the kernel would
+// write through a dangling pointer.
 class IoOp {
  public:
   IoOp() = default;
@@ -89,9 +89,9 @@ class Io {
  public:
   virtual ~Io() = default;
 
-  // Hands `op` to the kernel. Exactly one completion follows (kAccept: one for each connection and a last one),
-  // on a later turn of the loop. Until the last, the kernel owns op and every buffer it points at. Never fails:
-  // a full submission queue is flushed.
+  // Hands `op` to the kernel. Exactly one completion follows (kAccept: one for each connection and a last
+  // one), on a later turn of the loop. Until the last, the kernel owns op and every buffer it points at.
+  // Never fails: a full submission queue is flushed.
   void Submit(IoOp& op) {
     BV_CHECK(!op.in_flight_);
     op.in_flight_ = true;

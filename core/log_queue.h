@@ -1,6 +1,6 @@
-// LogQueue: records from one worker to the control thread, which formats and writes them. A bounded ring of bytes with
-// one writer and one reader: the writer never waits, never allocates and never makes a system call; what does not
-// fit is counted as dropped.
+// LogQueue: records from one worker to the control thread, which formats and writes them. A bounded ring of
+// bytes with one writer and one reader: the writer never waits, never allocates and never makes a system
+// call; what does not fit is counted as dropped.
 #pragma once
 
 #include <atomic>

@@ -11,8 +11,8 @@ void Loop::Turn(MonoTime deadline) {
   RunReady();  // whom the first pass woke: a second pass costs less than a second look at the kernel
 }
 
-// One pass: what is scheduled meanwhile waits for the next one, so that two coroutines that wake each other do not
-// keep the kernel's completions waiting.
+// One pass: what is scheduled meanwhile waits for the next one, so that two coroutines that wake each other
+// do not keep the kernel's completions waiting.
 void Loop::RunReady() {
   running_.swap(ready_);
   for (std::coroutine_handle<> waiter : running_) waiter.resume();

@@ -20,13 +20,13 @@ class Loop {
   TimerWheel& timers() { return timers_; }
   MonoTime Now() const { return io_.Now(); }
 
-  // Resumes `waiter` later in this turn or in the next one, never from inside this call: nobody is surprised in the
-  // middle of a function by what the resumed coroutine does.
+  // Resumes `waiter` later in this turn or in the next one, never from inside this call: nobody is surprised
+  // in the middle of a function by what the resumed coroutine does.
   void Schedule(std::coroutine_handle<> waiter) { ready_.push_back(waiter); }
 
-  // One turn: waits for the kernel, at most until `deadline` and not at all when something is ready, then runs what is
-  // due and what is ready. Ends with the coroutines, so that who turns the loop until something has happened may look
-  // after each turn, and never sleeps through it.
+  // One turn: waits for the kernel, at most until `deadline` and not at all when something is ready, then
+  // runs what is due and what is ready. Ends with the coroutines, so that who turns the loop until something
+  // has happened may look after each turn, and never sleeps through it.
   void Turn(MonoTime deadline = kNever);
 
  private:

@@ -1,5 +1,6 @@
-// Mailbox: how other threads ask a loop's thread to do something (stop, take new settings, write the log). Posting takes
-// no lock; the owner sleeps in its ring and is woken through an eventfd. For events, not for the mail path.
+// Mailbox: how other threads ask a loop's thread to do something (stop, take new settings, write the log).
+// Posting takes no lock; the owner sleeps in its ring and is woken through an eventfd. For events, not for
+// the mail path.
 #pragma once
 
 #include <sys/eventfd.h>
@@ -23,11 +24,12 @@ class Mailbox {
   Mailbox(const Mailbox&) = delete;
   ~Mailbox() { Take(); }
 
-  // Any thread. The message runs on the owner's thread, in order of posting; one that is posted after the owner ended
-  // is destroyed with the mailbox.
+  // Any thread. The message runs on the owner's thread, in order of posting; one that is posted after the
+  // owner ended is destroyed with the mailbox.
   void Post(std::function<void()> message) {
     Node* node = new Node{std::move(message), head_.load(std::memory_order_relaxed)};
-    while (!head_.compare_exchange_weak(node->next, node, std::memory_order_release, std::memory_order_relaxed)) {
+    while (!head_.compare_exchange_weak(node->next, node, std::memory_order_release,
+                                        std::memory_order_relaxed)) {
     }
     Wake();
   }

@@ -31,7 +31,8 @@ absl::Status SetupError(int error) {
     case ENOSYS:
       return absl::FailedPreconditionError(
           Cat("io_uring is not there (", kernel,
-              "): it needs Linux 6.1 with CONFIG_IO_URING; in a container, allow the system calls io_uring_setup, "
+              "): it needs Linux 6.1 with CONFIG_IO_URING; in a container, allow the system calls "
+              "io_uring_setup, "
               "io_uring_enter and io_uring_register in its seccomp profile"));
     case EPERM:
     case EACCES:
@@ -43,10 +44,11 @@ absl::Status SetupError(int error) {
       return absl::FailedPreconditionError(
           Cat("io_uring is too old (", kernel, "): Linux 6.1 or newer is needed"));
     case ENOMEM:
-      return absl::FailedPreconditionError(
-          Cat("io_uring got no memory (", kernel, "): raise the memory or the locked-memory limit (ulimit -l)"));
+      return absl::FailedPreconditionError(Cat("io_uring got no memory (", kernel,
+                                               "): raise the memory or the locked-memory limit (ulimit -l)"));
     default:
-      return absl::FailedPreconditionError(Cat("io_uring cannot be set up (", kernel, "): ", std::strerror(error)));
+      return absl::FailedPreconditionError(
+          Cat("io_uring cannot be set up (", kernel, "): ", std::strerror(error)));
   }
 }
 
@@ -80,16 +82,17 @@ absl::Status Ring::Setup() {
   registration.ring_addr = reinterpret_cast<uint64_t>(memory);
   registration.ring_entries = options_.buffers;
   registration.bgid = kBufferGroup;
-  if (int result = io_uring_register_buf_ring(&ring_, &registration, 0); result < 0) return SetupError(-result);
+  if (int result = io_uring_register_buf_ring(&ring_, &registration, 0); result < 0)
+    return SetupError(-result);
   io_uring_buf_ring_init(buffer_ring_);
   buffers_.reset(new char[size_t{options_.buffers} * options_.buffer_bytes]);
   for (uint32_t id = 0; id < options_.buffers; ++id) ReturnBuffer(static_cast<int>(id));
 
   utsname system = {};
   uname(&system);
-  description_ = Cat("io_uring on kernel ", std::string_view(system.release), ", ", params.sq_entries,
-                     " submissions, ", params.cq_entries, " completions, ",
-                     registered ? "registered ring" : "ring not registered");
+  description_ =
+      Cat("io_uring on kernel ", std::string_view(system.release), ", ", params.sq_entries, " submissions, ",
+          params.cq_entries, " completions, ", registered ? "registered ring" : "ring not registered");
   return absl::OkStatus();
 }
 
@@ -117,7 +120,8 @@ void Ring::DoSubmit(IoOp& op) {
       io_uring_prep_multishot_accept(sqe, r.fd, nullptr, nullptr, SOCK_CLOEXEC);
       break;
     case IoCode::kConnect:
-      io_uring_prep_connect(sqe, r.fd, static_cast<const sockaddr*>(r.address), static_cast<socklen_t>(bytes));
+      io_uring_prep_connect(sqe, r.fd, static_cast<const sockaddr*>(r.address),
+                            static_cast<socklen_t>(bytes));
       break;
     case IoCode::kRecv:
       io_uring_prep_recv(sqe, r.fd, r.address, bytes, static_cast<int>(r.flags));
@@ -133,7 +137,8 @@ void Ring::DoSubmit(IoOp& op) {
       io_uring_prep_send(sqe, r.fd, r.address, bytes, static_cast<int>(r.flags | MSG_NOSIGNAL | MSG_WAITALL));
       break;
     case IoCode::kSendMsg:
-      io_uring_prep_sendmsg(sqe, r.fd, static_cast<const msghdr*>(r.address), r.flags | MSG_NOSIGNAL | MSG_WAITALL);
+      io_uring_prep_sendmsg(sqe, r.fd, static_cast<const msghdr*>(r.address),
+                            r.flags | MSG_NOSIGNAL | MSG_WAITALL);
       break;
     case IoCode::kRead:
       io_uring_prep_read(sqe, r.fd, r.address, bytes, r.offset);
@@ -188,8 +193,8 @@ void Ring::PublishBuffers() {
   returned_ = 0;
 }
 
-// The completions of a batch are copied out and the queue advanced before any of them runs, because what runs may
-// submit, and a full submission queue enters the kernel, which needs room in the completion queue.
+// The completions of a batch are copied out and the queue advanced before any of them runs, because what runs
+// may submit, and a full submission queue enters the kernel, which needs room in the completion queue.
 void Ring::RunCompletions() {
   struct Done {
     IoOp* op;
@@ -209,8 +214,9 @@ void Ring::RunCompletions() {
       done.op = reinterpret_cast<IoOp*>(cqe->user_data);
       done.completion = {
           .result = cqe->res,
-          .buffer_id = (cqe->flags & IORING_CQE_F_BUFFER) != 0 ? static_cast<int>(cqe->flags >> IORING_CQE_BUFFER_SHIFT)
-                                                               : -1,
+          .buffer_id = (cqe->flags & IORING_CQE_F_BUFFER) != 0
+                           ? static_cast<int>(cqe->flags >> IORING_CQE_BUFFER_SHIFT)
+                           : -1,
           .more = (cqe->flags & IORING_CQE_F_MORE) != 0,
           .nonempty = (cqe->flags & IORING_CQE_F_SOCK_NONEMPTY) != 0,
       };

@@ -1,5 +1,5 @@
-// Ring: the Io of a real worker, on io_uring. Made on the thread that uses it and bound to it (SINGLE_ISSUER),
-// after the process has gone to the background and dropped its privileges. Needs kernel 6.1.
+// Ring: the Io of a real worker, on io_uring. Made on the thread that uses it and bound to it
+// (SINGLE_ISSUER), after the process has gone to the background and dropped its privileges. Needs kernel 6.1.
 #pragma once
 
 #include <liburing.h>
@@ -17,10 +17,10 @@ namespace bivalve::core {
 class Ring final : public Io {
  public:
   struct Options {
-    uint32_t submissions = 1024;     // slots; more in one turn cost one more system call
-    uint32_t completions = 8192;     // slots; the kernel keeps what does not fit
-    uint32_t buffers = 512;          // provided buffers; a power of two
-    uint32_t buffer_bytes = 4096;    // commands and replies; mail data is received in place
+    uint32_t submissions = 1024;   // slots; more in one turn cost one more system call
+    uint32_t completions = 8192;   // slots; the kernel keeps what does not fit
+    uint32_t buffers = 512;        // provided buffers; a power of two
+    uint32_t buffer_bytes = 4096;  // commands and replies; mail data is received in place
   };
 
   // The error is a sentence for the operator: what is missing or forbidden, and what to change.
@@ -41,7 +41,7 @@ class Ring final : public Io {
     uint64_t enters = 0;       // system calls
     uint64_t submissions = 0;  // operations handed over
     uint64_t completions = 0;
-    uint64_t flushes = 0;      // submission queue was full within a turn
+    uint64_t flushes = 0;  // submission queue was full within a turn
   };
   const Counts& counts() const { return counts_; }
   // Kernel release and the optional features found, for one log line.

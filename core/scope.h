@@ -1,5 +1,5 @@
-// Scope: the owner of tasks that run beside each other (sessions of a worker, connections of a pool). Joined before
-// it is destroyed; there is no detached task.
+// Scope: the owner of tasks that run beside each other (sessions of a worker, connections of a pool). Joined
+// before it is destroyed; there is no detached task.
 #pragma once
 
 #include <coroutine>

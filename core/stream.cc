@@ -22,7 +22,8 @@ void Stream::Adopt(int fd) {
   error_ = write_error_ = 0;
 }
 
-Task<IoResult> Stream::Connect(const sockaddr* address, socklen_t address_bytes, MonoTime deadline, int socket_fd) {
+Task<IoResult> Stream::Connect(const sockaddr* address, socklen_t address_bytes, MonoTime deadline,
+                               int socket_fd) {
   const int fd = socket_fd >= 0 ? socket_fd : loop_.io().OpenSocket(address->sa_family);
   if (fd < 0) co_return IoResult(fd);
   IoRequest request;
@@ -70,8 +71,11 @@ Task<IoResult> Stream::Receive(std::span<char> room, MonoTime deadline) {
     // A receive that was armed earlier fills a buffer; what it brings is copied below.
     if (!receive_.in_flight()) {
       placed_ = true;
-      receive_.request = {
-          .code = IoCode::kRecv, .fd = fd_, .address = room.data(), .bytes = room.size(), .poll_first = !more_waiting_};
+      receive_.request = {.code = IoCode::kRecv,
+                          .fd = fd_,
+                          .address = room.data(),
+                          .bytes = room.size(),
+                          .poll_first = !more_waiting_};
       loop_.io().Submit(receive_);
     }
     const bool placed = placed_;
@@ -160,7 +164,8 @@ Task<bool> Stream::Drain(MonoTime deadline) {
 Task<IoResult> Stream::SendMessage(const msghdr& message, MonoTime deadline) {
   size_t bytes = 0;
   for (size_t i = 0; i < message.msg_iovlen; ++i) bytes += message.msg_iov[i].iov_len;
-  send_.request = {.code = IoCode::kSendMsg, .fd = fd_, .address = const_cast<msghdr*>(&message), .bytes = bytes};
+  send_.request = {
+      .code = IoCode::kSendMsg, .fd = fd_, .address = const_cast<msghdr*>(&message), .bytes = bytes};
   wake_on_sent_ = true;
   loop_.io().Submit(send_);
   const bool in_time = co_await Finish(send_, deadline);
@@ -179,8 +184,8 @@ Task<IoResult> Stream::SendPieces(std::span<const iovec> pieces, Duration timeou
   std::string front;
   front.swap(output_);
   std::array<iovec, kPiecesMax> step;
-  size_t next = 0;      // piece
-  size_t offset = 0;    // in it
+  size_t next = 0;    // piece
+  size_t offset = 0;  // in it
   bool front_out = front.empty();
   while (!front_out || next < pieces.size()) {
     size_t count = 0;

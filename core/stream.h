@@ -1,9 +1,9 @@
-// Stream: one connected stream socket over Io, with a reader and a writer that work beside the coroutine that uses
-// it. Knows bytes, not lines. One coroutine uses a stream and waits on the Condition given to the constructor, which
-// two streams (client and server) and a scan may share: whatever happens notifies it.
+// Stream: one connected stream socket over Io, with a reader and a writer that work beside the coroutine that
+// uses it. Knows bytes, not lines. One coroutine uses a stream and waits on the Condition given to the
+// constructor, which two streams (client and server) and a scan may share: whatever happens notifies it.
 //
-// The reader is armed by StartReading() and stops by itself once something has arrived, so what a peer can make us
-// hold is bounded; an idle stream holds no buffer. At most one receive and one send are in flight.
+// The reader is armed by StartReading() and stops by itself once something has arrived, so what a peer can
+// make us hold is bounded; an idle stream holds no buffer. At most one receive and one send are in flight.
 #pragma once
 
 #include <sys/socket.h>
@@ -32,9 +32,10 @@ class Stream {
 
   // Takes ownership of a connected socket, which has TCP_NODELAY from Io::OpenSocket or from its listener.
   void Adopt(int fd);
-  // Opens a socket and connects it. -ETIMEDOUT after the deadline. On failure the stream is as before. With `socket_fd` it takes
-  // that socket, and ownership of it, instead of opening one. Suspends.
-  Task<IoResult> Connect(const sockaddr* address, socklen_t address_bytes, MonoTime deadline, int socket_fd = -1);
+  // Opens a socket and connects it. -ETIMEDOUT after the deadline. On failure the stream is as before. With
+  // `socket_fd` it takes that socket, and ownership of it, instead of opening one. Suspends.
+  Task<IoResult> Connect(const sockaddr* address, socklen_t address_bytes, MonoTime deadline,
+                         int socket_fd = -1);
   bool open() const { return fd_ >= 0; }
   int fd() const { return fd_; }
 
@@ -50,8 +51,8 @@ class Stream {
   // Why: 0 for an orderly end.
   int error() const { return error_; }
 
-  // Receives into `room` what comes next, from input() first. Returns the bytes, 0 at the end of the stream, or a negated
-  // errno, -ETIMEDOUT after the deadline. Suspends; the room is free again when it returns.
+  // Receives into `room` what comes next, from input() first. Returns the bytes, 0 at the end of the stream,
+  // or a negated errno, -ETIMEDOUT after the deadline. Suspends; the room is free again when it returns.
   Task<IoResult> Receive(std::span<char> room, MonoTime deadline);
 
   // --- Output.
@@ -63,15 +64,16 @@ class Stream {
   int write_error() const { return write_error_; }
   // Suspends until everything written was handed to the kernel. False on failure or after the deadline.
   Task<bool> Drain(MonoTime deadline);
-  // Sends what was written and then `pieces`, without copying them, whole. `timeout` bounds each step of at most
-  // kSendStepBytes. 0, or a negated errno. Suspends; the pieces' memory is free again when it returns.
+  // Sends what was written and then `pieces`, without copying them, whole. `timeout` bounds each step of at
+  // most kSendStepBytes. 0, or a negated errno. Suspends; the pieces' memory is free again when it returns.
   Task<IoResult> SendPieces(std::span<const iovec> pieces, Duration timeout);
   // Sends `bytes` with one descriptor attached to them (SCM_RIGHTS); local sockets only. Suspends.
   Task<IoResult> SendDescriptor(std::string_view bytes, int descriptor, MonoTime deadline);
   static constexpr size_t kSendStepBytes = size_t{1} << 20;
 
-  // Ends our side and reads what the peer still sends, until it ends its side too, has sent kLingerBytesMax more, or the
-  // deadline has passed. A close with input unread makes TCP send a reset, which can destroy a reply that is still on its way. Drain first. Suspends.
+  // Ends our side and reads what the peer still sends, until it ends its side too, has sent kLingerBytesMax
+  // more, or the deadline has passed. A close with input unread makes TCP send a reset, which can destroy a
+  // reply that is still on its way. Drain first. Suspends.
   Task<void> Linger(MonoTime deadline);
   static constexpr size_t kLingerBytesMax = size_t{256} << 10;
   // Cancels and awaits what is in flight, then closes. What was not yet sent is lost: Drain first. Suspends.

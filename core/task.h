@@ -1,13 +1,14 @@
-// Task<T>: a coroutine that one other coroutine awaits. Lazy: it starts when awaited, and hands control back by
-// symmetric transfer. Its frame comes from the thread's frame pool (core/frame_pool.h).
+// Task<T>: a coroutine that one other coroutine awaits. Lazy: it starts when awaited, and hands control back
+// by symmetric transfer. Its frame comes from the thread's frame pool (core/frame_pool.h).
 //
 //   core::Task<int> Sum(Io& io);
 //   int sum = co_await Sum(io);
 //
-// Not for work that runs beside its caller: that is spawned into a Scope (core/scope.h), which joins it. Never
-// destroy a suspended task to stop it: what it awaits is the kernel's; cancel that and await it.
+// Not for work that runs beside its caller: that is spawned into a Scope (core/scope.h), which joins it.
+// Never destroy a suspended task to stop it: what it awaits is the kernel's; cancel that and await it.
 //
-// g++ 12: an aggregate or capturing lambda made inside a co_await expression is destroyed twice. Name it first.
+// g++ 12: an aggregate or capturing lambda made inside a co_await expression is destroyed twice. Name it
+// first.
 #pragma once
 
 #include <coroutine>

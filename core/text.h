@@ -57,8 +57,10 @@ std::string Cat(const Pieces&... pieces) {
   return out;
 }
 
-// Appends `text` so that it stays one printable line: control characters, DEL and the backslash become \n, \r, \t,
-// \\ or \xNN; everything else, UTF-8 included, passes. At most `bytes_max` bytes are added, "..." for the rest.
+// Appends `text` so that it stays one printable line: control characters, DEL and the backslash become \n,
+// \r, \t,
+// \\ or \xNN; everything else, UTF-8 included, passes. At most `bytes_max` bytes are added, "..." for the
+// rest.
 void AppendEscaped(std::string& out, std::string_view text, size_t bytes_max = 1024);
 
 }  // namespace bivalve::core

@@ -4,8 +4,8 @@
 
 namespace bivalve::core {
 
-// Level L holds what is due within 64^(L+1) ticks, in the slot of its tick's L-th base-64 digit. When a level's
-// digit changes, that slot's timers are placed again, one level lower or run.
+// Level L holds what is due within 64^(L+1) ticks, in the slot of its tick's L-th base-64 digit. When a
+// level's digit changes, that slot's timers are placed again, one level lower or run.
 
 TimerWheel::TimerWheel(MonoTime now) : start_(now) {
   for (auto& level : slots_) {
@@ -47,8 +47,8 @@ void TimerWheel::Place(Timer& timer) {
   head.previous_ = &timer;
 }
 
-// Takes each timer out of the slot and runs it or places it anew. Works on the slot's first timer until the slot is
-// empty, because a timer's OnTimer may drop its neighbours.
+// Takes each timer out of the slot and runs it or places it anew. Works on the slot's first timer until the
+// slot is empty, because a timer's OnTimer may drop its neighbours.
 void TimerWheel::Expire(Head& slot) {
   Head taken;
   if (slot.next_ == &slot) return;
@@ -94,7 +94,8 @@ MonoTime TimerWheel::Next() const {
     while (occupied != 0) {
       const auto slot = static_cast<uint64_t>(__builtin_ctzll(occupied));
       const Head& head = slots_[static_cast<size_t>(level)][slot];
-      if (head.next_ != &head) return start_ + (((digit & ~uint64_t{kSlots - 1}) | slot) << (6 * level)) * kTick;
+      if (head.next_ != &head)
+        return start_ + (((digit & ~uint64_t{kSlots - 1}) | slot) << (6 * level)) * kTick;
       occupied &= occupied - 1;
     }
   }

@@ -1,5 +1,5 @@
-// Deadlines of one worker: thousands of them, set and dropped all the time, few of which ever pass. A hierarchical
-// wheel: setting and dropping is a few list operations, whatever the number of timers.
+// Deadlines of one worker: thousands of them, set and dropped all the time, few of which ever pass. A
+// hierarchical wheel: setting and dropping is a few list operations, whatever the number of timers.
 #pragma once
 
 #include <array>

@@ -1,9 +1,9 @@
 // Where to listen and where to connect: CONTRACT's address forms, and socket addresses as values.
 #pragma once
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <netinet/in.h>
 
 #include <cstdint>
 #include <string>
@@ -18,18 +18,18 @@ namespace bivalve::net {
 class SocketAddress {
  public:
   SocketAddress() = default;
-  static SocketAddress FromIpv4(in_addr address, uint16_t port);   // port in host order
+  static SocketAddress FromIpv4(in_addr address, uint16_t port);  // port in host order
   static SocketAddress FromIpv6(const in6_addr& address, uint16_t port);
   static SocketAddress FromRaw(const sockaddr* address, socklen_t size);  // any family; others become empty
   // A path of up to 107 bytes; an error otherwise.
   static absl::StatusOr<SocketAddress> FromPath(std::string_view path);
 
-  int family() const;             // AF_UNSPEC when empty
+  int family() const;  // AF_UNSPEC when empty
   const sockaddr* raw() const;
   socklen_t raw_size() const;
-  uint16_t port() const;          // host order; 0 for unix
+  uint16_t port() const;  // host order; 0 for unix
   void set_port(uint16_t port);
-  bool is_loopback() const;       // 127/8, ::1, or unix
+  bool is_loopback() const;  // 127/8, ::1, or unix
   // "192.0.2.7", "2001:db8::1" (IPv4-mapped IPv6 is shown as IPv4), the path, or "unix" for an unnamed peer.
   std::string Host() const;
   // "192.0.2.7:25", "[2001:db8::1]:25", or the path.

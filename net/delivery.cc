@@ -26,7 +26,8 @@ class WirePieces {
  public:
   explicit WirePieces(const Delivery& d)
       : stuffing_(d.may_need_stuffing),
-        parts_{d.content.substr(0, d.header_offset), LineEndBefore(d), d.header, d.content.substr(d.header_offset)} {}
+        parts_{d.content.substr(0, d.header_offset), LineEndBefore(d), d.header,
+               d.content.substr(d.header_offset)} {}
 
   // Fills `pieces` and returns how many; 0 when all was given out.
   size_t Next(std::span<iovec> pieces) {
@@ -76,10 +77,12 @@ core::Task<DeliveryResult> AwaitFinalReply(Connection& server, core::Condition& 
 }
 
 // A server that refuses in mid-message says so and closes: a negative reply counts, anything else is a loss.
-core::Task<DeliveryResult> AwaitReplyAfterFailure(Connection& server, core::Condition& wake, std::string& text) {
+core::Task<DeliveryResult> AwaitReplyAfterFailure(Connection& server, core::Condition& wake,
+                                                  std::string& text) {
   const size_t before = text.size();
   DeliveryResult result = co_await AwaitFinalReply(server, wake, std::chrono::seconds(1), text);
-  if (result.status == DeliveryResult::Status::kReplied && !IsTransient(result.code) && !IsPermanent(result.code)) {
+  if (result.status == DeliveryResult::Status::kReplied && !IsTransient(result.code) &&
+      !IsPermanent(result.code)) {
     text.resize(before);
     result = DeliveryResult();
   }
@@ -91,8 +94,9 @@ core::Task<DeliveryResult> DeliverByBdat(Connection& server, core::Condition& wa
   const std::string_view line_end = LineEndBefore(d);
   const std::string command =
       core::Cat("BDAT ", d.content.size() + line_end.size() + d.header.size(), " LAST\r\n");
-  const std::array<iovec, 5> pieces = {Piece(command), Piece(d.content.substr(0, d.header_offset)), Piece(line_end),
-                                       Piece(d.header), Piece(d.content.substr(d.header_offset))};
+  const std::array<iovec, 5> pieces = {Piece(command), Piece(d.content.substr(0, d.header_offset)),
+                                       Piece(line_end), Piece(d.header),
+                                       Piece(d.content.substr(d.header_offset))};
   const core::IoResult sent = co_await server.stream().SendPieces(pieces, d.timeout);
   if (!sent.ok()) co_return co_await AwaitReplyAfterFailure(server, wake, text);
   co_return co_await AwaitFinalReply(server, wake, d.timeout, text);
@@ -123,7 +127,8 @@ core::Task<DeliveryResult> DeliverByData(Connection& server, core::Condition& wa
     // The last batch takes the terminating line along.
     more = count + 2 >= pieces.size();
     if (!more) pieces[count++] = Piece(wire.end());
-    const core::IoResult sent = co_await server.stream().SendPieces(std::span(pieces).first(count), d.timeout);
+    const core::IoResult sent =
+        co_await server.stream().SendPieces(std::span(pieces).first(count), d.timeout);
     if (!sent.ok()) co_return co_await AwaitReplyAfterFailure(server, wake, text);
   }
   co_return co_await AwaitFinalReply(server, wake, d.timeout, text);
@@ -136,7 +141,8 @@ core::Task<DeliveryResult> Deliver(Connection& server, core::Condition& wake, co
   if (!server.stream().input().empty()) {
     // It has said something unasked. Taken for the reply to this message, a "250" would lose the message.
     DeliveryResult result = co_await AwaitReplyAfterFailure(server, wake, text);
-    if (result.status == DeliveryResult::Status::kReplied) result.status = DeliveryResult::Status::kRefusedData;
+    if (result.status == DeliveryResult::Status::kReplied)
+      result.status = DeliveryResult::Status::kRefusedData;
     co_return result;
   }
   if (delivery.chunking) co_return co_await DeliverByBdat(server, wake, delivery, text);

@@ -1,5 +1,5 @@
-// Delivers a body to a server whose mail transaction is open: by BDAT (RFC 3030) where it can, else by DATA with the
-// dot-stuffing put back. A header is put in by reference; the body is not changed and not copied.
+// Delivers a body to a server whose mail transaction is open: by BDAT (RFC 3030) where it can, else by DATA
+// with the dot-stuffing put back. A header is put in by reference; the body is not changed and not copied.
 #pragma once
 
 #include <cstddef>
@@ -17,26 +17,27 @@ namespace bivalve::net {
 
 struct Delivery {
   std::string_view content = {};
-  std::string_view header = {};     // whole lines with CRLF; empty: none
-  size_t header_offset = 0;    // where in the content it goes; at the end of a line
-  bool chunking = false;       // the server has CHUNKING
+  std::string_view header = {};    // whole lines with CRLF; empty: none
+  size_t header_offset = 0;        // where in the content it goes; at the end of a line
+  bool chunking = false;           // the server has CHUNKING
   bool may_need_stuffing = false;  // some line of the content may begin with a dot
   core::Duration timeout{};
 };
 
 struct DeliveryResult {
   enum class Status : uint8_t {
-    kReplied,       // the server's final reply is in the text
-    kRefusedData,   // refused before the message; its reply is in the text, and the transaction is still open
-    kLost,          // the connection ended, timed out or spoke nonsense before the final reply
+    kReplied,      // the server's final reply is in the text
+    kRefusedData,  // refused before the message; its reply is in the text, and the transaction is still open
+    kLost,         // the connection ended, timed out or spoke nonsense before the final reply
   };
   Status status = Status::kLost;
   uint16_t code = 0;
 };
 
-// Appends the server's reply to `text`. `wake` is the server stream's Condition. The views in `delivery` must live until it
-// returns; the kernel may refer to the content's pages until the reply is there, and with kLost until the stream is closed.
-// Suspends.
-core::Task<DeliveryResult> Deliver(Connection& server, core::Condition& wake, const Delivery& delivery, std::string& text);
+// Appends the server's reply to `text`. `wake` is the server stream's Condition. The views in `delivery` must
+// live until it returns; the kernel may refer to the content's pages until the reply is there, and with kLost
+// until the stream is closed. Suspends.
+core::Task<DeliveryResult> Deliver(Connection& server, core::Condition& wake, const Delivery& delivery,
+                                   std::string& text);
 
 }  // namespace bivalve::net

@@ -26,8 +26,8 @@ struct ServerExtensions {
 // to case.
 bool HasSecurityLayer(std::string_view mechanism);
 
-// What stands behind an extension's keyword in a whole EHLO reply of several lines with codes; nullopt when it is not
-// offered. Without regard to case. Borrows from `reply`.
+// What stands behind an extension's keyword in a whole EHLO reply of several lines with codes; nullopt when
+// it is not offered. Without regard to case. Borrows from `reply`.
 std::optional<std::string_view> FindExtensionValues(std::string_view reply, std::string_view keyword);
 
 // Builds the client's EHLO reply from the server's, line by line.

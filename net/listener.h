@@ -12,9 +12,9 @@
 
 namespace bivalve::net {
 
-// Binds and listens. With `shared`, several workers' sockets share a TCP port (SO_REUSEPORT); for a path, every
-// worker accepts from the same socket. A stale path (nobody listens there) is replaced. The error names the address and
-// the reason. Blocks; for the start.
+// Binds and listens. With `shared`, several workers' sockets share a TCP port (SO_REUSEPORT); for a path,
+// every worker accepts from the same socket. A stale path (nobody listens there) is replaced. The error names
+// the address and the reason. Blocks; for the start.
 absl::StatusOr<core::UniqueFd> OpenListener(const SocketAddress& address, bool shared);
 
 // The addresses that one Listen setting means: a port alone is all addresses, IPv6 and IPv4.
@@ -24,9 +24,10 @@ absl::StatusOr<std::vector<SocketAddress>> ListenAddresses(const Endpoint& endpo
 // Accepts connections from one listening socket until stopped. Worker-local.
 class Acceptor final : private core::IoOp, private core::Timer {
  public:
-  // `accepted` takes ownership of the connection's descriptor; it must not suspend. `failed` hears of errors (errno),
-  // after which accepting goes on after a pause: out of descriptors is not the end.
-  Acceptor(core::Loop& loop, int listen_fd, std::function<void(int fd)> accepted, std::function<void(int error)> failed);
+  // `accepted` takes ownership of the connection's descriptor; it must not suspend. `failed` hears of errors
+  // (errno), after which accepting goes on after a pause: out of descriptors is not the end.
+  Acceptor(core::Loop& loop, int listen_fd, std::function<void(int fd)> accepted,
+           std::function<void(int error)> failed);
 
   void Start();
   // Stops accepting; stopped() is true when nothing is in flight any more (some turns later).

@@ -6,7 +6,8 @@
 
 namespace bivalve::net {
 
-core::Task<Reply> ReadReply(Connection& server, core::Condition& wake, core::Duration timeout, std::string& text) {
+core::Task<Reply> ReadReply(Connection& server, core::Condition& wake, core::Duration timeout,
+                            std::string& text) {
   uint16_t code = 0;
   size_t lines = 0;
   core::MonoTime deadline = wake.loop().Now() + timeout;

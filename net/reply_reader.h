@@ -24,8 +24,9 @@ struct Reply {
   bool ok() const { return status == ReplyStatus::kOk; }
 };
 
-// Waits for the server's next reply and appends its lines, each with CRLF, to `text` (as far as it came, when it is not
-// ok). `timeout` bounds the wait for each line. `wake` is the server stream's Condition. Suspends.
-core::Task<Reply> ReadReply(Connection& server, core::Condition& wake, core::Duration timeout, std::string& text);
+// Waits for the server's next reply and appends its lines, each with CRLF, to `text` (as far as it came, when
+// it is not ok). `timeout` bounds the wait for each line. `wake` is the server stream's Condition. Suspends.
+core::Task<Reply> ReadReply(Connection& server, core::Condition& wake, core::Duration timeout,
+                            std::string& text);
 
 }  // namespace bivalve::net

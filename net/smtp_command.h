@@ -12,17 +12,38 @@ namespace bivalve::net {
 inline constexpr size_t kCommandLineBytesMax = 12288;
 
 enum class Verb : uint8_t {
-  kHelo, kEhlo, kLhlo, kMail, kRcpt, kData, kBdat, kRset, kNoop, kQuit, kVrfy, kExpn, kHelp, kEtrn, kAuth,
-  kStartTls, kXForward, kXClient, kXExch50, kBurl, kTurn, kAtrn, kUnknown,
+  kHelo,
+  kEhlo,
+  kLhlo,
+  kMail,
+  kRcpt,
+  kData,
+  kBdat,
+  kRset,
+  kNoop,
+  kQuit,
+  kVrfy,
+  kExpn,
+  kHelp,
+  kEtrn,
+  kAuth,
+  kStartTls,
+  kXForward,
+  kXClient,
+  kXExch50,
+  kBurl,
+  kTurn,
+  kAtrn,
+  kUnknown,
 };
 
 // What the filter does with a command; one table in smtp_command.cc says it for each verb.
 enum class CommandKind : uint8_t {
-  kPass,     // to the server, its reply to the client; may stand anywhere in a pipelined group
-  kPassLast, // the same, but nothing after it in the group is sent before its reply (RFC 2920 section 3.1)
-  kOwn,      // the session has a step of its own for it: HELO, EHLO, DATA, BDAT, AUTH, QUIT
-  kRefuse,   // 502, because what it starts would go by the scanner
-  kForbid,   // 554: XCLIENT from a client
+  kPass,      // to the server, its reply to the client; may stand anywhere in a pipelined group
+  kPassLast,  // the same, but nothing after it in the group is sent before its reply (RFC 2920 section 3.1)
+  kOwn,       // the session has a step of its own for it: HELO, EHLO, DATA, BDAT, AUTH, QUIT
+  kRefuse,    // 502, because what it starts would go by the scanner
+  kForbid,    // 554: XCLIENT from a client
 };
 
 struct Command {

@@ -16,7 +16,6 @@
 namespace bivalve::appliance {
 namespace {
 
-
 // Takes the place of standard error as long as it lives.
 class CapturedStderr {
  public:

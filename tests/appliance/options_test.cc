@@ -563,7 +563,8 @@ TEST(DumpConfig, IsReadBackToTheSameConfig) {
            "OutAddress: mx.example.org:26\nListen: [::1]:1\nListen: /run/l\nClamAddress: 3310\nClamAddress: "
            "a.b:1",
            "MaxMessageSize: 1025\nBodyMemory: 3K\nScanFailure: size=reject,limits=pass\nWorkers: 3",
-           "MaxMessageSize: 0\nBodyMemory: 7G\nClamMethod: instream\nCanary: warn\nBareNewline: reject\nHostName: "
+           "MaxMessageSize: 0\nBodyMemory: 7G\nClamMethod: instream\nCanary: warn\nBareNewline: "
+           "reject\nHostName: "
            "a.example",
            "TempDirectory: /a b/#c:\xc3\xa9\nTimeOut: 1\nClamTimeOut: 2\nShutdownTimeOut: "
            "0\nClamConnections: 4",

@@ -1,6 +1,5 @@
 // Mail data as a client sends it, over a simulated connection: any cut, too much of it, no room for it, and
 // clients that leave or fall silent.
-#include "net/data_rate.h"
 #include "net/mail_data.h"
 
 #include <gmock/gmock.h>
@@ -12,6 +11,7 @@
 #include <utility>
 
 #include "core/text.h"
+#include "net/data_rate.h"
 #include "net/smtp_command.h"
 #include "tests/core/run_task.h"
 #include "tests/sim/sim_io.h"
@@ -85,9 +85,9 @@ class MailDataTest : public testing::Test {
     const core::MonoTime began = io.Now();
     DataRate rate;
     rate.Start(began, limits_.timeout);
-    got.result =
-        core::RunTask(loop, chunk ? ReceiveChunk(loop, client, bodies, body.get(), bytes, discard, limits_, rate)
-                                  : ReceiveData(loop, client, bodies, *body, check_, limits_));
+    got.result = core::RunTask(
+        loop, chunk ? ReceiveChunk(loop, client, bodies, body.get(), bytes, discard, limits_, rate)
+                    : ReceiveData(loop, client, bodies, *body, check_, limits_));
     got.took = io.Now() - began;
     got.content = body->content();
     // What was under way arrives too.
