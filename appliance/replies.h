@@ -11,6 +11,7 @@ inline constexpr std::string_view kBusy = "421 4.3.2 Server busy, too many conne
 inline constexpr std::string_view kShutdown = "421 4.3.2 Service is shutting down\r\n";
 inline constexpr std::string_view kUnreachable =
     "421 4.3.0 Mail server cannot be reached, try again later\r\n";
+inline constexpr std::string_view kBadChunk = "421 4.5.0 Chunk of unknown size, closing connection\r\n";
 inline constexpr std::string_view kServerLost =
     "421 4.3.0 Connection to the mail server was lost, try again later\r\n";
 inline constexpr std::string_view kServerNonsense =

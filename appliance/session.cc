@@ -155,6 +155,10 @@ core::Task<void> Session::End(CloseReason reason) {
     case CloseReason::kTooManyConnections:
       farewell = replies::kTooManyConnections;
       break;
+    case CloseReason::kBadChunk:
+      farewell = replies::kBadChunk;
+      LogText(Severity::kWarning, "client sent a BDAT whose size cannot be read");
+      break;
     case CloseReason::kTooManyErrors:
       farewell = replies::kTooManyErrors;
       break;
@@ -331,6 +335,8 @@ bool Session::AddToGroup(const net::Command& command, std::string_view line) {
   if (command.verb == net::Verb::kMail) {
     const std::string_view declared = net::FindParameter(command.arguments, "SIZE").value_or("");
     pending.declared_bytes = net::ParseNumber(declared).value_or(0);
+    pending.binary_mime =
+        core::EqualsIgnoreCase(net::FindParameter(command.arguments, "BODY").value_or(""), "BINARYMIME");
     const uint64_t limit = MessageBytesMax();
     if (limit != 0 && pending.declared_bytes > limit) pending.own_reply = replies::kTooLarge;
     // SIZE is announced even where the server lacks it, and such a server would refuse the parameter.
@@ -376,6 +382,7 @@ void Session::NoteReply(const Pending& pending, uint16_t code) {
       transaction_.mail_accepted = true;
       transaction_.reverse_path = pending.path;
       transaction_.declared_bytes = pending.declared_bytes;
+      transaction_.binary_mime = pending.binary_mime;
       break;
     }
     case net::Verb::kRcpt:

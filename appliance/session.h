@@ -88,6 +88,7 @@ class Session {
     kProxyHeader,         // there is none, or it is not to be believed
     kTooManyConnections,  // of this client
     kTooManyErrors,
+    kBadChunk,        // a BDAT whose size cannot be read
     kTooManyCommands,
     kTooSlow,  // mail data came too slowly
   };
@@ -101,6 +102,7 @@ class Session {
     std::string_view own_reply = {};  // empty: the server's
     std::string_view path = {};  // of MAIL and RCPT, arguments of XFORWARD; borrows from the client's input
     uint64_t declared_bytes = 0;
+    bool binary_mime = false;
   };
   static constexpr size_t kGroupMax = 64;
   // A client that does not read its replies is not read from either.

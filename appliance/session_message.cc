@@ -45,7 +45,9 @@ bool HeaderTooLarge(std::string_view content) {
 }  // namespace
 
 core::Task<Session::CloseReason> Session::Data(std::string_view arguments, std::string_view line) {
-  if (transaction_.in_chunks()) {  // RFC 3030 section 2: DATA and BDAT do not mix in one transaction
+  // RFC 3030: DATA and BDAT do not mix in one transaction (section 2), and binary mail needs BDAT (section
+  // 3).
+  if (transaction_.in_chunks() || transaction_.binary_mime) {
     Answer(replies::kBadSequence);
     co_return CloseReason::kNone;
   }
@@ -99,10 +101,9 @@ core::Task<Session::CloseReason> Session::Bdat(std::string_view arguments) {
   if (!extensions_.chunking || !chunk.has_value()) {
     counters().Add(Metric::kProtocolErrors);
     if (chunk.has_value()) co_return co_await RefuseChunk(chunk->chunk_bytes, replies::kNotImplemented);
-    // How much would follow is not known: what comes next is a command.
+    // How much follows is not known, so nothing that follows can be told from a command: the session ends.
     Answer(extensions_.chunking ? replies::kBadArguments : replies::kNotImplemented);
-    CountReply(501);
-    co_return CloseReason::kNone;
+    co_return CloseReason::kBadChunk;
   }
   Transaction& t = transaction_;
   if (!t.has_recipients()) co_return co_await RefuseChunk(chunk->chunk_bytes, replies::kBadSequence);

@@ -23,6 +23,7 @@ struct Transaction {
   std::vector<std::string> forward_paths;
   std::string recipient_lines;  // for VirusAction, one per line
   uint64_t declared_bytes = 0;  // SIZE= of MAIL; 0: not said
+  bool binary_mime = false;     // BODY=BINARYMIME
 
   // BDAT so far (RFC 3030). A transaction in which a chunk could not be kept takes no further ones.
   std::unique_ptr<core::Body> chunks;

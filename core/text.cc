@@ -9,9 +9,20 @@ constexpr std::string_view kEllipsis = "...";
 
 constexpr bool IsContinuation(char c) { return (static_cast<unsigned char>(c) & 0xc0) == 0x80; }
 
+// The control characters of ISO 8859-1 as UTF-8 writes them: 0xc2 and 0x80 to 0x9f. Some terminals obey them.
+constexpr bool IsControlPair(char first, char second) {
+  return first == '\xc2' && (static_cast<unsigned char>(second) & 0xe0) == 0x80;
+}
+
+std::string_view Hex(char c, std::array<char, 4>& room) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  const auto byte = static_cast<unsigned char>(c);
+  room = {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 0x0f]};
+  return {room.data(), room.size()};
+}
+
 // How `c` is written into `room`, which holds four bytes; the result borrows from it.
 std::string_view EscapedByte(char c, std::array<char, 4>& room) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
   const auto byte = static_cast<unsigned char>(c);
   switch (c) {
     case '\n':
@@ -29,8 +40,7 @@ std::string_view EscapedByte(char c, std::array<char, 4>& room) {
     room[0] = c;
     return {room.data(), 1};
   }
-  room = {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 0x0f]};
-  return {room.data(), room.size()};
+  return Hex(c, room);
 }
 
 }  // namespace
@@ -46,7 +56,9 @@ void AppendEscaped(std::string& out, std::string_view text, size_t bytes_max) {
     // More continuation bytes than UTF-8 has are no character, so they may be cut anywhere.
     const bool inside_character = IsContinuation(text[i]) && out.size() - cut < 4;
     if (added + ellipsis_bytes <= bytes_max && !inside_character) cut = out.size();
-    const std::string_view piece = EscapedByte(text[i], room);
+    const bool control = (i + 1 < text.size() && IsControlPair(text[i], text[i + 1])) ||
+                         (i > 0 && IsControlPair(text[i - 1], text[i]));
+    const std::string_view piece = control ? Hex(text[i], room) : EscapedByte(text[i], room);
     if (added + piece.size() > bytes_max) {
       out.resize(cut);
       out.append(kEllipsis.substr(0, ellipsis_bytes));

@@ -55,6 +55,14 @@ TEST(AppendEscaped, PassesPrintableTextWordForWord) {
   EXPECT_EQ(Escaped("gr\xc3\xbc\xc3\x9f \xf0\x9f\x90\x9a"), "gr\xc3\xbc\xc3\x9f \xf0\x9f\x90\x9a");
 }
 
+TEST(AppendEscaped, EscapesControlCharactersInUtf8) {
+  std::string out;
+  AppendEscaped(out,
+                "\xc3\xa4 \xc2\x85 \xc2\x9b"
+                "31m \xc2\xa0");
+  EXPECT_EQ(out, "\xc3\xa4 \\xc2\\x85 \\xc2\\x9b31m \xc2\xa0");
+}
+
 TEST(AppendEscaped, LeavesWhatWasThere) {
   std::string out = "from=";
   AppendEscaped(out, "abcdef", 4);

@@ -114,12 +114,23 @@ class Bdat(Case):
         self.assertEqual(sink.messages[0].how, "DATA")
         self.assertNotIn(b"RSET", sink.commands)
 
-    def test_bad_arguments(self):
-        _, sink, client = self.session(CHUNKING)
-        self.envelope(client)
+    def test_a_size_that_cannot_be_read_ends_the_session(self):
+        """What follows may be a chunk or commands, and a peer that counts otherwise would see another message."""
         for line in ("BDAT", "BDAT x", "BDAT -1", "BDAT 1 FIRST", "BDAT 99999999999999999999 LAST"):
-            self.assertReply(client.command(line), 501)
-        self.assertReply(client.bdat(compose(b"x\r\n"), last=True), 250)
+            with self.subTest(line):
+                _, sink, client = self.session(CHUNKING)
+                self.envelope(client)
+                client.send(line.encode() + b"\r\nRSET\r\nMAIL FROM:<evil@example.com>\r\n")
+                self.assertReply(client.reply(), 501)
+                self.assertReply(client.reply(), 421, "4.5.0 Chunk of unknown size, closing connection")
+                self.assertFalse([one for one in sink.commands if b"evil" in one])
+
+    def test_binary_mail_is_not_taken_by_data(self):
+        _, sink, client = self.session(CHUNKING)
+        self.assertReply(client.command("MAIL FROM:<a@example.com> BODY=BINARYMIME"), 250)
+        self.assertReply(client.command("RCPT TO:<b@example.net>"), 250)
+        self.assertReply(client.command("DATA"), 503)
+        self.assertReply(client.bdat(compose(b"\0\n\r"), last=True), 250)
         self.assertEqual(len(sink.messages), 1)
 
     def test_30_mb_in_one_chunk(self):
