@@ -88,7 +88,7 @@ class Session {
     kProxyHeader,         // there is none, or it is not to be believed
     kTooManyConnections,  // of this client
     kTooManyErrors,
-    kBadChunk,        // a BDAT whose size cannot be read
+    kBadChunk,  // a BDAT whose size cannot be read
     kTooManyCommands,
     kTooSlow,  // mail data came too slowly
   };

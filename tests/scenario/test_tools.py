@@ -1,9 +1,11 @@
 """The tools that postmasters use, against the daemon: swaks, and Postfix's smtp-source and smtp-sink."""
+import json
 import os
+import re
 import socket
 import unittest
 
-from harness import ScenarioCase, compose, eicar, free_port, main, run_program, wait_until, without_header
+from harness import ScenarioCase, compose, eicar, free_port, main, run_program, tool, wait_until, without_header
 from harness.bivalved import program
 
 SWAKS, SOURCE, SINK = "/usr/bin/swaks", "/usr/sbin/smtp-source", "/usr/sbin/smtp-sink"
@@ -102,6 +104,40 @@ class Postfix(ScenarioCase):
                     if reply.code == 250:
                         reply = client.data(compose(b"x\r\n"))
                     self.assertEqual(reply.code, code, str(reply))
+
+
+class Ctl(ScenarioCase):
+    """bivalvectl, the operator's tool."""
+    bivalve_only = True
+
+    def ctl(self, *arguments):
+        executable = tool("bivalvectl")
+        if executable is None:
+            self.skipTest("bivalvectl is not built")
+        return run_program([executable, *arguments])
+
+    def test_stats_for_people_and_for_programs(self):
+        sink = self.sink()
+        daemon = self.bivalved(sink)
+        with daemon.client() as client:
+            client.ehlo()
+            client.deliver(compose(b"one\r\n"))
+        done = self.ctl("-s", str(daemon.stats_port), "stats")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertRegex(done.stdout, rb"(?m)^messages\n  received +1\n")
+        self.assertRegex(done.stdout, rb"(?m)^scanner .*\n  up +true\n")
+        self.assertEqual(len(re.findall(rb"(?m)^  total +1  p50 ", done.stdout)), 1)
+        done = self.ctl("-s", str(daemon.stats_port), "stats", "--json")
+        self.assertEqual(json.loads(done.stdout)["messages"]["delivered"], 1)
+        wait_until("readiness", lambda: self.ctl("-s", str(daemon.stats_port), "ready").returncode == 0)
+
+    def test_nobody_there_and_wrong_words(self):
+        port = free_port()
+        self.addCleanup(port.release)
+        done = self.ctl("-s", str(port), "stats")
+        self.assertEqual((done.returncode, b"cannot connect to" in done.stdout), (1, True), done.stdout)
+        self.assertEqual(self.ctl("stats", "now").returncode, 2)
+        self.assertEqual(self.ctl().returncode, 2)
 
 
 if __name__ == "__main__":
