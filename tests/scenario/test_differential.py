@@ -46,7 +46,7 @@ class BesideTheDialogue(ScenarioCase):
             daemon = self.bivalved(sink, settings=given, executable=executable)
             results.append(scenario(daemon, sink, out))
             for path in daemon.temporary.iterdir():
-                path.unlink()
+                path.unlink(missing_ok=True)
         return results
 
     @staticmethod
