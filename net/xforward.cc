@@ -1,6 +1,8 @@
 #include "net/xforward.h"
 
 #include <algorithm>
+#include <array>
+#include <iterator>
 
 #include "core/text.h"
 
@@ -21,7 +23,8 @@ int HexDigit(char c) {
 
 // Takes the next word; empty at the end.
 std::string_view NextWord(std::string_view& text) {
-  text = core::Trim(text);
+  // Not other white space: what is a control character within the line is one at its ends.
+  text = core::Trim(text, " \t");
   const size_t end = std::min(text.find_first_of(" \t"), text.size());
   const std::string_view word = text.substr(0, end);
   text.remove_prefix(end);
@@ -112,18 +115,19 @@ std::optional<std::string> DecodeXtext(std::string_view xtext) {
 std::string XClientCommand(std::string_view offered, const ClientIdentity& client) {
   if (!IsInternet(client.address)) return {};
   std::string command = "XCLIENT";
-  bool has_address = false;
+  static constexpr std::string_view kAttributes[] = {"ADDR", "PORT",     "NAME",    "PROTO",
+                                                     "HELO", "DESTADDR", "DESTPORT"};
+  // A server that lists one many times gets it once: the length of the line is not its to choose.
+  std::array<bool, std::size(kAttributes)> listed = {};
   for (std::string_view word = NextWord(offered); !word.empty(); word = NextWord(offered)) {
-    static constexpr std::string_view kAttributes[] = {"ADDR", "PORT",     "NAME",    "PROTO",
-                                                       "HELO", "DESTADDR", "DESTPORT"};
-    for (const std::string_view attribute : kAttributes) {
-      if (!core::EqualsIgnoreCase(word, attribute)) continue;
-      const std::string value = XClientValue(attribute, client);
-      if (!value.empty()) core::Append(command, ' ', attribute, '=', value);
-      has_address |= attribute == "ADDR";
+    for (size_t i = 0; i < listed.size(); ++i) {
+      if (listed[i] || !core::EqualsIgnoreCase(word, kAttributes[i])) continue;
+      listed[i] = true;
+      const std::string value = XClientValue(kAttributes[i], client);
+      if (!value.empty()) core::Append(command, ' ', kAttributes[i], '=', value);
     }
   }
-  return has_address ? command : std::string();
+  return listed[0] ? command : std::string();
 }
 
 }  // namespace bivalve::net

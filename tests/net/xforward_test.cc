@@ -64,6 +64,8 @@ TEST(ApplyXForward, TakesNothingThatDoesNotDecode) {
   for (const char* value : {"a+", "a+0", "a+0G", "a+G0", "+00", "a+0Ab", "a+7F", "a+1B"}) {
     EXPECT_EQ(Parse(std::string("HELO=") + value).helo, "") << value;
   }
+  EXPECT_EQ(Parse("HELO=a\v").helo, "");
+  EXPECT_EQ(Parse("\vHELO=a").helo, "");
   EXPECT_EQ(Parse("HELO").helo, "");
   EXPECT_EQ(Parse("=x").helo, "");
   EXPECT_EQ(Parse("").helo, "");
@@ -109,6 +111,12 @@ TEST(XClientCommand, SaysNothingWithoutAnAddress) {
   client.address = Ipv4("192.0.2.7", 1);
   EXPECT_EQ(XClientCommand("NAME PROTO", client), "");
   EXPECT_EQ(XClientCommand("", client), "");
+}
+
+TEST(XClientCommand, SaysEachAttributeOnce) {
+  ClientIdentity client;
+  client.address = Ipv4("192.0.2.7", 1);
+  EXPECT_EQ(XClientCommand("PORT ADDR port addr ADDR", client), "XCLIENT PORT=1 ADDR=192.0.2.7");
 }
 
 TEST(XClientCommand, LeavesOutWhatIsNotKnown) {
