@@ -22,6 +22,9 @@ enum class ClamMethod : uint8_t { kAuto, kFildes, kInstream };
 // BareNewline: what becomes of line ends that servers read differently.
 enum class BareNewline : uint8_t { kGuard, kReject, kPass };
 
+// LogFormat: how events are written.
+enum class LogFormat : uint8_t { kText, kJson };
+
 // Why a message has no verdict, in the order of CONTRACT's list.
 enum class FailureCause : uint8_t { kDown, kTimeout, kError, kSize, kLimits };
 inline constexpr size_t kFailureCauses = 5;
@@ -62,6 +65,7 @@ struct Config {
   bool transparent_proxy;
   std::string user;  // name or number; empty: stays who it is
   bool debug_files;
+  LogFormat log_format;
 };
 
 }  // namespace bivalve::appliance

@@ -287,8 +287,9 @@ void Control::Running::Log(Severity severity, uint64_t session, std::string_view
   Event event;
   event.severity = severity;
   event.session = session;
+  event.time_us = EventTime();
   event.fields.push_back({EventField::kDetail, text});
-  control.sink_.Add(severity, FormatEvent(event));
+  control.sink_.Add(event);
   log_wake.Notify();
 }
 
@@ -298,7 +299,7 @@ bool Control::Running::DrainQueues() {
   for (Worker* worker : control.workers_) {
     while (worker->log_queue().Pop(record)) {
       any = true;
-      if (DecodeEvent(record, event)) control.sink_.Add(event.severity, FormatEvent(event));
+      if (DecodeEvent(record, event)) control.sink_.Add(event);
     }
   }
   return any;

@@ -216,7 +216,7 @@ class Daemon {
       : command_line_(command_line),
         config_(std::move(config)),
         sink_(std::string(ToString(command_line.program)), command_line.foreground_level.has_value(),
-              static_cast<Severity>(SeverityMax(command_line))) {}
+              static_cast<Severity>(SeverityMax(command_line)), config_.log_format) {}
 
   int Run() {
     const absl::Status started = Start();
@@ -273,6 +273,7 @@ class Daemon {
     }
     Control::BlockSignals();
     shared_.log_reader.severity_max = SeverityMax(command_line_);
+    shared_.log_reader.detailed = config_.log_format == LogFormat::kJson;
     return StartThreads(count, *header, std::move(stats_fd));
   }
 

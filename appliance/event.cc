@@ -2,6 +2,7 @@
 
 #include <array>
 #include <charconv>
+#include <chrono>
 #include <cstring>
 
 #include "core/text.h"
@@ -11,6 +12,7 @@ namespace {
 
 struct EncodedHead {
   uint64_t session;
+  uint64_t time_us;
   EventKind kind;
   Severity severity;
 };
@@ -19,6 +21,14 @@ struct EncodedField {
   uint32_t bytes;
   EventField name;
 };
+
+constexpr bool InOrder() {
+  for (size_t i = 0; i < kEventFields.size(); ++i) {
+    if (static_cast<size_t>(kEventFields[i].name) != i) return false;
+  }
+  return true;
+}
+static_assert(InOrder());
 
 void AppendHex(std::string& out, uint64_t number) {
   std::array<char, 16> digits;
@@ -34,17 +44,23 @@ void EventEncoder::Begin(EventKind kind, Severity severity, uint64_t session) {
   bytes_.clear();
   EncodedHead head = {};
   head.session = session;
+  head.time_us = EventTime();
   head.kind = kind;
   head.severity = severity;
   bytes_.append(reinterpret_cast<const char*>(&head), sizeof(head));
 }
 
-void EventEncoder::Add(EventField name, std::string_view value) {
+EventEncoder& EventEncoder::Add(EventField name, std::string_view value) {
   EncodedField field = {};
   field.bytes = static_cast<uint32_t>(value.size());
   field.name = name;
   bytes_.append(reinterpret_cast<const char*>(&field), sizeof(field));
   bytes_.append(value);
+  return *this;
+}
+
+EventEncoder& EventEncoder::AddNumber(EventField name, uint64_t value) {
+  return Add(name, {reinterpret_cast<const char*>(&value), sizeof(value)});
 }
 
 bool DecodeEvent(std::string_view encoded, Event& event) {
@@ -55,13 +71,14 @@ bool DecodeEvent(std::string_view encoded, Event& event) {
   event.kind = head.kind;
   event.severity = head.severity;
   event.session = head.session;
+  event.time_us = head.time_us;
   event.fields.clear();
   while (!encoded.empty()) {
     EncodedField field;
     if (encoded.size() < sizeof(field)) return false;
     std::memcpy(&field, encoded.data(), sizeof(field));
     encoded.remove_prefix(sizeof(field));
-    if (encoded.size() < field.bytes) return false;
+    if (encoded.size() < field.bytes || static_cast<size_t>(field.name) >= kEventFields.size()) return false;
     event.fields.push_back({field.name, encoded.substr(0, field.bytes)});
     encoded.remove_prefix(field.bytes);
   }
@@ -76,27 +93,25 @@ std::string FormatEvent(const Event& event) {
   }
   const char* separator = "";
   for (const Event::Field& field : event.fields) {
+    const EventFieldInfo& info = InfoOf(field.name);
+    if (info.text != event.kind) continue;
     line += separator;
-    switch (field.name) {
-      case EventField::kDetail:
-        break;
-      case EventField::kClient:
-        line += "accepted connection from: ";
-        break;
-      case EventField::kFrom:
-        line += "from=";
-        break;
-      case EventField::kTo:
-        line += "to=";
-        break;
-      case EventField::kStatus:
-        line += "status=";
-        break;
-    }
+    line += info.text_prefix;
     core::AppendEscaped(line, field.value);
     separator = ", ";
   }
   return line;
+}
+
+std::string SessionText(uint64_t session) {
+  std::string text;
+  AppendHex(text, session);
+  return text;
+}
+
+uint64_t EventTime() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(now).count());
 }
 
 void EventLog::Text(Severity severity, uint64_t session, std::string_view text) {

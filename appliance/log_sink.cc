@@ -10,6 +10,7 @@
 #include <ctime>
 #include <utility>
 
+#include "appliance/event_json.h"
 #include "core/await_op.h"
 #include "core/text.h"
 
@@ -34,8 +35,16 @@ std::string SyslogHead(Severity severity, const std::string& ident) {
 
 }  // namespace
 
-void LogSink::Add(Severity severity, std::string_view line) {
-  if (severity > severity_max_) return;
+void LogSink::Add(Severity severity, std::string_view text) {
+  Event event;
+  event.severity = severity;
+  event.time_us = EventTime();
+  event.fields.push_back({EventField::kDetail, text});
+  Add(event);
+}
+
+void LogSink::Add(const Event& event) {
+  if (event.severity > severity_max_) return;
   if (pending_.size() > kPendingBytesMax) {
     ++lost_;
     return;
@@ -45,10 +54,14 @@ void LogSink::Add(Severity severity, std::string_view line) {
         core::Cat(std::exchange(lost_, 0), " log lines were lost, the log is not being read");
     Add(Severity::kWarning, text);
   }
-  if (to_stderr_) {
-    core::Append(pending_, ident_, ": ", line, '\n');
+  const bool json = format_ == LogFormat::kJson;
+  const std::string line = json ? FormatEventJson(event) : FormatEvent(event);
+  if (!to_stderr_) {
+    core::Append(pending_, SyslogHead(event.severity, ident_), line, '\0');
+  } else if (json) {
+    core::Append(pending_, line, '\n');
   } else {
-    core::Append(pending_, SyslogHead(severity, ident_), line, '\0');
+    core::Append(pending_, ident_, ": ", line, '\n');
   }
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "appliance/config.h"
 #include "appliance/event.h"
 #include "core/fd.h"
 #include "core/loop.h"
@@ -17,12 +18,17 @@ class LogSink {
  public:
   // `ident`: the program's name in the log.
   // Lines beyond `severity_max` are left out.
-  LogSink(std::string ident, bool to_stderr, Severity severity_max)
-      : ident_(std::move(ident)), to_stderr_(to_stderr), severity_max_(severity_max) {}
+  LogSink(std::string ident, bool to_stderr, Severity severity_max, LogFormat format = LogFormat::kText)
+      : ident_(std::move(ident)), to_stderr_(to_stderr), severity_max_(severity_max), format_(format) {}
 
-  // Adds a line to what Flush writes. Lines beyond kPendingBytesMax are counted and replaced by one that says
-  // so.
-  void Add(Severity severity, std::string_view line);
+  // Of what is added from now on.
+  void set_format(LogFormat format) { format_ = format; }
+
+  // Adds an event to what Flush writes. Events beyond kPendingBytesMax are counted and replaced by a line
+  // that says so.
+  void Add(const Event& event);
+  // The same for a sentence that belongs to no session.
+  void Add(Severity severity, std::string_view text);
   // Writes what was added. Suspends.
   core::Task<void> Flush(core::Loop& loop);
   // The same without a loop, for the start and the end. Blocks.
@@ -36,6 +42,7 @@ class LogSink {
   std::string ident_;
   bool to_stderr_;
   Severity severity_max_;
+  LogFormat format_;
   std::string pending_;  // standard error: lines; syslog: datagrams, each ended by NUL
   uint64_t lost_ = 0;
   core::UniqueFd syslog_;

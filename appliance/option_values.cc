@@ -36,6 +36,7 @@ constexpr Word<ClamMethod> kClamMethodWords[] = {
     {"auto", ClamMethod::kAuto}, {"fildes", ClamMethod::kFildes}, {"instream", ClamMethod::kInstream}};
 constexpr Word<BareNewline> kBareNewlineWords[] = {
     {"guard", BareNewline::kGuard}, {"reject", BareNewline::kReject}, {"pass", BareNewline::kPass}};
+constexpr Word<LogFormat> kLogFormatWords[] = {{"text", LogFormat::kText}, {"json", LogFormat::kJson}};
 constexpr Word<scan::CanaryMode> kCanaryWords[] = {
     {"on", scan::CanaryMode::kOn}, {"warn", scan::CanaryMode::kWarn}, {"off", scan::CanaryMode::kOff}};
 constexpr Word<FailureCause> kFailureCauseWords[] = {{"down", FailureCause::kDown},
@@ -244,6 +245,13 @@ absl::Status Parse(const Option&, std::string_view text, BareNewline& out) {
 }
 std::vector<std::string> Print(const Option&, BareNewline value) {
   return {std::string(PrintWord(value, kBareNewlineWords))};
+}
+
+absl::Status Parse(const Option&, std::string_view text, LogFormat& out) {
+  return ParseWord(text, kLogFormatWords, out);
+}
+std::vector<std::string> Print(const Option&, LogFormat value) {
+  return {std::string(PrintWord(value, kLogFormatWords))};
 }
 
 absl::Status Parse(const Option&, std::string_view text, scan::CanaryMode& out) {

@@ -254,6 +254,12 @@ constexpr Option kOptions[] = {
      .doc = "How many seconds messages in progress get to finish when the program is told to stop.",
      .min = 0,
      .max = kDaySeconds},
+    {.name = "LogFormat",
+     .field = &Config::log_format,
+     .default_text = "text",
+     .doc = "How the log is written, to syslog and to standard error. With text it has clamsmtpd's lines. "
+            "With json each line is a JSON object, and that of a message has all that is known of it; see "
+            "JSON LOG in bivalved(8)."},
 
     {.name = "DebugFiles",
      .field = &Config::debug_files,

@@ -27,7 +27,7 @@ using Field =
                  std::chrono::seconds Config::*, std::string Config::*, std::vector<net::Endpoint> Config::*,
                  std::optional<net::Endpoint> Config::*, VirusPolicy Config::*, ClamMethod Config::*,
                  BareNewline Config::*, FailurePolicies Config::*, std::vector<net::Network> Config::*,
-                 scan::CanaryMode Config::*>;
+                 scan::CanaryMode Config::*, LogFormat Config::*>;
 
 // One setting.
 struct Option {

@@ -403,6 +403,7 @@ void Session::NoteReply(const Pending& pending, uint16_t code) {
 // HELO and EHLO (RFC 5321 section 4.1.1.1): the client sees our name, and what of the server's extensions a
 // filter can let it use.
 core::Task<Session::CloseReason> Session::RelayHello(net::Verb verb, std::string_view line) {
+  helo_ = net::ParseCommand(line).arguments.substr(0, limits::kHeloBytesKept);
   if (config().xclient && !introduced_) {
     const CloseReason reason = co_await IntroduceClient(verb, net::ParseCommand(line).arguments);
     if (reason != CloseReason::kNone) co_return reason;

@@ -175,6 +175,8 @@ class Session {
   // Gives the message in progress its outcome, in the counters and in the log. Once for each message
   // received.
   void Conclude(Outcome outcome, std::string_view status, bool infected_passed = false);
+  // The message's line or record in the log (session_report.cc).
+  void LogMessage(Metric outcome, std::string_view status);
   void LogText(Severity severity, std::string_view text) { services_.log.Text(severity, number_, text); }
   void ForgetTransaction();
   static CloseReason ReasonOf(net::ReplyStatus status);
@@ -197,6 +199,7 @@ class Session {
   net::Connection server_;
   net::ServerExtensions extensions_;  // of the server, from its reply to EHLO
   net::KeepAlive keep_alive_;
+  std::string helo_;            // what the client called itself last, as far as the log wants it
   std::string server_host_;     // for VirusAction
   bool introduced_ = false;     // XCLIENT was tried
   uint16_t outgoing_port_ = 0;  // ours in services_.outgoing_ports
@@ -207,6 +210,7 @@ class Session {
   bool in_progress_ = false;  // a message was received and has no outcome yet
   core::MonoTime received_at_{};
   core::MonoTime data_began_at_{};
+  MessageRecord record_;
   Transaction transaction_;
   std::vector<Pending> group_;
   net::DataRate bdat_rate_;                       // of the message that comes in chunks

@@ -27,4 +27,7 @@ inline constexpr size_t kHeaderSectionBytesMax = size_t{4} << 20;
 // been served.
 inline constexpr std::chrono::seconds kProxyHeaderTimeout{10};
 
+// HELO and EHLO names are kept so far, for the log: a domain has no more (RFC 5321 section 4.5.3.1.2).
+inline constexpr size_t kHeloBytesKept = 255;
+
 }  // namespace bivalve::appliance::limits

@@ -207,6 +207,11 @@ core::Task<Session::CloseReason> Session::ScanAndAct(std::unique_ptr<core::Body>
   const core::MonoTime began = services_.loop.Now();
   const ScanEnd end = co_await AwaitVerdict(request, *body);
   services_.stats.Record(Phase::kScan, services_.loop.Now() - began);
+  const core::MonoTime handed_at = request.handed_at().value_or(services_.loop.Now());
+  record_.wait = handed_at - began;
+  record_.scan = services_.loop.Now() - handed_at;
+  record_.method = request.method();
+  if (request.scanner() >= 0) record_.scanner = services_.scanners.scanner_name(request.scanner());
   CloseReason reason = CloseReason::kNone;
   if (end == ScanEnd::kVerdict && request.verdict().kind != scan::VerdictKind::kNone) {
     const bool infected = request.verdict().kind == scan::VerdictKind::kInfected;
@@ -215,6 +220,7 @@ core::Task<Session::CloseReason> Session::ScanAndAct(std::unique_ptr<core::Body>
   switch (end) {
     case ScanEnd::kClientLeft:
       LogText(Severity::kError, "client left during the scan");
+      record_.cause = "client left";
       Conclude(Outcome::kTempfailed, "CLAMAV-ERROR");
       reason = CloseReason::kClientGone;
       break;
@@ -269,6 +275,7 @@ core::Task<Session::ScanEnd> Session::AwaitVerdict(scan::Request& request, core:
 core::Task<Session::CloseReason> Session::ActOnVirus(core::Body& body, const std::string& name,
                                                      bool may_need_stuffing) {
   counters().Add(Metric::kInfected);
+  record_.virus = name;
   services_.stats.viruses.Add(name);
   std::string printable;
   core::AppendEscaped(printable, name, 256);
@@ -297,6 +304,7 @@ core::Task<Session::CloseReason> Session::ActOnVirus(core::Body& body, const std
 core::Task<Session::CloseReason> Session::ActOnFailure(core::Body& body, const scan::Verdict& verdict,
                                                        bool may_need_stuffing) {
   const auto cause = static_cast<size_t>(CauseOf(verdict.cause));
+  record_.cause = kCauseNames[cause];
   counters().Add(Metric::kScanFailed);
   counters().Add(kCauseMetrics[cause]);
   LogText(Severity::kError, verdict.text);
@@ -330,7 +338,10 @@ core::Task<Session::CloseReason> Session::DeliverMessage(core::Body& body, const
   net::DeliveryResult result;  // lost
   const bool server_lives = co_await keep_alive_.Settle(config().timeout);
   if (server_lives) result = co_await net::Deliver(server_, wake_, delivery, text);
-  services_.stats.Record(Phase::kDeliver, services_.loop.Now() - began);
+  record_.deliver = services_.loop.Now() - began;
+  services_.stats.Record(Phase::kDeliver, record_.deliver);
+  record_.reply = result.status == net::DeliveryResult::Status::kLost ? replies::kLocalError : text;
+  record_.reply_is_servers = result.status != net::DeliveryResult::Status::kLost;
   switch (result.status) {
     case net::DeliveryResult::Status::kReplied:
       Answer(text);
@@ -358,6 +369,7 @@ core::Task<Session::CloseReason> Session::DeliverMessage(core::Body& body, const
 core::Task<Session::CloseReason> Session::AnswerAndReset(std::string_view reply, Outcome outcome,
                                                          std::string_view status) {
   Answer(reply);
+  record_.reply = reply;
   Conclude(outcome, status);
   co_return co_await ResetServer();
 }
@@ -376,7 +388,9 @@ core::Task<Session::CloseReason> Session::ResetServer() {
 
 void Session::CountReceived(uint64_t content_bytes) {
   received_at_ = services_.loop.Now();
-  services_.stats.Record(Phase::kReceive, received_at_ - data_began_at_);
+  record_.content_bytes = content_bytes;
+  record_.receive = received_at_ - data_began_at_;
+  services_.stats.Record(Phase::kReceive, record_.receive);
   BV_CHECK(!in_progress_);
   in_progress_ = true;
   MetricCounters::Update update(counters());
@@ -398,14 +412,8 @@ void Session::Conclude(Outcome outcome, std::string_view status, bool infected_p
     if (outcome == Outcome::kDelivered && infected_passed) counters().Add(Metric::kPassed);
   }
   services_.stats.Record(Phase::kTotal, services_.loop.Now() - data_began_at_);
-  if (!services_.log.Wants(Severity::kInfo)) return;
-  EventEncoder& event = services_.log.Begin(EventKind::kMessage, Severity::kInfo, number_);
-  // The null reverse-path is "<>" in clamsmtpd's log too.
-  event.Add(EventField::kFrom,
-            transaction_.reverse_path.empty() ? "<>" : std::string_view(transaction_.reverse_path));
-  for (const std::string& path : transaction_.forward_paths) event.Add(EventField::kTo, path);
-  event.Add(EventField::kStatus, status);
-  services_.log.Commit();
+  if (services_.log.Wants(Severity::kInfo)) LogMessage(kOutcomeMetrics[static_cast<size_t>(outcome)], status);
+  record_ = {};
 }
 
 std::string Session::UsualHeader() {

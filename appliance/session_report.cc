@@ -1,5 +1,5 @@
 // What a session hands to the control thread: messages to keep (Quarantine, DebugFiles) and to run
-// VirusAction for.
+// VirusAction for, and the log's record of a message.
 #include <fcntl.h>
 
 #include <cerrno>
@@ -10,6 +10,65 @@
 #include "core/text.h"
 
 namespace bivalve::appliance {
+namespace {
+
+// Longer values are cut in the log; no more of them goes into its queue than is seen of them.
+constexpr size_t kLoggedBytesMax = 1025;
+
+std::string_view MethodName(scan::Method method) {
+  switch (method) {
+    case scan::Method::kAuto:
+      return {};
+    case scan::Method::kFildes:
+      return "fildes";
+    case scan::Method::kInstream:
+      return "instream";
+  }
+  BV_CHECK(false);
+}
+
+}  // namespace
+
+void Session::LogMessage(Metric outcome, std::string_view status) {
+  EventEncoder& event = services_.log.Begin(EventKind::kMessage, Severity::kInfo, number_);
+  // What is empty is not known.
+  const auto add = [&event](EventField name, std::string_view value) {
+    if (!value.empty()) event.Add(name, value.substr(0, kLoggedBytesMax));
+  };
+  // The null reverse-path is "<>" in clamsmtpd's log too.
+  add(EventField::kFrom,
+      transaction_.reverse_path.empty() ? "<>" : std::string_view(transaction_.reverse_path));
+  for (const std::string& path : transaction_.forward_paths) {
+    event.Add(EventField::kTo, std::string_view(path).substr(0, kLoggedBytesMax));
+  }
+  event.Add(EventField::kStatus, status);
+  if (services_.log.detailed()) {
+    const core::MonoTime now = services_.loop.Now();
+    const auto add_time = [&event](EventField name, core::Duration duration) {
+      event.AddNumber(name, core::Microseconds(duration));
+    };
+    constexpr std::string_view kRejected = "REJECTED:";
+    add(EventField::kClient, client_host_);
+    add(EventField::kHelo, helo_);
+    add(EventField::kRemote, original_client_.address);
+    add(EventField::kRemoteHelo, original_client_.helo);
+    event.AddNumber(EventField::kRecipients, transaction_.recipients_accepted);
+    event.AddNumber(EventField::kSize, record_.content_bytes);
+    add(EventField::kVirus, record_.virus);
+    add(EventField::kScanner, record_.scanner);
+    add(EventField::kMethod, MethodName(record_.method));
+    add_time(EventField::kReceive, record_.receive);
+    add_time(EventField::kWait, record_.wait);
+    add_time(EventField::kScan, record_.scan);
+    add_time(EventField::kDeliver, record_.deliver);
+    add_time(EventField::kTotal, now - data_began_at_);
+    add(EventField::kOutcome, kMetrics[static_cast<size_t>(outcome)].name);
+    add(EventField::kCause, status.starts_with(kRejected) ? status.substr(kRejected.size()) : record_.cause);
+    add(EventField::kReply, core::Trim(record_.reply, "\r\n"));
+    if (!record_.reply.empty()) add(EventField::kReplyFrom, record_.reply_is_servers ? "server" : "bivalved");
+  }
+  services_.log.Commit();
+}
 
 void Session::ReportMessage(core::Body& body, std::string_view virus) {
   const bool infected = !virus.empty();

@@ -1,4 +1,5 @@
-// Transaction: what a session knows of the mail transaction that is open (RFC 5321 section 3.3).
+// Transaction: what a session knows of the mail transaction that is open (RFC 5321 section 3.3), and of the
+// message in it.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +9,8 @@
 #include <vector>
 
 #include "core/body.h"
+#include "core/mono_time.h"
+#include "scan/clamd_pool.h"
 
 namespace bivalve::appliance {
 
@@ -42,6 +45,21 @@ struct Transaction {
     if (!recipient_lines.empty()) recipient_lines += '\n';
     recipient_lines += path;
   }
+};
+
+// What became of a message on its way, for the log. Its views borrow until the message's Conclude().
+struct MessageRecord {
+  uint64_t content_bytes = 0;
+  std::string_view virus = {};
+  std::string_view scanner = {};
+  scan::Method method = scan::Method::kAuto;  // kAuto: no scanner got it
+  std::string_view cause = {};                // why it has no verdict
+  std::string_view reply = {};                // what the client was told
+  bool reply_is_servers = false;
+  core::Duration receive = {};
+  core::Duration wait = {};  // for a scanner
+  core::Duration scan = {};
+  core::Duration deliver = {};
 };
 
 }  // namespace bivalve::appliance

@@ -580,7 +580,10 @@ void ClamdConnection::Complete(Slot& slot, Verdict verdict) {
   scanner_.stats.counts.Add(ScannerCount::kScans);
   scanner_.stats.latency_us.Record(core::Microseconds(loop_.Now() - slot.since));
   Request* request = slot.request;
-  if (request != nullptr) request->RemoveHolder(this);
+  if (request != nullptr) {
+    request->RemoveHolder(this);
+    if (!request->done_) request->method_ = sends_content_ ? Method::kInstream : Method::kFildes;
+  }
   const uint64_t serial = slot.serial;
   Free(slot);
   owner_.OnScanEnded(scanner_, serial, &verdict);

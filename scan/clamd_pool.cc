@@ -61,6 +61,9 @@ class ClamdPool::Impl final : public ConnectionOwner {
   core::Task<void> Stop();
   bool up() const;
   size_t waiting() const { return line_.size(); }
+  std::string_view scanner_name(int index) const {
+    return scanners_[static_cast<size_t>(index)]->options.name;
+  }
 
  private:
   void OnChange() override { Dispatch(); }
@@ -149,6 +152,8 @@ void ClamdPool::Impl::Submit(Request& request, core::Body& body) {
   request.fallback_.reset();
   request.attempts_ = 0;
   request.scanner_ = request.avoid_ = -1;
+  request.method_ = Method::kAuto;
+  request.handed_at_.reset();
   request.number_ = submitted_++;
   if (stopping_ || AllGone()) {
     AnswerDown(request);
@@ -375,6 +380,7 @@ ClamdConnection* ClamdPool::Impl::Choose(const Request& request) {
 }
 
 void ClamdPool::Impl::Hand(Request& request, ClamdConnection& connection) {
+  if (!request.handed_at_.has_value()) request.handed_at_ = loop_.Now();
   connection.Take(request, ++scans_);
   if (watch_idle_) watch_wake_.Notify();
 }
@@ -514,5 +520,7 @@ void ClamdPool::Abandon(Request& request, std::unique_ptr<core::Body> body) {
 core::Task<void> ClamdPool::Stop() { return impl_->Stop(); }
 bool ClamdPool::up() const { return impl_->up(); }
 size_t ClamdPool::waiting() const { return impl_->waiting(); }
+
+std::string_view ClamdPool::scanner_name(int index) const { return impl_->scanner_name(index); }
 
 }  // namespace bivalve::scan

@@ -14,6 +14,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/body_pool.h"
@@ -89,6 +90,10 @@ class Request {
   }
   // Index of the scanner that answered, -1: none.
   int scanner() const { return scanner_; }
+  // How the scanner that answered got the message: kFildes or kInstream; kAuto: it was not sent to any.
+  Method method() const { return method_; }
+  // When it was first handed to a scanner; nullopt: never.
+  std::optional<core::MonoTime> handed_at() const { return handed_at_; }
 
  private:
   friend class ClamdPool;
@@ -105,6 +110,8 @@ class Request {
   std::optional<Verdict>
       fallback_;  // what one scanner said instead of a verdict, while another one has it still
   int scanner_ = -1;
+  Method method_ = Method::kAuto;
+  std::optional<core::MonoTime> handed_at_;
   int avoid_ = -1;           // the scanner whose connection broke with this message on it
   uint64_t number_ = 0;      // in order of Submit()
   Request* next_ = nullptr;  // in line
@@ -178,6 +185,8 @@ class ClamdPool {
   // True when at least one scanner has answered, is not known to be gone and may get mail (Canary).
   bool up() const;
   size_t waiting() const;  // messages in line
+  // The scanner of this index as configured. Valid as long as the pool.
+  std::string_view scanner_name(int index) const;
 
  private:
   class Impl;

@@ -96,6 +96,26 @@ TEST(Event, WritesTheLineOfAnInfectedMessage) {
             "100000: from=a@example.com, to=b@example.net, status=VIRUS:Eicar-Test-Signature");
 }
 
+// What only JSON has.
+TEST(Event, LeavesDetailsOutOfTheLine) {
+  EXPECT_EQ(Line(EventKind::kMessage, 0x100000,
+                 {{EventField::kFrom, "a@example.com"},
+                  {EventField::kTo, "b@example.net"},
+                  {EventField::kStatus, "CLEAN"},
+                  {EventField::kClient, "192.0.2.7"},
+                  {EventField::kReply, "250 Ok"}}),
+            "100000: from=a@example.com, to=b@example.net, status=CLEAN");
+}
+
+TEST(Event, RefusesAFieldThatThereIsNot) {
+  std::string encoded = Encoded(EventKind::kText, 1, {{EventField::kDetail, "text"}});
+  const size_t head = Encoded(EventKind::kText, 1, {}).size();
+  Event event;
+  ASSERT_TRUE(DecodeEvent(encoded, event));
+  encoded[head + sizeof(uint32_t)] = static_cast<char>(kEventFields.size());
+  EXPECT_FALSE(DecodeEvent(encoded, event));
+}
+
 TEST(Event, WritesTheSessionInSixHexadecimalDigitsOrMore) {
   EXPECT_EQ(Line(EventKind::kText, 0xab, {{EventField::kDetail, "text"}}), "0000ab: text");
   EXPECT_EQ(Line(EventKind::kText, 0x1234567, {{EventField::kDetail, "text"}}), "1234567: text");

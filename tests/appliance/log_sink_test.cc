@@ -62,6 +62,31 @@ TEST(LogSink, WritesTheSameThroughALoop) {
   EXPECT_EQ(captured.Text(), "clamsmtpd: first\nclamsmtpd: second\n");
 }
 
+// Nothing before the object, or no reader of lines would take it for one.
+TEST(LogSink, WritesJsonAlone) {
+  CapturedStderr captured;
+  LogSink sink("bivalved", true, Severity::kDebug, LogFormat::kJson);
+  sink.Add(Severity::kError, "one\n\xff");
+  sink.FlushBlocking();
+  const std::string line = captured.Text();
+  EXPECT_TRUE(line.starts_with("{\"time\":\"20")) << line;
+  EXPECT_TRUE(line.ends_with(R"("level":"error","event":"log","message":"one\n\\xff"})"
+                             "\n"))
+      << line;
+  sink.set_format(LogFormat::kText);
+  sink.Add(Severity::kInfo, "two");
+  sink.FlushBlocking();
+  EXPECT_EQ(captured.Text(), line + "bivalved: two\n");
+}
+
+TEST(LogSink, LeavesOutWhatIsBeyondItsSeverity) {
+  CapturedStderr captured;
+  LogSink sink("bivalved", true, Severity::kWarning, LogFormat::kJson);
+  sink.Add(Severity::kNotice, "hidden");
+  sink.FlushBlocking();
+  EXPECT_EQ(captured.Text(), "");
+}
+
 TEST(LogSink, SaysHowManyLinesWereLostWhenNobodyReads) {
   CapturedStderr captured;
   LogSink sink("bivalved", true, Severity::kDebug);

@@ -1,0 +1,169 @@
+#include "appliance/event_json.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <ctime>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "core/check.h"
+#include "core/text.h"
+
+namespace bivalve::appliance {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::array<std::string_view, 5> kLevels = {"error", "warning", "notice", "info", "debug"};
+constexpr std::array<std::string_view, 3> kKinds = {"log", "connection", "message"};
+
+// How many bytes the UTF-8 character at the start of `text` has; 0: there is none (RFC 3629 section 4).
+size_t CharacterBytes(std::string_view text) {
+  const auto byte = [text](size_t i) {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : static_cast<unsigned char>(0);
+  };
+  const auto within = [](unsigned char c, unsigned char first, unsigned char last) {
+    return c >= first && c <= last;
+  };
+  const auto tail = [&](size_t i) { return within(byte(i), 0x80, 0xbf); };
+  const unsigned char lead = byte(0);
+  if (lead < 0x80) return 1;
+  if (within(lead, 0xc2, 0xdf)) return tail(1) ? 2 : 0;
+  if (within(lead, 0xe0, 0xef)) {
+    const bool second = lead == 0xe0   ? within(byte(1), 0xa0, 0xbf)
+                        : lead == 0xed ? within(byte(1), 0x80, 0x9f)
+                                       : tail(1);
+    return second && tail(2) ? 3 : 0;
+  }
+  if (within(lead, 0xf0, 0xf4)) {
+    const bool second = lead == 0xf0   ? within(byte(1), 0x90, 0xbf)
+                        : lead == 0xf4 ? within(byte(1), 0x80, 0x8f)
+                                       : tail(1);
+    return second && tail(2) && tail(3) ? 4 : 0;
+  }
+  return 0;
+}
+
+// `raw` as valid UTF-8 that takes at most `bytes_max` bytes when it stands in the line.
+std::string Utf8(std::string_view raw, size_t bytes_max) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  constexpr std::string_view kEllipsis = "...";
+  std::string out;
+  size_t used = 0;
+  size_t cut = 0;  // where the ellipsis goes should the rest not fit
+  while (!raw.empty()) {
+    if (used + kEllipsis.size() <= bytes_max) cut = out.size();
+    const size_t bytes = CharacterBytes(raw);
+    const char c = raw.front();
+    std::array<char, 4> room = {'\\', 'x', kDigits[static_cast<unsigned char>(c) >> 4],
+                                kDigits[static_cast<unsigned char>(c) & 0x0f]};
+    std::string_view piece(room.data(), room.size());
+    size_t cost = 5;  // \\xNN
+    if (bytes > 0) {
+      piece = c == '\\' ? std::string_view("\\\\") : raw.substr(0, bytes);
+      const bool plain = c >= ' ' && c <= '~';
+      cost = c == '\\' ? 4 : c == '"' ? 2 : plain ? 1 : bytes == 4 ? 12 : 6;  // \uNNNN, twice beyond the BMP
+    }
+    if (used + cost > bytes_max) {
+      out.resize(cut);
+      out += kEllipsis;
+      return out;
+    }
+    out += piece;
+    used += cost;
+    raw.remove_prefix(std::max<size_t>(bytes, 1));
+  }
+  return out;
+}
+
+// RFC 3339, in UTC: "2026-11-05T10:11:12.000345Z".
+std::string TimeText(uint64_t time_us) {
+  const auto seconds = static_cast<std::time_t>(time_us / 1'000'000);
+  std::tm utc = {};
+  gmtime_r(&seconds, &utc);
+  std::array<char, 32> text;
+  std::string out(text.data(), std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%S.", &utc));
+  const std::string fraction = core::Cat(time_us % 1'000'000);
+  out.append(6 - fraction.size(), '0');
+  return out + fraction + "Z";
+}
+
+Json Value(const EventFieldInfo& info, std::string_view value) {
+  uint64_t number = 0;
+  if (info.type == EventFieldInfo::Type::kNumber || info.type == EventFieldInfo::Type::kMicroseconds) {
+    BV_CHECK(value.size() == sizeof(number));
+    std::memcpy(&number, value.data(), sizeof(number));
+  }
+  switch (info.type) {
+    case EventFieldInfo::Type::kText:
+    case EventFieldInfo::Type::kList:
+      return Utf8(value, info.json_bytes_max);
+    case EventFieldInfo::Type::kNumber:
+      return number;
+    case EventFieldInfo::Type::kMicroseconds:
+      return static_cast<double>(number) / 1000.0;
+  }
+  BV_CHECK(false);
+}
+
+const Event::Field* Find(const Event& event, EventField name) {
+  const auto found = std::ranges::find(event.fields, name, &Event::Field::name);
+  return found == event.fields.end() ? nullptr : &*found;
+}
+
+// Every message has every field, so that whoever reads them need not ask which are there.
+void AddMessageFields(const Event& event, Json& out) {
+  for (const EventFieldInfo& info : kEventFields) {
+    if (info.name == EventField::kDetail) continue;
+    Json& place =
+        info.type == EventFieldInfo::Type::kMicroseconds ? out["phases_ms"][info.json] : out[info.json];
+    const Event::Field* field = Find(event, info.name);
+    if (info.type == EventFieldInfo::Type::kList) {
+      place = Json::array();
+    } else if (field != nullptr) {
+      place = Value(info, field->value);
+    } else {
+      place = nullptr;
+    }
+  }
+}
+
+std::string Line(const Json& object) { return object.dump(-1, ' ', true, Json::error_handler_t::replace); }
+
+// Those that fit.
+void AddRecipients(const Event& event, Json& out) {
+  const EventFieldInfo& info = InfoOf(EventField::kTo);
+  Json& recipients = out[info.json];
+  size_t used = Line(out).size();
+  for (const Event::Field& field : event.fields) {
+    if (field.name != EventField::kTo) continue;
+    Json recipient = Value(info, field.value);
+    used += Line(recipient).size() + 1;
+    if (used > kJsonLineBytesMax) return;
+    recipients.push_back(std::move(recipient));
+  }
+}
+
+}  // namespace
+
+std::string FormatEventJson(const Event& event) {
+  Json out;
+  out["time"] = TimeText(event.time_us);
+  out["level"] = kLevels[static_cast<size_t>(event.severity)];
+  out["event"] = kKinds[static_cast<size_t>(event.kind)];
+  if (event.session != 0) out["session"] = SessionText(event.session);
+  if (event.kind == EventKind::kMessage) {
+    AddMessageFields(event, out);
+    AddRecipients(event, out);
+    return Line(out);
+  }
+  for (const Event::Field& field : event.fields) {
+    const EventFieldInfo& info = InfoOf(field.name);
+    out[info.json] = Value(info, field.value);
+  }
+  return Line(out);
+}
+
+}  // namespace bivalve::appliance
