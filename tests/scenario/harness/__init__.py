@@ -5,7 +5,7 @@ A test imports from here and from nowhere below. Standard library only, so that 
 from .bivalved import Bivalved, check_accounting, log_line
 from .case import ScenarioCase, main
 from .clamd import Clamd, ClamdTap, NullClamd
-from .network import Namespaces
+from .network import Namespaces, Switched
 from .messages import (compose, eicar, eicar_message, infected_attachment, read_test_file, stuffed,
                        test_file_names, text_message, unstuffed, with_attachment, without_header)
 from .ports import Port, busy_port, free_port
@@ -17,7 +17,7 @@ from .smtp_server import CLOSE, RESET, STALL, SmtpSink
 
 __all__ = [
     "Bivalved", "CLOSE", "Clamd", "ClamdTap", "Namespaces", "NullClamd", "PROJECT", "Port", "Postfix", "Process", "RESET",
-    "Reply", "SLOW", "STALL", "ScenarioCase", "ScriptedClamd", "SmtpClient", "SmtpSink", "TIMEOUT", "busy_port",
+    "Reply", "SLOW", "STALL", "ScenarioCase", "ScriptedClamd", "SmtpClient", "SmtpSink", "Switched", "TIMEOUT", "busy_port",
     "check_accounting", "compose", "eicar",
     "eicar_message", "forbid_io_uring", "free_port", "infected_attachment", "log_line", "main", "read_test_file",
     "run_program", "stuffed", "test_file_names", "text_message", "tool", "unstuffed", "wait_until", "with_attachment",
