@@ -12,6 +12,7 @@
 #include "appliance/http_server.h"
 #include "appliance/quarantine.h"
 #include "appliance/service_notify.h"
+#include "appliance/stats_service.h"
 #include "appliance/virus_action.h"
 #include "core/await_op.h"
 #include "core/ring.h"
@@ -47,7 +48,7 @@ struct Control::Running {
         report_wake(loop),
         quarantine(loop, owner.options_.temp_directory),
         actions(owner.options_.virus_action),
-        began(std::chrono::steady_clock::now()) {
+        statistics(loop, owner.mailbox_, owner.workers_, accounting, owner.options_.about) {
     const sigset_t set = HandledSignals();
     signals.Reset(signalfd(-1, &set, SFD_CLOEXEC));
   }
@@ -63,8 +64,6 @@ struct Control::Running {
   void ReapActions();
   void Log(Severity severity, uint64_t session, std::string_view text);
   bool DrainQueues();
-  HttpResponse Respond(std::string_view path) const;
-  StatsReport Report() const;
 
   Control& control;
   std::unique_ptr<core::Ring> ring;
@@ -79,8 +78,8 @@ struct Control::Running {
   Quarantine quarantine;
   VirusActions actions;
   core::UniqueFd signals;
+  StatsService statistics;
   std::unique_ptr<HttpServer> http;
-  std::chrono::steady_clock::time_point began;
   size_t workers_running = 0;
   bool stop = false;          // asked to stop
   bool log_done = false;      // nothing will be written any more
@@ -135,8 +134,7 @@ int Control::Run() {
   Running& r = *running_;
   r.workers_running = workers_.size();
   if (options_.stats_fd.valid()) {
-    r.http = std::make_unique<HttpServer>(r.loop, std::move(options_.stats_fd),
-                                          [&r](std::string_view path) { return r.Respond(path); });
+    r.http = std::make_unique<HttpServer>(r.loop, std::move(options_.stats_fd), r.statistics.Routes());
     r.http->Start();
   }
   r.tasks.Spawn(mailbox_.Run(r.loop));
@@ -181,6 +179,7 @@ core::Task<void> Control::Running::ReadSignals() {
 // Waits for the order to stop, then for the workers, as long as ShutdownTimeOut allows.
 core::Task<void> Control::Running::Supervise() {
   while (!stop) (void)co_await stop_wake.Wait();
+  statistics.SetStopping();
   NotifyServiceManager("STOPPING=1");
   control.sink_.Add(Severity::kNotice, "stopping: no new connections are accepted");
   for (Worker* worker : control.workers_) worker->Stop();
@@ -324,26 +323,6 @@ core::Task<void> Control::Running::WriteLog() {
     if (!any) (void)co_await log_wake.Wait();
     asleep.store(false);
   }
-}
-
-StatsReport Control::Running::Report() const {
-  StatsReport::About about = control.options_.about;
-  about.accounting_violations = accounting.violations();
-  about.uptime_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-  std::vector<const WorkerStats*> stats;
-  for (const Worker* worker : control.workers_) stats.push_back(&worker->stats());
-  return StatsReport(std::move(about), stats);
-}
-
-HttpResponse Control::Running::Respond(std::string_view path) const {
-  if (path == "/stats") return {.content_type = "application/json", .body = Report().Json()};
-  if (path == "/healthz") return {.body = "ok\n"};
-  if (path == "/readyz") {
-    if (stop) return {.status = 503, .body = "stopping\n"};
-    if (!Report().AnyScannerUp()) return {.status = 503, .body = "no scanner answers\n"};
-    return {.body = "ready\n"};
-  }
-  return {.status = 404, .body = "there is /stats, /healthz and /readyz\n"};
 }
 
 }  // namespace bivalve::appliance

@@ -1,5 +1,6 @@
 #include "appliance/http_server.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "core/condition.h"
@@ -8,6 +9,12 @@
 
 namespace bivalve::appliance {
 namespace {
+
+constexpr std::string_view kEndOfHead = "\r\n\r\n";
+
+// How long a client gets to close its side when it has sent more than was read: a close at once would make
+// TCP send a reset, which can destroy the answer.
+constexpr core::Duration kLinger = std::chrono::seconds(1);
 
 std::string_view ReasonPhrase(int status) {
   switch (status) {
@@ -37,10 +44,23 @@ bool ParseHttpRequest(std::string_view head, HttpRequest& request) {
   if (first == std::string_view::npos || last <= first + 1) return false;
   if (!line.substr(last + 1).starts_with("HTTP/1.")) return false;
   request.method = line.substr(0, first);
-  request.path = line.substr(first + 1, last - first - 1);
-  if (request.method.empty() || request.path.front() != '/') return false;
-  request.path = request.path.substr(0, request.path.find('?'));
-  return request.path.find(' ') == std::string_view::npos;
+  const std::string_view target = line.substr(first + 1, last - first - 1);
+  if (request.method.empty() || target.front() != '/') return false;
+  if (target.find(' ') != std::string_view::npos) return false;
+  const size_t question = std::min(target.find('?'), target.size());
+  request.path = target.substr(0, question);
+  request.query = target.substr(std::min(question + 1, target.size()));
+  return true;
+}
+
+std::string_view FindQueryValue(std::string_view query, std::string_view name) {
+  while (!query.empty()) {
+    const std::string_view pair = query.substr(0, query.find('&'));
+    query.remove_prefix(std::min(pair.size() + 1, query.size()));
+    if (pair.starts_with(name) && pair.substr(name.size()).starts_with('='))
+      return pair.substr(name.size() + 1);
+  }
+  return {};
 }
 
 std::string RenderHttpResponse(const HttpResponse& response, bool with_body) {
@@ -48,27 +68,35 @@ std::string RenderHttpResponse(const HttpResponse& response, bool with_body) {
       core::Cat("HTTP/1.1 ", response.status, " ", ReasonPhrase(response.status),
                 "\r\nContent-Type: ", response.content_type, "\r\nContent-Length: ", response.body.size(),
                 "\r\nCache-Control: no-store\r\nConnection: close\r\n");
-  if (response.status == 405) text += "Allow: GET, HEAD\r\n";
+  if (response.status == 405) text += "Allow: GET\r\n";
   text += "\r\n";
   if (with_body) text += response.body;
   return text;
 }
 
-HttpServer::HttpServer(core::Loop& loop, core::UniqueFd listen_fd, Responder responder)
+// One client, from accept to close. In open_ until it ends or gives way.
+struct HttpServer::Connection : core::Linked<Connection> {
+  enum class State : uint8_t { kReading, kPreparing, kSending };
+
+  explicit Connection(core::Loop& loop)
+      : wake(loop), stream(loop, wake), deadline(loop.Now() + HttpServer::kTimeout) {}
+
+  core::Condition wake;
+  core::Stream stream;
+  State state = State::kReading;
+  core::MonoTime deadline;            // for the request
+  core::MonoTime sending_began = {};  // in kSending
+  bool listed = false;                // in open_
+};
+
+HttpServer::HttpServer(core::Loop& loop, core::UniqueFd listen_fd, std::vector<Route> routes)
     : loop_(loop),
       listen_fd_(std::move(listen_fd)),
-      responder_(std::move(responder)),
+      routes_(std::move(routes)),
       connections_(loop),
-      acceptor_(
-          loop, listen_fd_.get(),
-          [this](int fd) {
-            if (connections_.running() >= kConnectionsMax) {
-              loop_.io().Close(fd);
-              return;
-            }
-            connections_.Spawn(Serve(fd));
-          },
-          [](int) {}) {}
+      acceptor_(loop, listen_fd_.get(), [this](int fd) { Accepted(fd); }, [](int) {}) {}
+
+HttpServer::~HttpServer() = default;
 
 void HttpServer::Start() { acceptor_.Start(); }
 
@@ -77,40 +105,92 @@ core::Task<void> HttpServer::Stop() {
   co_await connections_.Join();
 }
 
-core::Task<void> HttpServer::Serve(int fd) {
-  core::Condition wake(loop_);
-  core::Stream stream(loop_, wake);
-  stream.Adopt(fd);
-  const core::MonoTime deadline = loop_.Now() + kTimeout;
-  size_t head_end = std::string_view::npos;
-  bool in_time = true;
-  while (in_time && !stream.ended() && stream.input().size() < kHeadBytesMax) {
-    head_end = stream.input().find("\r\n\r\n");
-    if (head_end != std::string_view::npos) break;
-    stream.StartReading();
-    in_time = co_await wake.Wait(deadline);
+void HttpServer::Accepted(int fd) {
+  const bool room = open_.size() < kConnectionsMax || MakeWay();
+  if (!room || connections_.running() >= kDescriptorsMax) {
+    loop_.io().Close(fd);
+    return;
   }
-  head_end = stream.input().find("\r\n\r\n");
-  if (head_end != std::string_view::npos) {
-    stream.Write(Answer(stream.input().substr(0, head_end)));
-  } else if (stream.input().size() >= kHeadBytesMax) {
-    stream.Write(RenderHttpResponse({.status = 431, .body = "request too long\n"}, true));
-  }
-  (void)co_await stream.Drain(deadline + kTimeout);
-  co_await stream.Close();
+  auto connection = std::make_unique<Connection>(loop_);
+  connection->stream.Adopt(fd);
+  connection->listed = true;
+  open_.Append(*connection);
+  connections_.Spawn(Serve(std::move(connection)));
 }
 
-std::string HttpServer::Answer(std::string_view head) const {
-  HttpRequest request;
-  if (!ParseHttpRequest(head, request)) {
-    return RenderHttpResponse({.status = 400, .body = "this is no HTTP request\n"}, true);
+// Ends the oldest connection that has not asked for anything yet, else the oldest one that does not take its
+// answer. False when there is none.
+bool HttpServer::MakeWay() {
+  Connection* oldest = nullptr;
+  for (Connection* one : open_) {
+    if (one->state == Connection::State::kReading) {
+      oldest = one;
+      break;
+    }
+    const bool stuck =
+        one->state == Connection::State::kSending && loop_.Now() >= one->sending_began + kSendingUndisturbed;
+    if (stuck && oldest == nullptr) oldest = one;
   }
-  HttpResponse response = responder_(request.path);
-  const bool read = request.method == "GET" || request.method == "HEAD";
-  if (response.status != 404 && !read) {
+  if (oldest == nullptr) return false;
+  oldest->listed = false;
+  open_.Remove(*oldest);
+  // What it reads or sends fails from now on, and it closes.
+  loop_.io().Shutdown(oldest->stream.fd());
+  return true;
+}
+
+core::Task<void> HttpServer::Serve(std::unique_ptr<Connection> connection) {
+  Connection& c = *connection;
+  const bool has_head = co_await ReadHead(c);
+  bool linger = false;
+  if (has_head) {
+    // The stream's input may move while the answer is prepared.
+    const std::string head(c.stream.input().substr(0, c.stream.input().find(kEndOfHead)));
+    linger = c.stream.input().size() > head.size() + kEndOfHead.size();
+    HttpRequest request;
+    c.state = Connection::State::kPreparing;
+    HttpResponse response = {.status = 400, .body = "this is no HTTP request\n"};
+    if (ParseHttpRequest(head, request)) response = co_await Answer(request);
+    c.stream.Write(RenderHttpResponse(response, request.method != "HEAD"));
+  } else if (c.stream.input().size() >= kHeadBytesMax) {
+    linger = true;
+    const HttpResponse response = {.status = 431, .body = "request too long\n"};
+    c.stream.Write(RenderHttpResponse(response, true));
+  }
+  c.state = Connection::State::kSending;
+  c.sending_began = loop_.Now();
+  const bool sent = co_await c.stream.Drain(loop_.Now() + kTimeout);
+  if (sent && linger) co_await c.stream.Linger(loop_.Now() + kLinger);
+  if (c.listed) open_.Remove(c);
+  c.listed = false;
+  co_await c.stream.Close();
+}
+
+// Reads until there is a whole head. The deadline is for all of it: progress does not move it.
+core::Task<bool> HttpServer::ReadHead(Connection& c) {
+  for (bool in_time = true;;) {
+    if (c.stream.input().find(kEndOfHead) != std::string_view::npos) co_return c.listed;
+    const bool more = in_time && c.listed && !c.stream.ended() && c.stream.input().size() < kHeadBytesMax;
+    if (!more) co_return false;
+    c.stream.StartReading();
+    in_time = co_await c.wake.Wait(c.deadline);
+  }
+}
+
+core::Task<HttpResponse> HttpServer::Answer(const HttpRequest& request) {
+  const auto route =
+      std::ranges::find_if(routes_, [&request](const Route& one) { return one.path == request.path; });
+  HttpResponse response;
+  if (route == routes_.end()) {
+    response = {.status = 404, .body = "there is"};
+    for (const Route& one : routes_) core::Append(response.body, " ", one.path);
+    response.body += "\n";
+  } else if (request.method != "GET") {
     response = {.status = 405, .body = "only GET is allowed here\n"};
+  } else {
+    response = co_await route->handler(request.query);
   }
-  return RenderHttpResponse(response, request.method != "HEAD");
+  co_return response;
 }
 
 }  // namespace bivalve::appliance

@@ -1,5 +1,7 @@
 // HttpServer: answers GET on the statistics address, from the control thread. Small on purpose: one request
-// for each connection, a bounded head, a deadline, a bounded number of connections. Never touches a worker.
+// for each connection, a bounded head, deadlines, a bounded number of connections. When all are taken, the
+// oldest one that nothing is being prepared for gives way to a new one, so that clients who keep still or do
+// not read cannot shut others out. Never touches a worker.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +12,7 @@
 #include <vector>
 
 #include "core/fd.h"
+#include "core/linked_list.h"
 #include "core/loop.h"
 #include "core/scope.h"
 #include "core/task.h"
@@ -26,23 +29,36 @@ struct HttpResponse {
 // What a request's first line asks for.
 struct HttpRequest {
   std::string_view method;
-  std::string_view path;  // without the query
+  std::string_view path;   // without the query
+  std::string_view query;  // without the question mark; empty: none
 };
 // Parses the head of a request (RFC 9112 section 3), given up to its blank line. False when it is none.
 bool ParseHttpRequest(std::string_view head, HttpRequest& request);
+// The value of `name` in a query ("limit" in "a=1&limit=20"), as it stands there; empty when it has none.
+std::string_view FindQueryValue(std::string_view query, std::string_view name);
 // The whole response, "Connection: close".
 std::string RenderHttpResponse(const HttpResponse& response, bool with_body);
 
 class HttpServer {
  public:
-  // Answers a path; status 404 for what it does not know.
-  using Responder = std::function<HttpResponse(std::string_view path)>;
+  // What stands under a path. The query outlives the task, which must end in bounded time; it may suspend.
+  using Handler = std::function<core::Task<HttpResponse>(std::string_view query)>;
+  struct Route {
+    std::string path;
+    Handler handler;
+  };
 
   static constexpr size_t kHeadBytesMax = 8192;
   static constexpr size_t kConnectionsMax = 64;
+  // With those that have given way and are about to close, which takes some turns of the loop.
+  static constexpr size_t kDescriptorsMax = 8 * kConnectionsMax;
+  // For the request, and again for the answer.
   static constexpr core::Duration kTimeout = std::chrono::seconds(5);
+  // A client that has not taken its answer after so long may have to give way.
+  static constexpr core::Duration kSendingUndisturbed = std::chrono::seconds(1);
 
-  HttpServer(core::Loop& loop, core::UniqueFd listen_fd, Responder responder);
+  HttpServer(core::Loop& loop, core::UniqueFd listen_fd, std::vector<Route> routes);
+  ~HttpServer();
 
   void Start();
   // Stops accepting, waits for those that are being answered. Suspends.
@@ -50,12 +66,18 @@ class HttpServer {
   bool stopped() const { return acceptor_.stopped(); }
 
  private:
-  core::Task<void> Serve(int fd);
-  std::string Answer(std::string_view head) const;
+  struct Connection;
+
+  void Accepted(int fd);
+  bool MakeWay();
+  core::Task<void> Serve(std::unique_ptr<Connection> connection);
+  core::Task<bool> ReadHead(Connection& connection);
+  core::Task<HttpResponse> Answer(const HttpRequest& request);
 
   core::Loop& loop_;
   core::UniqueFd listen_fd_;
-  Responder responder_;
+  const std::vector<Route> routes_;
+  core::LinkedList<Connection> open_;  // oldest first, less those that give way
   core::Scope connections_;
   net::Acceptor acceptor_;
 };

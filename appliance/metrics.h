@@ -21,6 +21,7 @@ enum class MetricKind : uint8_t { kCounter, kGauge };
   M(kRefusedBusy,     kCounter, "connections",   "refused_busy", "Client connections answered 421 because there were too many.") \
   M(kReceived,        kCounter, "messages",      "received",     "Complete messages received (end of data seen).")     \
   M(kInProgress,      kGauge,   "messages",      "in_progress",  "Messages received and not yet answered.")            \
+  M(kWaiting,         kGauge,   "messages",      "waiting",      "Messages among those in progress that are in line for a scanner.") \
   M(kDelivered,       kCounter, "messages",      "delivered",    "Messages that the server took.")                     \
   M(kRefused,         kCounter, "messages",      "refused",      "Messages that the server refused at DATA, BDAT or the end of data.") \
   M(kDropped,         kCounter, "messages",      "dropped",      "Infected messages answered 250 and discarded.")      \

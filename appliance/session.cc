@@ -35,22 +35,18 @@ Session::Session(SessionServices& services, int client_fd, const net::SocketAddr
       settings_(services.settings),
       client_address_(client_address),
       number_(number),
+      began_at_(services.loop.Now()),
+      phase_since_(began_at_),
       wake_(services.loop),
       client_(services.loop, wake_, net::kCommandLineBytesMax),
       server_(services.loop, wake_, net::kReplyLineBytesMax),
       keep_alive_(server_, wake_),
       client_host_(client_address.Host()) {
   client_.stream().Adopt(client_fd);
-  index_ = services_.sessions.size();
-  services_.sessions.push_back(this);
+  services_.sessions.Append(*this);
 }
 
-Session::~Session() {
-  Session* last = services_.sessions.back();
-  services_.sessions[index_] = last;
-  last->index_ = index_;
-  services_.sessions.pop_back();
-}
+Session::~Session() { services_.sessions.Remove(*this); }
 
 core::Task<void> Session::Run() {
   counters().Add(Metric::kActive);
@@ -109,6 +105,7 @@ core::Task<bool> Session::ConnectServer() {
 }
 
 core::Task<void> Session::End(CloseReason reason) {
+  Enter(SessionPhase::kEnd);
   keep_alive_.Stop();
   std::string_view farewell;
   bool server_listens = true;
@@ -220,17 +217,20 @@ core::Task<Session::CloseReason> Session::Step() {
 // hangs up or says 421 between two commands is noticed at once.
 core::Task<Session::CloseReason> Session::AwaitCommand(bool* too_long) {
   const core::MonoTime deadline = Deadline();
+  Enter(SessionPhase::kCommand);
   for (;;) {
     // First of all: what a server says unasked must not pass for the reply to the next command.
     if (!server_.stream().input().empty()) co_return co_await RelayUnasked();
     switch (client_.PeekLine().state) {
       case net::Connection::LineState::kLine:
+        Enter(SessionPhase::kServer);
         co_return CloseReason::kNone;
       case net::Connection::LineState::kTooLong: {
         counters().Add(Metric::kProtocolErrors);
         counters().Add(Metric::kLinesTooLong);
         if (too_long != nullptr) {
           *too_long = true;
+          Enter(SessionPhase::kServer);
           co_return CloseReason::kNone;
         }
         ++errors_in_a_row_;

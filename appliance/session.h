@@ -19,11 +19,13 @@
 #include "appliance/config.h"
 #include "appliance/event.h"
 #include "appliance/header_template.h"
+#include "appliance/session_info.h"
 #include "appliance/transaction.h"
 #include "appliance/virus_report.h"
 #include "appliance/worker_stats.h"
 #include "core/body_pool.h"
 #include "core/condition.h"
+#include "core/linked_list.h"
 #include "core/loop.h"
 #include "core/task.h"
 #include "net/address.h"
@@ -57,7 +59,7 @@ struct SessionServices {
   EventLog& log;
   const AddressList& servers;
   std::shared_ptr<SessionSettings> settings;       // for new sessions
-  std::vector<Session*> sessions = {};             // those that are served now
+  core::LinkedList<Session> sessions = {};         // those that are served now, in the order of their start
   bool stopping = false;                           // sessions end when no transaction is open
   ClientCounts* client_counts = nullptr;           // of all workers; null: clients are not counted
   ReportOutlet* reports = nullptr;                 // any thread's; null: nothing is kept or reported
@@ -65,7 +67,7 @@ struct SessionServices {
   net::OutgoingPorts* outgoing_ports = nullptr;    // all workers'; null: no TransparentProxy
 };
 
-class Session {
+class Session : public core::Linked<Session> {
  public:
   // Serves a client until its connection is closed. Takes ownership of the descriptor. `number` is the one in
   // the log.
@@ -73,6 +75,8 @@ class Session {
                                 uint64_t number);
   // Tells a waiting session to look at services.stopping.
   void Notify() { wake_.Notify(); }
+  // What is going on in it now (session_report.cc). Never suspends.
+  SessionInfo Describe() const;
 
  private:
   enum class CloseReason : uint8_t {
@@ -177,6 +181,10 @@ class Session {
   void Conclude(Outcome outcome, std::string_view status, bool infected_passed = false);
   // The message's line or record in the log (session_report.cc).
   void LogMessage(Metric outcome, std::string_view status);
+  void Enter(SessionPhase phase) {
+    phase_ = phase;
+    phase_since_ = services_.loop.Now();
+  }
   void LogText(Severity severity, std::string_view text) { services_.log.Text(severity, number_, text); }
   void ForgetTransaction();
   static CloseReason ReasonOf(net::ReplyStatus status);
@@ -190,10 +198,12 @@ class Session {
   core::MonoTime Deadline() const { return services_.loop.Now() + config().timeout; }
 
   SessionServices& services_;
-  size_t index_ = 0;  // in services_.sessions
   std::shared_ptr<SessionSettings> settings_;
   net::SocketAddress client_address_;
   uint64_t number_;
+  const core::MonoTime began_at_;
+  SessionPhase phase_ = SessionPhase::kStart;
+  core::MonoTime phase_since_;
   core::Condition wake_;
   net::Connection client_;
   net::Connection server_;
@@ -211,6 +221,10 @@ class Session {
   core::MonoTime received_at_{};
   core::MonoTime data_began_at_{};
   MessageRecord record_;
+  const core::Body* incoming_ = nullptr;    // what is being received into
+  const scan::Request* request_ = nullptr;  // the message's, while its verdict is awaited
+  uint64_t messages_received_ = 0;
+  uint64_t content_bytes_received_ = 0;  // of those
   Transaction transaction_;
   std::vector<Pending> group_;
   net::DataRate bdat_rate_;                       // of the message that comes in chunks

@@ -54,6 +54,7 @@ core::Task<Session::CloseReason> Session::Data(std::string_view arguments, std::
   if (!transaction_.has_recipients() || !arguments.empty()) co_return co_await DataWithoutRecipients(line);
   const core::MonoTime wait_until =
       services_.loop.Now() + std::min<core::Duration>(config().timeout, net::kRoomWaitMax);
+  Enter(SessionPhase::kRoom);
   std::unique_ptr<core::Body> body =
       co_await services_.bodies.AcquireInTime(transaction_.declared_bytes, wait_until);
   if (body == nullptr) {
@@ -66,8 +67,11 @@ core::Task<Session::CloseReason> Session::Data(std::string_view arguments, std::
   data_began_at_ = services_.loop.Now();
   Answer(replies::kStartMail);
   keep_alive_.Start(config().keep_alives);
+  Enter(SessionPhase::kReceive);
+  incoming_ = body.get();
   const net::MailDataResult data =
       co_await net::ReceiveData(services_.loop, client_, services_.bodies, *body, DataCheck(), DataLimits());
+  incoming_ = nullptr;
   co_return co_await FinishMessage(std::move(body), data);
 }
 
@@ -112,6 +116,7 @@ core::Task<Session::CloseReason> Session::Bdat(std::string_view arguments) {
     data_began_at_ = services_.loop.Now();
     const core::MonoTime wait_until =
         data_began_at_ + std::min<core::Duration>(config().timeout, net::kRoomWaitMax);
+    Enter(SessionPhase::kRoom);
     body =
         co_await services_.bodies.AcquireInTime(std::max(t.declared_bytes, chunk->chunk_bytes), wait_until);
     t.chunks_no_room = body == nullptr;
@@ -119,9 +124,12 @@ core::Task<Session::CloseReason> Session::Bdat(std::string_view arguments) {
   }
   keep_alive_.Start(config().keep_alives);
   const bool discard = t.chunks_too_large || t.chunks_no_room;
+  Enter(SessionPhase::kReceive);
+  incoming_ = body.get();
   net::MailDataResult data =
       co_await net::ReceiveChunk(services_.loop, client_, services_.bodies, body.get(), chunk->chunk_bytes,
                                  discard, DataLimits(), bdat_rate_);
+  incoming_ = nullptr;
   t.chunks_too_large |= data.too_large;
   t.chunks_no_room |= data.no_room;
   data.too_large = t.chunks_too_large;
@@ -205,7 +213,10 @@ core::Task<Session::CloseReason> Session::ScanAndAct(std::unique_ptr<core::Body>
                                                      bool may_need_stuffing) {
   scan::Request request(wake_);
   const core::MonoTime began = services_.loop.Now();
+  Enter(SessionPhase::kScan);
+  request_ = &request;
   const ScanEnd end = co_await AwaitVerdict(request, *body);
+  request_ = nullptr;
   services_.stats.Record(Phase::kScan, services_.loop.Now() - began);
   const core::MonoTime handed_at = request.handed_at().value_or(services_.loop.Now());
   record_.wait = handed_at - began;
@@ -334,6 +345,7 @@ core::Task<Session::CloseReason> Session::DeliverMessage(core::Body& body, const
       .timeout = config().timeout,
   };
   const core::MonoTime began = services_.loop.Now();
+  Enter(SessionPhase::kDeliver);
   std::string text;
   net::DeliveryResult result;  // lost
   const bool server_lives = co_await keep_alive_.Settle(config().timeout);
@@ -375,6 +387,7 @@ core::Task<Session::CloseReason> Session::AnswerAndReset(std::string_view reply,
 }
 
 core::Task<Session::CloseReason> Session::ResetServer() {
+  Enter(SessionPhase::kServer);
   const bool server_lives = co_await keep_alive_.Settle(config().timeout);
   if (!server_lives) co_return CloseReason::kServerLost;
   server_.stream().Write("RSET\r\n");
@@ -393,6 +406,8 @@ void Session::CountReceived(uint64_t content_bytes) {
   services_.stats.Record(Phase::kReceive, record_.receive);
   BV_CHECK(!in_progress_);
   in_progress_ = true;
+  ++messages_received_;
+  content_bytes_received_ += content_bytes;
   MetricCounters::Update update(counters());
   counters().Add(Metric::kReceived);
   counters().Add(Metric::kInProgress);

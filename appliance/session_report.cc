@@ -1,5 +1,5 @@
 // What a session hands to the control thread: messages to keep (Quarantine, DebugFiles) and to run
-// VirusAction for, and the log's record of a message.
+// VirusAction for; the log's record of a message; and what a session tells of itself.
 #include <fcntl.h>
 
 #include <cerrno>
@@ -105,6 +105,34 @@ void Session::ReportMessage(core::Body& body, std::string_view virus) {
   counters().Add(Metric::kReportsLost);
   LogText(Severity::kError,
           "too many messages wait for Quarantine or VirusAction: this one is neither kept nor reported");
+}
+
+SessionInfo Session::Describe() const {
+  const auto seconds_since = [this](core::MonoTime then) {
+    return std::chrono::duration<double>(services_.loop.Now() - then).count();
+  };
+  SessionInfo info;
+  info.number = number_;
+  info.client = client_host_;
+  info.helo = helo_;
+  info.phase = phase_;
+  info.age_seconds = seconds_since(began_at_);
+  info.phase_seconds = seconds_since(phase_since_);
+  info.messages = messages_received_;
+  info.bytes = content_bytes_received_;
+  const core::Body* incoming = incoming_ != nullptr ? incoming_ : transaction_.chunks.get();
+  if (incoming != nullptr) info.bytes += incoming->content_bytes();
+  if (transaction_.mail_accepted)
+    info.from = transaction_.reverse_path.empty() ? "<>" : transaction_.reverse_path;
+  if (request_ != nullptr) {
+    info.scanner = request_->held_by();
+    if (info.scanner.empty()) {
+      info.phase = SessionPhase::kWait;
+    } else {
+      info.phase_seconds = seconds_since(request_->handed_at().value_or(phase_since_));
+    }
+  }
+  return info;
 }
 
 }  // namespace bivalve::appliance

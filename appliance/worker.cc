@@ -77,12 +77,15 @@ struct Worker::Running {
     options.name = core::Cat("bivalve-", worker.options_.index);
     return options;
   }
-  scan::ClamdPool::Options PoolOptions(const Worker& worker) {
+  scan::ClamdPool::Options PoolOptions(Worker& worker) {
     const Config& config = worker.options_.settings.config;
     scan::ClamdPool::Options options;
     options.connections = config.clam_connections;
     options.canary = config.canary;
     options.version_interval = kVersionInterval;
+    options.line_changed = [&worker](size_t waiting) {
+      worker.stats_.counters.Set(Metric::kWaiting, waiting);
+    };
     options.say = [this](bool bad, std::string text) {
       services.log.Text(bad ? Severity::kError : Severity::kNotice, 0, text);
     };
@@ -172,6 +175,23 @@ void Worker::SetServerAddresses(size_t index, std::vector<net::SocketAddress> ad
 void Worker::SetScannerAddresses(size_t index, std::vector<net::SocketAddress> addresses) {
   mailbox_.Post(
       [this, index, addresses = std::move(addresses)] { running_->scanner_addresses.Set(index, addresses); });
+}
+
+// The list is in the order of the sessions' start, so this walks no further than `limit`, however many there
+// are.
+void Worker::ListSessions(size_t limit, std::function<void(WorkerSessions)> answer) {
+  mailbox_.Post([this, limit, answer = std::move(answer)] {
+    const core::LinkedList<Session>& all = running_->services.sessions;
+    WorkerSessions sessions;
+    sessions.total = all.size();
+    sessions.longest.reserve(std::min(limit, all.size()));
+    for (const Session* session : all) {
+      if (sessions.longest.size() == limit) break;
+      sessions.longest.push_back(session->Describe());
+      sessions.longest.back().worker = options_.index;
+    }
+    answer(std::move(sessions));
+  });
 }
 
 void Worker::Run(std::function<void(absl::Status)> started) {

@@ -62,6 +62,10 @@ class Worker {
   void SetServerAddresses(size_t index, std::vector<net::SocketAddress> addresses);
   void SetScannerAddresses(size_t index, std::vector<net::SocketAddress> addresses);
 
+  // Any thread: asks for the sessions that are served now, the `limit` that last longest. `answer` is called
+  // on the worker's thread, and never when the worker has ended. Returns at once.
+  void ListSessions(size_t limit, std::function<void(WorkerSessions)> answer);
+
   const WorkerStats& stats() const { return stats_; }
   core::LogQueue& log_queue() { return log_queue_; }
   const std::string& ring_description() const { return ring_description_; }  // after Start()

@@ -118,6 +118,7 @@ class ClamdConnection {
   // The last attempt to connect has failed.
   bool failed() const { return failed_; }
   bool ready() const { return ready_; }
+  const Scanner& scanner() const { return scanner_; }
   bool proven() const { return ready_ && proven_; }
   // It is open, and its scanner has proven itself on it where that is asked for.
   bool usable() const { return ready_ && (proven_ || options_.canary != CanaryMode::kOn); }

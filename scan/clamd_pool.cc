@@ -16,6 +16,8 @@ namespace bivalve::scan {
 // The messages that wait for a scanner, in order of Submit(). Holds no memory: requests are linked.
 class RequestLine {
  public:
+  explicit RequestLine(const std::function<void(size_t)>& changed) : changed_(changed) {}
+
   Request* first() const { return first_; }
   static Request* After(const Request& request) { return request.next_; }
   size_t size() const { return size_; }
@@ -33,7 +35,7 @@ class RequestLine {
     (request.previous_ != nullptr ? request.previous_->next_ : first_) = &request;
     (next != nullptr ? next->previous_ : last_) = &request;
     request.waiting_ = true;
-    ++size_;
+    SetSize(size_ + 1);
   }
 
   void Remove(Request& request) {
@@ -41,10 +43,16 @@ class RequestLine {
     (request.next_ != nullptr ? request.next_->previous_ : last_) = request.previous_;
     request.next_ = request.previous_ = nullptr;
     request.waiting_ = false;
-    --size_;
+    SetSize(size_ - 1);
   }
 
  private:
+  void SetSize(size_t size) {
+    size_ = size;
+    if (changed_) changed_(size);
+  }
+
+  const std::function<void(size_t)>& changed_;
   Request* first_ = nullptr;
   Request* last_ = nullptr;
   size_t size_ = 0;
@@ -111,7 +119,12 @@ class ClamdPool::Impl final : public ConnectionOwner {
 
 ClamdPool::Impl::Impl(core::Loop& loop, core::BodyPool& bodies, Options options,
                       const std::vector<ScannerStats*>& stats)
-    : bodies_(bodies), options_(std::move(options)), scope_(loop), loop_(loop), watch_wake_(loop) {
+    : bodies_(bodies),
+      options_(std::move(options)),
+      scope_(loop),
+      line_(options_.line_changed),
+      loop_(loop),
+      watch_wake_(loop) {
   BV_CHECK(stats.size() == options_.scanners.size() && options_.connections > 0 &&
            options_.outstanding_max > 0);
   for (size_t i = 0; i < stats.size(); ++i) {
@@ -504,6 +517,13 @@ void ClamdPool::Impl::Answer(Request& request, NoVerdict cause, std::string text
 }
 
 // --- The public face.
+
+std::string_view Request::held_by() const {
+  for (const ClamdConnection* holder : holders_) {
+    if (holder != nullptr) return holder->scanner().options.name;
+  }
+  return {};
+}
 
 Request::~Request() { BV_CHECK(!waiting_ && !held()); }
 

@@ -94,6 +94,9 @@ class Request {
   Method method() const { return method_; }
   // When it was first handed to a scanner; nullopt: never.
   std::optional<core::MonoTime> handed_at() const { return handed_at_; }
+  // Before that: the name of the scanner that has it now (one of the two, when it is hedged), empty: it waits
+  // in line.
+  std::string_view held_by() const;
 
  private:
   friend class ClamdPool;
@@ -160,6 +163,9 @@ class ClamdPool {
         std::chrono::milliseconds(250);  // between two looks at what is outstanding
 
     core::Duration version_interval = {};  // between two questions for the version; 0: never asked
+
+    // The number of messages in line has changed. Called from within anything; must not suspend.
+    std::function<void(size_t waiting)> line_changed = {};
 
     // A sentence for the operator. `bad`: something that he must see.
     std::function<void(bool bad, std::string text)> say = {};

@@ -7,8 +7,10 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "core/condition.h"
 #include "tests/core/run_task.h"
 #include "tests/sim/sim_io.h"
 
@@ -29,9 +31,29 @@ TEST(ParseHttpRequest, TakesMethodAndPathWithoutTheQuery) {
   ASSERT_TRUE(ParseHttpRequest("GET /stats?since=1 HTTP/1.1\r\nHost: x", request));
   EXPECT_EQ(request.method, "GET");
   EXPECT_EQ(request.path, "/stats");
+  EXPECT_EQ(request.query, "since=1");
   ASSERT_TRUE(ParseHttpRequest("POST / HTTP/1.0", request));
   EXPECT_EQ(request.method, "POST");
   EXPECT_EQ(request.path, "/");
+}
+
+TEST(ParseHttpRequest, TakesWhatFollowsTheFirstQuestionMarkForTheQuery) {
+  HttpRequest request;
+  ASSERT_TRUE(ParseHttpRequest("GET /a?b?c HTTP/1.1", request));
+  EXPECT_EQ(request.path, "/a");
+  EXPECT_EQ(request.query, "b?c");
+  ASSERT_TRUE(ParseHttpRequest("GET /a? HTTP/1.1", request));
+  EXPECT_EQ(request.path, "/a");
+  EXPECT_EQ(request.query, "");
+}
+
+TEST(FindQueryValue, FindsTheValueOfAName) {
+  EXPECT_EQ(FindQueryValue("limit=20", "limit"), "20");
+  EXPECT_EQ(FindQueryValue("a=1&limit=20&b=3", "limit"), "20");
+  EXPECT_EQ(FindQueryValue("limit=&a=1", "limit"), "");
+  EXPECT_EQ(FindQueryValue("limits=1&limit", "limit"), "");
+  EXPECT_EQ(FindQueryValue("&&&", "limit"), "");
+  EXPECT_EQ(FindQueryValue("", "limit"), "");
 }
 
 TEST(ParseHttpRequest, RefusesWhatIsNone) {
@@ -95,8 +117,12 @@ class HttpServerTest : public testing::Test {
     loop_ = std::make_unique<core::Loop>(*io_);
     listener_ = io_->OpenListener();
     // The number is not the system's, so that the owner's close(2) of it does nothing.
-    server_ = std::make_unique<HttpServer>(*loop_, core::UniqueFd(listener_),
-                                           [this](std::string_view path) { return Respond(path); });
+    std::vector<HttpServer::Route> routes = {
+        {"/stats", [this](std::string_view query) { return Stats(query); }},
+        {"/readyz", [](std::string_view) { return NotReady(); }},
+        {"/slow", [this](std::string_view) { return Slow(); }},
+    };
+    server_ = std::make_unique<HttpServer>(*loop_, core::UniqueFd(listener_), std::move(routes));
     server_->Start();
   }
   void Close() {
@@ -109,10 +135,20 @@ class HttpServerTest : public testing::Test {
     loop_.reset();
     io_.reset();
   }
-  HttpResponse Respond(std::string_view path) {
-    if (path == "/stats") return {.content_type = "application/json", .body = body_};
-    if (path == "/readyz") return {.status = 503, .body = "not ready\n"};
-    return {.status = 404, .body = "nothing here\n"};
+  core::Task<HttpResponse> Stats(std::string_view query) {
+    query_ = query;
+    HttpResponse response = {.content_type = "application/json", .body = body_};
+    co_return response;
+  }
+  static core::Task<HttpResponse> NotReady() {
+    HttpResponse response = {.status = 503, .body = "not ready\n"};
+    co_return response;
+  }
+  core::Task<HttpResponse> Slow() {
+    core::Condition nothing(*loop_);
+    (void)co_await nothing.Wait(loop_->Now() + seconds(1));
+    HttpResponse response = {.body = "at last\n"};
+    co_return response;
   }
   void Connect(Client& client) { io_->Call(listener_, client); }
   void RunFor(core::Duration duration) {
@@ -129,6 +165,7 @@ class HttpServerTest : public testing::Test {
   }
 
   std::string body_ = "{}\n";
+  std::string query_;
   std::unique_ptr<sim::SimIo> io_;
   std::unique_ptr<core::Loop> loop_;
   int listener_ = -1;
@@ -141,21 +178,32 @@ TEST_F(HttpServerTest, AnswersGet) {
       AllOf(StartsWith("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"), EndsWith("\r\n\r\n{}\n")));
 }
 
-TEST_F(HttpServerTest, AnswersHeadWithoutABody) {
+TEST_F(HttpServerTest, GivesTheQueryToThePath) {
+  EXPECT_THAT(Ask("GET /stats?limit=3&x HTTP/1.1\r\n\r\n"), StartsWith("HTTP/1.1 200 OK\r\n"));
+  EXPECT_EQ(query_, "limit=3&x");
+}
+
+TEST_F(HttpServerTest, WaitsForAnAnswerThatTakesTime) {
+  EXPECT_THAT(Ask("GET /slow HTTP/1.1\r\n\r\n"),
+              AllOf(StartsWith("HTTP/1.1 200 OK\r\n"), EndsWith("at last\n")));
+}
+
+// No method but GET, HEAD included; and no body for HEAD, whatever the status.
+TEST_F(HttpServerTest, RefusesHeadWithoutABody) {
   EXPECT_THAT(Ask("HEAD /stats HTTP/1.1\r\n\r\n"),
-              AllOf(StartsWith("HTTP/1.1 200 OK\r\n"), EndsWith("close\r\n\r\n")));
+              AllOf(StartsWith("HTTP/1.1 405 Method Not Allowed\r\n"), EndsWith("Allow: GET\r\n\r\n")));
 }
 
 TEST_F(HttpServerTest, Gives404ForAnUnknownPath) {
   EXPECT_THAT(Ask("GET /other HTTP/1.1\r\n\r\n"), StartsWith("HTTP/1.1 404 Not Found\r\n"));
   EXPECT_THAT(Ask("POST /other HTTP/1.1\r\n\r\n"), StartsWith("HTTP/1.1 404 Not Found\r\n"));
+  EXPECT_THAT(Ask("GET /statsx HTTP/1.1\r\n\r\n"), EndsWith("there is /stats /readyz /slow\n"));
 }
 
 TEST_F(HttpServerTest, Gives405ForAnotherMethod) {
   for (const std::string method : {"POST", "PUT", "DELETE", "get", "OPTIONS", "CONNECT"}) {
-    EXPECT_THAT(
-        Ask(method + " /stats HTTP/1.1\r\n\r\n"),
-        AllOf(StartsWith("HTTP/1.1 405 Method Not Allowed\r\n"), HasSubstr("\r\nAllow: GET, HEAD\r\n")));
+    EXPECT_THAT(Ask(method + " /stats HTTP/1.1\r\n\r\n"),
+                AllOf(StartsWith("HTTP/1.1 405 Method Not Allowed\r\n"), HasSubstr("\r\nAllow: GET\r\n")));
   }
 }
 
@@ -228,13 +276,28 @@ TEST_F(HttpServerTest, LetsGoOfAClientThatDoesNotReadItsAnswer) {
   EXPECT_EQ(io_->closes(client.socket->fd()), 1);
 }
 
+// A reset would destroy the answer on its way: what the client still sends is read for a while.
+TEST_F(HttpServerTest, ReadsOnWhenItRefusesARequestWithAContent) {
+  for (uint64_t seed = 0; seed < 50; ++seed) {
+    Open(seed);
+    Client client;
+    client.parts = {"POST /stats HTTP/1.1\r\nContent-Length: 3000\r\n\r\n" + std::string(1000, 'x'),
+                    std::string(2000, 'x')};
+    client.pause = milliseconds(100);
+    Connect(client);
+    RunFor(seconds(3));
+    EXPECT_THAT(client.answer, StartsWith("HTTP/1.1 405")) << seed;
+    EXPECT_TRUE(client.closed) << seed;
+  }
+}
+
 TEST_F(HttpServerTest, SendsALongAnswerWhole) {
   body_.assign(1'000'000, 'x');
   const std::string answer = Ask("GET /stats HTTP/1.1\r\n\r\n");
   EXPECT_EQ(answer.size() - answer.find("\r\n\r\n") - 4, body_.size());
 }
 
-TEST_F(HttpServerTest, HoldsOnlySoManyConnections) {
+TEST_F(HttpServerTest, AnswersWhileSilentClientsHoldAllConnections) {
   std::vector<Client> idle(HttpServer::kConnectionsMax);
   for (Client& client : idle) Connect(client);
   RunFor(milliseconds(100));
@@ -243,12 +306,58 @@ TEST_F(HttpServerTest, HoldsOnlySoManyConnections) {
   client.parts = {"GET /stats HTTP/1.1\r\n\r\n"};
   Connect(client);
   RunFor(milliseconds(100));
-  EXPECT_TRUE(client.closed);
-  EXPECT_EQ(client.answer, "");
-  // Once they have had their time, there is room again.
+  EXPECT_THAT(client.answer, StartsWith("HTTP/1.1 200"));
+  // The oldest gave way, and nobody else.
+  for (size_t i = 0; i < idle.size(); ++i) EXPECT_EQ(idle[i].closed, i == 0) << i;
   RunFor(HttpServer::kTimeout + seconds(1));
   EXPECT_EQ(io_->open_descriptors(), 1u);
-  EXPECT_THAT(Ask("GET /stats HTTP/1.1\r\n\r\n"), StartsWith("HTTP/1.1 200"));
+}
+
+TEST_F(HttpServerTest, HoldsOnlySoManyConnectionsWhoeverComes) {
+  std::vector<Client> idle(20 * HttpServer::kConnectionsMax);
+  for (Client& client : idle) {
+    Connect(client);
+    RunFor(milliseconds(1));
+    EXPECT_LE(io_->open_descriptors(), 1 + HttpServer::kDescriptorsMax);
+  }
+  RunFor(HttpServer::kTimeout + seconds(1));
+  EXPECT_EQ(io_->open_descriptors(), 1u);
+}
+
+TEST_F(HttpServerTest, AnswersWhileClientsThatDoNotReadHoldAllConnections) {
+  body_.assign(100'000, 'x');
+  std::vector<Client> stuck(HttpServer::kConnectionsMax);
+  for (Client& client : stuck) {
+    client.parts = {"GET /stats HTTP/1.1\r\n\r\n"};
+    client.reads = false;
+    Connect(client);
+  }
+  RunFor(HttpServer::kSendingUndisturbed + milliseconds(100));
+  Client client;
+  client.parts = {"GET /readyz HTTP/1.1\r\n\r\n"};
+  Connect(client);
+  RunFor(milliseconds(100));
+  EXPECT_THAT(client.answer, StartsWith("HTTP/1.1 503"));
+  RunFor(HttpServer::kTimeout + seconds(1));
+  EXPECT_EQ(io_->open_descriptors(), 1u);
+}
+
+// Nobody who is about to be answered gives way.
+TEST_F(HttpServerTest, DoesNotBreakOffAnAnswerForANewClient) {
+  std::vector<Client> asking(HttpServer::kConnectionsMax);
+  for (Client& client : asking) {
+    client.parts = {"GET /slow HTTP/1.1\r\n\r\n"};
+    Connect(client);
+  }
+  RunFor(milliseconds(100));
+  Client client;
+  client.parts = {"GET /stats HTTP/1.1\r\n\r\n"};
+  Connect(client);
+  RunFor(milliseconds(100));
+  EXPECT_TRUE(client.closed);
+  EXPECT_EQ(client.answer, "");
+  RunFor(seconds(2));
+  for (const Client& one : asking) EXPECT_THAT(one.answer, EndsWith("at last\n"));
 }
 
 TEST_F(HttpServerTest, AnswersManyClientsOneAfterTheOther) {

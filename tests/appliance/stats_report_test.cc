@@ -100,9 +100,9 @@ TEST(StatsReport, HasTheShapeThatIsPromised) {
   EXPECT_EQ(json["version"], "1.2.3");
   EXPECT_EQ(json["pid"], getpid());
   EXPECT_EQ(json["uptime_seconds"], 1.5);
-  const std::vector<std::string> messages = {"received", "in_progress", "delivered",   "refused", "dropped",
-                                             "bounced",  "tempfailed",  "rejected",    "lost",    "aborted",
-                                             "clean",    "infected",    "scan_failed", "passed",  "bytes"};
+  const std::vector<std::string> messages = {
+      "received", "in_progress", "waiting", "delivered", "refused",  "dropped",     "bounced", "tempfailed",
+      "rejected", "lost",        "aborted", "clean",     "infected", "scan_failed", "passed",  "bytes"};
   EXPECT_THAT(Keys(json["connections"]), IsSupersetOf({"accepted", "active", "refused_busy"}));
   EXPECT_EQ(Keys(json["messages"]), messages);
   EXPECT_EQ(Keys(json["scan_failures"]),

@@ -12,6 +12,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!appliance::ParseHttpRequest(head, request)) return 0;
   fuzz::CheckBorrows(head, request.method);
   fuzz::CheckBorrows(head, request.path);
+  fuzz::CheckBorrows(head, request.query);
+  fuzz::CheckBorrows(head, appliance::FindQueryValue(request.query, "limit"));
   BV_CHECK(!request.method.empty() && request.path.starts_with('/'));
   BV_CHECK(request.path.find_first_of(" ?\r\n") == std::string_view::npos);
   return 0;

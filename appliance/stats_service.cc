@@ -1,0 +1,56 @@
+#include "appliance/stats_service.h"
+
+#include <utility>
+
+namespace bivalve::appliance {
+
+StatsService::StatsService(core::Loop& loop, core::Mailbox& mailbox, const std::vector<Worker*>& workers,
+                           const AccountingCheck& accounting, StatsReport::About about)
+    : workers_(workers), accounting_(accounting), about_(std::move(about)), lister_(loop, mailbox, workers) {}
+
+std::vector<HttpServer::Route> StatsService::Routes() {
+  using Query = std::string_view;
+  return {
+      {"/stats", [this](Query) { return Stats(); }},
+      {"/sessions", [this](Query query) { return Sessions(query); }},
+      {"/healthz", [this](Query) { return Health(); }},
+      {"/readyz", [this](Query) { return Readiness(); }},
+  };
+}
+
+StatsReport StatsService::Report() const {
+  StatsReport::About about = about_;
+  about.accounting_violations = accounting_.violations();
+  about.uptime_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count();
+  std::vector<const WorkerStats*> stats;
+  for (const Worker* worker : workers_) stats.push_back(&worker->stats());
+  return StatsReport(std::move(about), stats);
+}
+
+core::Task<HttpResponse> StatsService::Stats() const {
+  HttpResponse response = {.content_type = "application/json", .body = Report().Json()};
+  co_return response;
+}
+
+core::Task<HttpResponse> StatsService::Sessions(std::string_view query) {
+  HttpResponse response = {.content_type = "application/json"};
+  response.body = co_await lister_.List(SessionLimit(query));
+  co_return response;
+}
+
+core::Task<HttpResponse> StatsService::Health() const {
+  HttpResponse response = {.body = "ok\n"};
+  co_return response;
+}
+
+core::Task<HttpResponse> StatsService::Readiness() const {
+  HttpResponse response = {.body = "ready\n"};
+  if (stopping_) {
+    response = {.status = 503, .body = "stopping\n"};
+  } else if (!Report().AnyScannerUp()) {
+    response = {.status = 503, .body = "no scanner answers\n"};
+  }
+  co_return response;
+}
+
+}  // namespace bivalve::appliance

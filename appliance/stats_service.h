@@ -1,0 +1,46 @@
+// StatsService: what stands under the paths of the statistics address. Control thread only; reads the
+// workers' counters, and asks them for what goes on in their sessions.
+#pragma once
+
+#include <chrono>
+#include <string_view>
+#include <vector>
+
+#include "appliance/accounting.h"
+#include "appliance/http_server.h"
+#include "appliance/session_lister.h"
+#include "appliance/stats_report.h"
+#include "appliance/worker.h"
+#include "core/loop.h"
+#include "core/mailbox.h"
+#include "core/task.h"
+
+namespace bivalve::appliance {
+
+class StatsService {
+ public:
+  // `workers` may grow until the first request. `mailbox`: this thread's. All outlive the service.
+  StatsService(core::Loop& loop, core::Mailbox& mailbox, const std::vector<Worker*>& workers,
+               const AccountingCheck& accounting, StatsReport::About about);
+
+  // The paths, for HttpServer; the service outlives it.
+  std::vector<HttpServer::Route> Routes();
+  // No mail is accepted any more: /readyz says so.
+  void SetStopping() { stopping_ = true; }
+
+ private:
+  StatsReport Report() const;
+  core::Task<HttpResponse> Stats() const;
+  core::Task<HttpResponse> Sessions(std::string_view query);
+  core::Task<HttpResponse> Health() const;
+  core::Task<HttpResponse> Readiness() const;
+
+  const std::vector<Worker*>& workers_;
+  const AccountingCheck& accounting_;
+  const StatsReport::About about_;
+  const std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
+  SessionLister lister_;
+  bool stopping_ = false;
+};
+
+}  // namespace bivalve::appliance
