@@ -79,6 +79,20 @@ class Package(unittest.TestCase):
                 if "bivalve" in program:
                     self.assertIn(program[1:], self.listing, unit.name)
 
+    @unittest.skipUnless(shutil.which("systemd-analyze"), "systemd is not installed")
+    def test_systemd_understands_its_service_and_finds_it_fenced_in(self):
+        unit = self.directory / "bivalved.service"
+        text = (self.root / "lib/systemd/system/bivalved.service").read_text()
+        # The programs are not where they will be.
+        unit.write_text(re.sub(r"^Documentation=.*\n", "", text, flags=re.M).replace("/usr/", f"{self.root}/usr/"))
+        for arguments in (["verify"], ["security", "--offline=yes", "--threshold=20"]):
+            done = subprocess.run(["systemd-analyze", "--no-pager", *arguments, unit], check=False, text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            self.assertEqual(done.returncode, 0, done.stdout)
+            if arguments == ["verify"]:
+                # Warnings (a setting that is misspelled) end with 0, too. Neighbouring units are not ours.
+                self.assertNotIn("bivalved.service", done.stdout)
+
     def test_depends_on_the_libraries_that_its_programs_need(self):
         control = (self.directory / "control/control").read_text()
         for library in ("libc6", "libstdc++6", "liburing2"):
