@@ -240,6 +240,11 @@ def main():
             try_service(root, Unit(root / "lib/systemd/system/bivalved.service"))
         finally:
             run("umount", root / "proc")
+        with (root / "etc/bivalved.conf").open("a") as configuration:
+            configuration.write("HostName: mx.example.org\n")
+        run("chroot", root, "dpkg", "--install", "/tmp/bivalve.deb")
+        check("installed over itself: the administrator's configuration stays",
+              "mx.example.org" in (root / "etc/bivalved.conf").read_text())
         say("removed:")
         run("chroot", root, "dpkg", "--remove", "bivalve")
         check("the configuration stays, the programs do not",
