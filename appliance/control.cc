@@ -48,7 +48,7 @@ struct Control::Running {
         report_wake(loop),
         quarantine(loop, owner.options_.temp_directory),
         actions(owner.options_.virus_action),
-        statistics(loop, owner.mailbox_, owner.workers_, accounting, owner.options_.about) {
+        statistics(loop, owner.mailbox_, owner.workers_, accounting, owner.reports_, owner.options_.about) {
     const sigset_t set = HandledSignals();
     signals.Reset(signalfd(-1, &set, SFD_CLOEXEC));
   }
@@ -252,6 +252,7 @@ core::Task<void> Control::Running::HandleReport(VirusReport& report) {
       path = *std::move(kept);
       Log(Severity::kDebug, report.session, core::Cat("message kept as: ", path));
     } else {
+      control.reports_.CountNotKept();
       Log(Severity::kError, report.session,
           core::Cat("the message is not kept: ", std::string(kept.status().message())));
     }

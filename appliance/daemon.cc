@@ -7,8 +7,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <memory>
@@ -159,6 +162,22 @@ uint32_t RaiseDescriptorLimit(uint32_t connections_wanted) {
   if (limit.rlim_cur >= wanted) return connections_wanted;
   const uint64_t reserved = std::min<uint64_t>(kDescriptorsReserved, limit.rlim_cur / 2);
   return static_cast<uint32_t>(std::max<uint64_t>((limit.rlim_cur - reserved) / kDescriptorsPerSession, 1));
+}
+
+// The queues of the workers' rings. BIVALVE_RING_SLOTS makes them tiny, so that a test can fill them.
+core::Ring::Options RingOptions() {
+  core::Ring::Options options;
+  const char* slots = std::getenv("BIVALVE_RING_SLOTS");
+  uint32_t number = 0;
+  if (slots == nullptr) return options;
+  const std::string_view text = slots;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size() || number < 4 || number > options.submissions)
+    return options;
+  options.submissions = number;
+  options.completions = number * 2;
+  options.buffers = std::bit_floor(number);
+  return options;
 }
 
 // Goes to the background. In the starting process it does not return: it waits for the report and ends with
@@ -342,6 +361,7 @@ class Daemon {
       worker.listen_fds = listeners_.by_worker[i];
       worker.finished = [this] { control_->WorkerFinished(); };
       worker.reports = &control_->reports();
+      worker.ring = RingOptions();
       workers_.push_back(std::make_unique<Worker>(shared_, std::move(worker)));
       control_->Add(*workers_.back());
       if (absl::Status status = workers_.back()->Start(); !status.ok()) {

@@ -55,7 +55,9 @@ enum class MetricKind : uint8_t { kCounter, kGauge };
   M(kTooSlow,        kCounter, "errors",        "too_slow",     "Sessions ended with 421 because their message came too slowly.") \
   M(kRoomWaits,      kCounter, "errors",        "room_waits",   "Times that reading stopped until there was room for a message.") \
   M(kAcceptErrors,    kCounter, "errors",        "accept",       "Connections that could not be accepted, for want of descriptors or memory.") \
-  M(kReportsLost,     kCounter, "errors",        "reports",      "Infected messages that were neither kept nor given to VirusAction, because too many waited.")
+  M(kReportsLost,     kCounter, "errors",        "reports",      "Infected messages that were neither kept nor given to VirusAction, because too many waited.") \
+  M(kRingFlushes,     kCounter, "ring",          "flushes",      "Times that a worker had more to ask of the kernel in one turn than its submission queue holds.") \
+  M(kRingOverflows,   kCounter, "ring",          "overflows",    "Turns in which a worker's completion queue was full; the kernel keeps what does not fit.")
 // clang-format on
 
 #define BIVALVE_ENUMERATOR(id, kind, group, name, help) id,

@@ -1,6 +1,8 @@
 // The part of a session before its greeting: who the client is (PROXY protocol), and whether it may have a
 // session.
 #include <algorithm>
+#include <string>
+#include <string_view>
 
 #include "appliance/replies.h"
 #include "appliance/session.h"
@@ -9,6 +11,17 @@
 #include "net/proxy_header.h"
 
 namespace bivalve::appliance {
+namespace {
+
+// One that was begun is said to be malformed, with its first bytes; the operator looks at the proxy then, and
+// otherwise at who connects without one.
+std::string ProxyHeaderComplaint(std::string_view input, std::string_view client) {
+  static constexpr size_t kExcerptBytesMax = 120;
+  if (!net::BeginsProxyHeader(input)) return core::Cat("no PROXY header from ", client);
+  return core::Cat("malformed PROXY header from ", client, ": ", input.substr(0, kExcerptBytesMax));
+}
+
+}  // namespace
 
 // What a proxy says about the client is believed only from where the operator said; nothing is sent to
 // anybody before it is complete (haproxy, proxy-protocol.txt section 2: a receiver must not guess whether a
@@ -40,7 +53,7 @@ core::Task<Session::CloseReason> Session::TakeProxyHeader() {
         }
         co_return CloseReason::kNone;
       case net::ProxyHeader::State::kBad:
-        LogText(Severity::kWarning, core::Cat("no PROXY header from ", client_host_));
+        LogText(Severity::kWarning, ProxyHeaderComplaint(client_.stream().input(), client_host_));
         co_return CloseReason::kProxyHeader;
       case net::ProxyHeader::State::kIncomplete:
         break;

@@ -86,6 +86,7 @@ std::string StatsReport::Json() const {
                {"workers", per_worker_.size()},
                {"accounting_violations", about_.accounting_violations}};
   json.update(CountersJson(totals_));
+  json["errors"]["not_kept"] = about_.not_kept;
   json["scanners"] = Json::array();
   for (const Scanner& one : scanners_) {
     json["scanners"].push_back({{"address", one.address},

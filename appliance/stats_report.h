@@ -20,6 +20,7 @@ class StatsReport {
     std::string version = {};
     double uptime_seconds = 0;
     uint64_t accounting_violations = 0;  // by AccountingCheck
+    uint64_t not_kept = 0;               // messages that Quarantine or DebugFiles could not keep
     std::vector<std::string> scanners;   // as configured
   };
 

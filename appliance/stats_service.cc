@@ -5,8 +5,13 @@
 namespace bivalve::appliance {
 
 StatsService::StatsService(core::Loop& loop, core::Mailbox& mailbox, const std::vector<Worker*>& workers,
-                           const AccountingCheck& accounting, StatsReport::About about)
-    : workers_(workers), accounting_(accounting), about_(std::move(about)), lister_(loop, mailbox, workers) {}
+                           const AccountingCheck& accounting, const ReportOutlet& reports,
+                           StatsReport::About about)
+    : workers_(workers),
+      accounting_(accounting),
+      reports_(reports),
+      about_(std::move(about)),
+      lister_(loop, mailbox, workers) {}
 
 std::vector<HttpServer::Route> StatsService::Routes() {
   using Query = std::string_view;
@@ -21,6 +26,7 @@ std::vector<HttpServer::Route> StatsService::Routes() {
 StatsReport StatsService::Report() const {
   StatsReport::About about = about_;
   about.accounting_violations = accounting_.violations();
+  about.not_kept = reports_.not_kept();
   about.uptime_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count();
   std::vector<const WorkerStats*> stats;
   for (const Worker* worker : workers_) stats.push_back(&worker->stats());

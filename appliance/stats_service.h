@@ -10,6 +10,7 @@
 #include "appliance/http_server.h"
 #include "appliance/session_lister.h"
 #include "appliance/stats_report.h"
+#include "appliance/virus_report.h"
 #include "appliance/worker.h"
 #include "core/loop.h"
 #include "core/mailbox.h"
@@ -21,7 +22,7 @@ class StatsService {
  public:
   // `workers` may grow until the first request. `mailbox`: this thread's. All outlive the service.
   StatsService(core::Loop& loop, core::Mailbox& mailbox, const std::vector<Worker*>& workers,
-               const AccountingCheck& accounting, StatsReport::About about);
+               const AccountingCheck& accounting, const ReportOutlet& reports, StatsReport::About about);
 
   // The paths, for HttpServer; the service outlives it.
   std::vector<HttpServer::Route> Routes();
@@ -37,6 +38,7 @@ class StatsService {
 
   const std::vector<Worker*>& workers_;
   const AccountingCheck& accounting_;
+  const ReportOutlet& reports_;
   const StatsReport::About about_;
   const std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
   SessionLister lister_;

@@ -61,6 +61,9 @@ class ReportOutlet {
   void BodyDone(uint64_t bytes) { body_bytes_.fetch_sub(bytes, std::memory_order_relaxed); }
   // Nothing more is to be done for a report.
   void Done() { waiting_.fetch_sub(1, std::memory_order_relaxed); }
+  // A message could not be kept (disk full, directory not writable).
+  void CountNotKept() { not_kept_.fetch_add(1, std::memory_order_relaxed); }
+  uint64_t not_kept() const { return not_kept_.load(std::memory_order_relaxed); }
   uint32_t waiting() const { return waiting_.load(std::memory_order_relaxed); }
 
  private:
@@ -68,6 +71,7 @@ class ReportOutlet {
   std::function<void(std::shared_ptr<VirusReport>)> post_;
   std::atomic<uint64_t> body_bytes_ = 0;
   std::atomic<uint32_t> waiting_ = 0;
+  std::atomic<uint64_t> not_kept_ = 0;
 };
 
 }  // namespace bivalve::appliance

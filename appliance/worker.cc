@@ -94,6 +94,8 @@ struct Worker::Running {
       scanner.name = net::ToString(config.clam_address[i]);
       scanner.method = MethodOf(config.clam_method);
       if (i < worker.options_.scanner_limits.size()) scanner.limits = worker.options_.scanner_limits[i];
+      scanner.outstanding_max = scanner.connections_max =
+          scan::ShareOfQueue(scanner.limits, worker.options_.workers);
       scanner.address = [this, i](sockaddr_storage& storage) -> socklen_t {
         const std::vector<net::SocketAddress> addresses = scanner_addresses.At(i);
         if (addresses.empty()) return 0;
@@ -196,7 +198,7 @@ void Worker::ListSessions(size_t limit, std::function<void(WorkerSessions)> answ
 
 void Worker::Run(std::function<void(absl::Status)> started) {
   pthread_setname_np(pthread_self(), core::Cat("worker-", options_.index).c_str());
-  absl::StatusOr<std::unique_ptr<core::Ring>> ring = core::Ring::Open({});
+  absl::StatusOr<std::unique_ptr<core::Ring>> ring = core::Ring::Open(options_.ring);
   if (!ring.ok()) {
     started(ring.status());
     return;
@@ -225,7 +227,11 @@ void Worker::Run(std::function<void(absl::Status)> started) {
     running.tasks.Spawn(mailbox_.Run(running.loop));
     running.tasks.Spawn(running.Supervise(*this));
     started(absl::OkStatus());
-    while (!running.done()) running.loop.Turn();
+    while (!running.done()) {
+      running.loop.Turn();
+      stats_.counters.Set(Metric::kRingFlushes, (*ring)->counts().flushes);
+      stats_.counters.Set(Metric::kRingOverflows, (*ring)->counts().overflows);
+    }
     running_ = nullptr;
   }
   core::ReleaseFramePool();

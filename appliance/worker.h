@@ -17,6 +17,7 @@
 #include "appliance/worker_stats.h"
 #include "core/log_queue.h"
 #include "core/mailbox.h"
+#include "core/ring.h"
 #include "net/address.h"
 #include "net/transparent.h"
 
@@ -46,6 +47,7 @@ class Worker {
     std::vector<int> listen_fds;      // borrowed; outlive the worker
     std::function<void()> finished;   // called on the worker's thread when it has stopped
     ReportOutlet* reports = nullptr;  // outlives the worker
+    core::Ring::Options ring = {};
   };
 
   Worker(SharedState& shared, Options options);

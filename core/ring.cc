@@ -183,6 +183,8 @@ void Ring::Wait(MonoTime deadline) {
     // EINTR, ETIME and EBUSY all mean the same: look at what has completed.
     io_uring_submit_and_wait_timeout(&ring_, &first, 1, deadline == kNever ? nullptr : &timeout, nullptr);
   }
+  // What the kernel keeps comes with the next system call.
+  if (io_uring_cq_has_overflow(&ring_)) ++counts_.overflows;
   now_ = std::chrono::steady_clock::now();
   RunCompletions();
 }

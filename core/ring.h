@@ -41,7 +41,8 @@ class Ring final : public Io {
     uint64_t enters = 0;       // system calls
     uint64_t submissions = 0;  // operations handed over
     uint64_t completions = 0;
-    uint64_t flushes = 0;  // submission queue was full within a turn
+    uint64_t flushes = 0;    // submission queue was full within a turn
+    uint64_t overflows = 0;  // turns that found the completion queue full, and more kept by the kernel
   };
   const Counts& counts() const { return counts_; }
   // Kernel release and the optional features found, for one log line.

@@ -147,6 +147,10 @@ ProxyHeader Parse2(std::string_view input) {
 
 }  // namespace
 
+bool BeginsProxyHeader(std::string_view input) {
+  return input.starts_with(kSignature1) || input.starts_with(kSignature2);
+}
+
 ProxyHeader ParseProxyHeader(std::string_view input) {
   if (IsStartOf(input, kSignature2)) {
     if (input.size() < kSignature2.size()) return {.state = State::kIncomplete};

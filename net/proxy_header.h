@@ -34,4 +34,7 @@ struct ProxyHeader {
 // Parses the header that `input` must begin with.
 ProxyHeader ParseProxyHeader(std::string_view input);
 
+// Whether `input` begins as headers of either version do, whatever becomes of it.
+bool BeginsProxyHeader(std::string_view input);
+
 }  // namespace bivalve::net

@@ -41,6 +41,12 @@ std::optional<uint64_t> ParseAmount(std::string_view text) {
 
 }  // namespace
 
+uint32_t ShareOfQueue(const ScannerLimits& limits, size_t workers) {
+  if (limits.queue_max == 0) return 0;
+  const size_t below_half = (limits.queue_max - 1) / 2;
+  return static_cast<uint32_t>(std::max<size_t>(below_half / workers, 1));
+}
+
 ClamdConf ParseClamdConf(std::string_view text) {
   static constexpr uint64_t kMebi = uint64_t{1} << 20;
   ClamdConf conf;
@@ -48,6 +54,8 @@ ClamdConf ParseClamdConf(std::string_view text) {
                  .scan_bytes_max = 400 * kMebi,
                  .stream_bytes_max = 100 * kMebi,
                  .scan_time_max = std::chrono::milliseconds(120'000)};
+  uint32_t threads = 10;
+  uint32_t queue = 100;
   while (!text.empty()) {
     const size_t end = std::min(text.find('\n'), text.size());
     const std::string_view line = Trimmed(text.substr(0, end));
@@ -71,8 +79,14 @@ ClamdConf ParseClamdConf(std::string_view text) {
       conf.limits.stream_bytes_max = *amount;
     } else if (core::EqualsIgnoreCase(name, "MaxScanTime") && *amount <= 86'400'000) {
       conf.limits.scan_time_max = std::chrono::milliseconds(*amount);
+    } else if (core::EqualsIgnoreCase(name, "MaxThreads") && *amount > 0 && *amount <= 65535) {
+      threads = static_cast<uint32_t>(*amount);
+    } else if (core::EqualsIgnoreCase(name, "MaxQueue") && *amount > 0 && *amount <= 65535) {
+      queue = static_cast<uint32_t>(*amount);
     }
   }
+  // clamd raises it to that itself.
+  conf.limits.queue_max = std::max(queue, 2 * threads);
   return conf;
 }
 

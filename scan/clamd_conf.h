@@ -21,7 +21,12 @@ struct ScannerLimits {
   uint64_t scan_bytes_max = 0;        // MaxScanSize: what lies behind so much data is "OK"
   uint64_t stream_bytes_max = 0;      // StreamMaxLength: a larger stream is an error
   core::Duration scan_time_max = {};  // MaxScanTime: what was not looked at by then is "OK"
+  uint32_t queue_max = 0;             // MaxQueue: beyond it clamd stands still for everybody
 };
+
+// How many connections to a scanner, and scans handed to it, one of `workers` may have, so that all together
+// stay below half of its MaxQueue; one at least. 0: MaxQueue is not known.
+uint32_t ShareOfQueue(const ScannerLimits& limits, size_t workers);
 
 struct ClamdConf {
   std::string local_socket;

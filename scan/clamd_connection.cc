@@ -75,7 +75,8 @@ ClamdConnection::~ClamdConnection() { BV_CHECK(!running_ && used_ == 0); }
 core::Task<void> ClamdConnection::Run() {
   running_ = true;
   while (!stopping_) {
-    blameless_ = useful_ = over_ = hurry_ = false;
+    blameless_ = useful_ = over_ = hurry_ = poisoned_ = false;
+    ending_.clear();
     const bool opened = co_await Open();
     if (opened) {
       SetReady(true);
@@ -85,6 +86,7 @@ core::Task<void> ClamdConnection::Run() {
       if (stream_.ended() && !over_ && !scanner_.descriptors_proven && AwaitsDescriptorReply())
         RefuseDescriptors();
     }
+    if (ending_.empty()) ending_ = Ending();
     co_await stream_.Close();
     ReturnAll();
     if (!stopping_) co_await Pause();
@@ -106,7 +108,9 @@ void ClamdConnection::Hurry() {
 
 size_t ClamdConnection::room() const {
   if (!usable() || stopping_ || leaving()) return 0;
-  return FreeSlots();
+  const uint32_t most = scanner_.options.outstanding_max;
+  if (most == 0) return FreeSlots();
+  return std::min<size_t>(FreeSlots(), most - std::min(most, scanner_.in_flight));
 }
 
 size_t ClamdConnection::FreeSlots() const {
@@ -209,7 +213,9 @@ core::Task<bool> ClamdConnection::Open() {
       co_return false;
     }
     if (loop_.Now() >= deadline) {
-      Fail("it does not answer PING");
+      const MonoTime patience = loop_.Now() + kPingsToDeath * options_.ping_interval;
+      const MonoTime silent_until = scanner_.silent_until;
+      Fail("it does not answer PING", silent_until == MonoTime() ? patience : silent_until);
       co_return false;
     }
     stream_.StartReading();
@@ -272,6 +278,7 @@ core::Task<void> ClamdConnection::Serve() {
     }
     if (dead()) {
       scanner_.stats.counts.Add(ScannerCount::kErrors);
+      ending_ = "it answers no PING any more";
       co_return;
     }
     if (ping_id_ == 0 && loop_.Now() >= ping_sent_ + options_.ping_interval) Ping();
@@ -462,8 +469,20 @@ core::Task<void> ClamdConnection::Pause() {
   // Only one connection looks for a scanner that is down.
   const bool look = number_ == 0 || !scanner_.down();
   const MonoTime until = look ? loop_.Now() + half + jitter : core::kNever;
+  // A message that waits for it does not wait for long.
+  const MonoTime soon = std::min(until, loop_.Now() + std::min(half + jitter, kProbePauseMax));
   backoff_ = std::min(backoff_ * 2, options_.retry_max);
-  while (!stopping_ && !hurry_ && loop_.Now() < until) (void)co_await wake_.Wait(until);
+  for (;;) {
+    const MonoTime end = look && scanner_.wanted ? soon : until;
+    if (stopping_ || hurry_ || loop_.Now() >= end) co_return;
+    (void)co_await wake_.Wait(end);
+  }
+}
+
+// Of a session that has not said so before.
+std::string ClamdConnection::Ending() const {
+  if (stream_.write_error() != 0) return std::strerror(stream_.write_error());
+  return stream_.ended() ? "it closed the connection" : "the connection was closed";
 }
 
 // --- Replies.
@@ -473,7 +492,9 @@ bool ClamdConnection::TakeReplies() {
   while (!over_) {
     const Record record = NextRecord(stream_.input());
     if (record.state == RecordState::kIncomplete) break;
-    over_ = record.state == RecordState::kTooLong ? !Poison() : !Accept(ParseReply(record.text));
+    const bool too_long = record.state == RecordState::kTooLong;
+    over_ = too_long ? !Poison() : !Accept(ParseReply(record.text));
+    if (poisoned_) SayNotUnderstood(too_long ? stream_.input() : record.text);
     stream_.Consume(record.bytes);
   }
   return !over_;
@@ -481,7 +502,10 @@ bool ClamdConnection::TakeReplies() {
 
 bool ClamdConnection::Accept(const Reply& reply) {
   // Glued to a scan's reply or alone, it ends the session: on an idle one because our PINGs came too late.
-  if (reply.kind == ReplyKind::kReadTimeOut) return false;
+  if (reply.kind == ReplyKind::kReadTimeOut) {
+    ending_ = "it was tired of waiting for a command";
+    return false;
+  }
   if (reply.kind == ReplyKind::kNonsense) return Poison();
   if (reply.id == 0) {
     // Only this complaint may come without a number, because it costs nothing to believe it.
@@ -553,7 +577,19 @@ std::optional<Verdict> ClamdConnection::Disbelief(const Slot& slot) const {
 
 bool ClamdConnection::Poison() {
   scanner_.stats.counts.Add(ScannerCount::kErrors);
+  poisoned_ = true;
   return false;
+}
+
+// The operator sees what was said; what was on the session is scanned again.
+void ClamdConnection::SayNotUnderstood(std::string_view text) {
+  static constexpr size_t kExcerptBytesMax = 120;
+  // The log escapes it.
+  ending_ = Cat("its reply was not understood: \"", text.substr(0, kExcerptBytesMax), "\"");
+  if (options_.say) {
+    options_.say(true, Cat("scanner ", scanner_.options.name, ": ", ending_,
+                           "; the session is closed and what was on it is scanned again"));
+  }
 }
 
 // Everything on this session is scanned again, and that is not held against it.
@@ -651,7 +687,7 @@ void ClamdConnection::ReturnSlot(Slot& slot) {
   const bool canary = slot.canary;
   Free(slot);
   if (!canary) owner_.OnScanEnded(scanner_, serial, nullptr);
-  if (request != nullptr) owner_.OnReturned(*request);
+  if (request != nullptr) owner_.OnReturned(*request, Cat(scanner_.options.name, ": ", ending_));
 }
 
 void ClamdConnection::SetReady(bool ready) {
@@ -661,7 +697,8 @@ void ClamdConnection::SetReady(bool ready) {
   proven_ = canary_out_ = false;
   canary_due_ = ready && options_.canary != CanaryMode::kOff ? loop_.Now() : core::kNever;
   if (ready) {
-    failed_ = false;
+    failed_ = scanner_.wanted = false;
+    scanner_.silent_until = {};
     ping_sent_ = opened_ = loop_.Now();
     scanner_.stats.counts.Add(ScannerCount::kConnects);
     scanner_.stats.counts.Add(ScannerCount::kConnections);
@@ -671,8 +708,9 @@ void ClamdConnection::SetReady(bool ready) {
   }
 }
 
-void ClamdConnection::Fail(std::string_view why) {
+void ClamdConnection::Fail(std::string_view why, MonoTime silent_until) {
   if (stopping_) return;
+  scanner_.silent_until = silent_until;
   scanner_.last_failure.assign(why);
   failed_ = true;
   owner_.OnFailed(scanner_);

@@ -38,8 +38,11 @@ struct Scanner {
   bool down() const;
   // It has just shown that it does not find what it must, and gets no mail for that.
   bool failed_canary() const { return canary == CanaryState::kMissed || canary == CanaryState::kError; }
-  // Whether the reason why it gets no mail is one that waiting does not mend.
-  bool gone(CanaryMode mode) const { return down() || (mode == CanaryMode::kOn && failed_canary()); }
+  // Whether the reason why it gets no mail is one that waiting does not mend. One that takes connections and
+  // says nothing loads its database (systemd holds the socket meanwhile), and is waited for.
+  bool gone(CanaryMode mode, core::MonoTime now) const {
+    return (down() && now >= silent_until) || (mode == CanaryMode::kOn && failed_canary());
+  }
   // Whether a connection to an address of `family` sends content (INSTREAM) instead of descriptors.
   bool sends_content(int family) const {
     return family != AF_UNIX || options.method == Method::kInstream || refuses_descriptors;
@@ -53,6 +56,8 @@ struct Scanner {
   bool answered = false;             // gets mail, and was not found down since
   bool descriptors_proven = false;   // it has answered a scan by descriptor
   bool refuses_descriptors = false;  // with kAuto; forgotten when it is down
+  bool wanted = false;               // messages wait for the next attempt to reach it
+  core::MonoTime silent_until = {};  // its connections stay silent; waited for until then
   std::string last_failure;          // why the last attempt to reach it, or its last canary, failed
   CanaryState canary = CanaryState::kOff;
   uint32_t canary_misses = 0;  // in a row
@@ -75,8 +80,9 @@ class ConnectionOwner {
   virtual void OnAnswer(Scanner& scanner, Request& request, Verdict verdict) = 0;
   // A scan that owner knows by this number is over: with what verdict, null: without one.
   virtual void OnScanEnded(Scanner& scanner, uint64_t serial, const Verdict* verdict) = 0;
-  // The connection has ended before it answered, and does not have the message any more.
-  virtual void OnReturned(Request& request) = 0;
+  // The connection has ended before it answered, and does not have the message any more. `why`: which one,
+  // and what happened.
+  virtual void OnReturned(Request& request, std::string_view why) = 0;
 
  protected:
   ~ConnectionOwner() = default;
@@ -114,6 +120,8 @@ class ClamdConnection {
   void Stop();
   // Connects now instead of after the pause after a failure.
   void Hurry();
+  // The same, but not before a pause that grows and jitters has passed: a message waits for what comes of it.
+  void Probe() { wake_.Notify(); }
 
   // The last attempt to connect has failed.
   bool failed() const { return failed_; }
@@ -152,6 +160,8 @@ class ClamdConnection {
 
  private:
   static constexpr core::Duration kStallMax = std::chrono::seconds(3);
+  // The longest pause between two attempts for which messages wait.
+  static constexpr core::Duration kProbePauseMax = std::chrono::seconds(1);
   static constexpr int kPingsToDeath = 6;            // ping intervals without an answer
   static constexpr uint32_t kIdMax = 1'000'000'000;  // then a new session
 
@@ -183,6 +193,8 @@ class ClamdConnection {
   bool Accept(const Reply& reply);
   bool AcceptScanReply(Slot& slot, const Reply& reply);
   bool Poison();
+  void SayNotUnderstood(std::string_view text);
+  std::string Ending() const;
   bool Refused();
   void Ping();
   void Complete(Slot& slot, Verdict verdict);
@@ -191,7 +203,7 @@ class ClamdConnection {
   void ReturnAll();
   void ReturnSlot(Slot& slot);
   void Free(Slot& slot);
-  void Fail(std::string_view why);
+  void Fail(std::string_view why, core::MonoTime silent_until = {});
   void SetReady(bool ready);
   void RefuseDescriptors();
 
@@ -225,6 +237,8 @@ class ClamdConnection {
   bool failed_ = false;
   bool sends_content_ = false;
   bool uploading_ = false;
+  bool poisoned_ = false;    // what was read last must not be
+  std::string ending_;       // why the session ends, where it is known
   bool over_ = false;        // no further reply of this session is believed
   bool useful_ = false;      // this session has answered a scan
   bool blameless_ = false;   // the session ends for a reason that is none of the messages' doing

@@ -81,7 +81,7 @@ class ClamdPool::Impl final : public ConnectionOwner {
   void OnRefused(Scanner& scanner) override;
   void OnAnswer(Scanner& scanner, Request& request, Verdict verdict) override;
   void OnScanEnded(Scanner& scanner, uint64_t serial, const Verdict* verdict) override;
-  void OnReturned(Request& request) override;
+  void OnReturned(Request& request, std::string_view why) override;
 
   void Dispatch();
   ClamdConnection* Choose(const Request& request);
@@ -94,7 +94,8 @@ class ClamdPool::Impl final : public ConnectionOwner {
   void Answer(Request& request, NoVerdict cause, std::string text);
   void AnswerDown(Request& request);
   void AnswerAllDown();
-  bool AllGone() const;
+  bool Hopeless() const;
+  bool LookAgain();
   void Say(bool bad, std::string text) const;
   void SetUp(Scanner& scanner, bool up);
   static void SetCircuit(Scanner& scanner, Circuit circuit);
@@ -130,7 +131,9 @@ ClamdPool::Impl::Impl(core::Loop& loop, core::BodyPool& bodies, Options options,
   for (size_t i = 0; i < stats.size(); ++i) {
     scanners_.push_back(std::make_unique<Scanner>(static_cast<int>(i), options_.scanners[i], *stats[i]));
     Scanner& scanner = *scanners_.back();
-    for (size_t k = 0; k < options_.connections; ++k) {
+    const uint32_t most = scanner.options.connections_max;
+    const uint32_t connections = most == 0 ? options_.connections : std::min(options_.connections, most);
+    for (size_t k = 0; k < connections; ++k) {
       scanner.connections.push_back(
           std::make_unique<ClamdConnection>(loop, bodies, options_, scanner, *this, k));
     }
@@ -168,7 +171,7 @@ void ClamdPool::Impl::Submit(Request& request, core::Body& body) {
   request.method_ = Method::kAuto;
   request.handed_at_.reset();
   request.number_ = submitted_++;
-  if (stopping_ || AllGone()) {
+  if (stopping_ || (Hopeless() && !LookAgain())) {
     AnswerDown(request);
     return;
   }
@@ -237,7 +240,8 @@ void ClamdPool::Impl::OnFailed(Scanner& scanner) {
   if (options_.canary != CanaryMode::kOff) SetCanary(scanner, CanaryState::kPending);
   // Started again, it may take descriptors.
   scanner.refuses_descriptors = scanner.descriptors_proven = false;
-  if (AllGone()) AnswerAllDown();
+  scanner.wanted = false;
+  if (Hopeless()) AnswerAllDown();
 }
 
 void ClamdPool::Impl::OnCanary(Scanner& scanner, CanaryState state, std::string_view text) {
@@ -267,16 +271,29 @@ void ClamdPool::Impl::OnCanary(Scanner& scanner, CanaryState state, std::string_
             "What to do: see that its signature database is complete (freshclam, DatabaseDirectory in "
             "clamd.conf), that ScanMail is on and that no limit in clamd.conf is tiny"));
   }
-  if (AllGone()) AnswerAllDown();
+  if (Hopeless()) AnswerAllDown();
 }
 
 void ClamdPool::Impl::Say(bool bad, std::string text) const {
   if (options_.say) options_.say(bad, std::move(text));
 }
 
-bool ClamdPool::Impl::AllGone() const {
+// Waiting for any of them would not help.
+bool ClamdPool::Impl::Hopeless() const {
   return std::all_of(scanners_.begin(), scanners_.end(),
-                     [this](const auto& s) { return s->gone(options_.canary); });
+                     [this](const auto& s) { return !s->wanted && s->gone(options_.canary, loop_.Now()); });
+}
+
+// A message has come while no scanner answered: those that are down are looked for now and not when their
+// pause is over, since one may just have been started. Whether there is any.
+bool ClamdPool::Impl::LookAgain() {
+  bool any = false;
+  for (const auto& scanner : scanners_) {
+    if (!scanner->down()) continue;
+    scanner->wanted = any = true;
+    scanner->connections.front()->Probe();
+  }
+  return any;
 }
 
 void ClamdPool::Impl::SetUp(Scanner& scanner, bool up) {
@@ -332,14 +349,16 @@ void ClamdPool::Impl::OnAnswer(Scanner& scanner, Request& request, Verdict verdi
   }
 }
 
-void ClamdPool::Impl::OnReturned(Request& request) {
+void ClamdPool::Impl::OnReturned(Request& request, std::string_view why) {
   if (request.done_ || request.held()) return;  // the other scanner has answered, or will
   if (request.fallback_.has_value()) {
     Answer(request, request.fallback_->cause, request.fallback_->text);
   } else if (stopping_) {
     AnswerDown(request);
   } else if (request.attempts_ >= 2) {
-    Answer(request, NoVerdict::kError, "two connections to scanners ended while this message was scanned");
+    Answer(
+        request, NoVerdict::kError,
+        core::Cat("two connections to scanners ended while this message was scanned; the last one, ", why));
   } else {
     line_.Insert(request);
     Dispatch();
@@ -412,7 +431,7 @@ core::Task<void> ClamdPool::Impl::WatchScans() {
     if (stopping_) co_return;
     if (Request* request = long_scans_.Step(); request != nullptr) {
       request->compared_ = false;
-      OnReturned(*request);
+      OnReturned(*request, {});
     }
     if (loop_.Now() < next_look) continue;
     next_look = loop_.Now() + options_.watch_interval;
@@ -445,7 +464,7 @@ void ClamdPool::Impl::OnScanEnded(Scanner& scanner, uint64_t serial, const Verdi
     }
     request->attempts_ = 1;
     request->avoid_ = scanner.index;
-    OnReturned(*request);
+    OnReturned(*request, "the one that the first copy was on");
   }
 }
 

@@ -46,6 +46,9 @@ struct ScannerOptions {
   std::function<socklen_t(sockaddr_storage&)> address;
   Method method = Method::kAuto;
   ScannerLimits limits = {};  // its own, as far as they are known
+  // Of this pool's share of its MaxQueue: scans handed to it, and connections. 0: not bounded by that.
+  uint32_t outstanding_max = 0;
+  uint32_t connections_max = 0;
 };
 
 // Whether a worker gives mail to a scanner. Open: it does not, and looks for it by PING and canary with
@@ -179,7 +182,8 @@ class ClamdPool {
   // Begins to connect to every scanner. Never suspends.
   void Start();
   // Hands a message in. `body` must live and stay unchanged until it is given to Abandon().
-  // Never suspends. When every scanner is down at that moment the request is done with kDown at once.
+  // Never suspends. When every scanner is down at that moment they are looked for once more, soon, and the
+  // request is done with kDown when none is found; at once when they answer but do not find the test virus.
   void Submit(Request& request, core::Body& body);
   // The session has done with the message: it has acted on the verdict, or does not want it any more
   // (deadline, client gone). Takes ownership of the body, which a scanner may still be reading, and gives it

@@ -41,6 +41,20 @@ TEST(ParseClamdConf, TakesZeroForNoLimit) {
   EXPECT_EQ(ParseClamdConf("StreamMaxLength 0").limits.stream_bytes_max, 0u);
 }
 
+TEST(ParseClamdConf, KnowsHowLongTheQueueIs) {
+  EXPECT_EQ(ParseClamdConf("").limits.queue_max, 100u);
+  EXPECT_EQ(ParseClamdConf("MaxQueue 30\nMaxThreads 4").limits.queue_max, 30u);
+  EXPECT_EQ(ParseClamdConf("MaxQueue 30\nMaxThreads 40").limits.queue_max, 80u);
+}
+
+TEST(ShareOfQueue, KeepsAllWorkersTogetherBelowHalf) {
+  EXPECT_EQ(ShareOfQueue({}, 4), 0u);
+  EXPECT_EQ(ShareOfQueue({.queue_max = 100}, 1), 49u);
+  EXPECT_EQ(ShareOfQueue({.queue_max = 100}, 4), 12u);
+  EXPECT_EQ(ShareOfQueue({.queue_max = 8}, 1), 3u);
+  EXPECT_EQ(ShareOfQueue({.queue_max = 8}, 16), 1u);
+}
+
 // A file beside the socket counts only when it says that the socket is its own.
 TEST(FindScannerLimits, TakesOnlyTheScannersOwnFile) {
   std::string directory = (std::filesystem::temp_directory_path() / "clamd_conf_test.XXXXXX").string();

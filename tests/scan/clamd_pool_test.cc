@@ -249,6 +249,41 @@ TEST_F(ClamdPoolTest, GivesUpContentThatTakesTwoConnectionsDown) {
   Settle();
   EXPECT_EQ(one.scans.size(), 1u);
   EXPECT_EQ(two.scans.size(), 1u);
+  EXPECT_THAT(message.request.verdict().text, testing::HasSubstr("it closed the connection"));
+}
+
+TEST_F(ClamdPoolTest, ShowsWhatItDidNotUnderstand) {
+  std::vector<std::string> said;
+  options_.say = [&said](bool, std::string text) { said.push_back(std::move(text)); };
+  FakeClamd& fake = AddScanner();
+  StartAndConnect();
+  fake.on_scan = [&fake](const FakeClamd::Scan& scan) {
+    fake.Say(scan.connection, std::string_view("250 2.0.0 queued\r\x01\0", 19));
+  };
+  Message& message = Submit();
+  EXPECT_TRUE(None(message, NoVerdict::kError));
+  const std::string excerpt = "scanner-0: its reply was not understood: \"250 2.0.0 queued\r\x01\"";
+  EXPECT_THAT(message.request.verdict().text, testing::HasSubstr(excerpt));
+  EXPECT_THAT(said, testing::Contains(testing::HasSubstr(excerpt)));
+}
+
+TEST_F(ClamdPoolTest, KeepsWithinItsShareOfTheScannersQueue) {
+  options_.connections = 4;
+  FakeClamd& fake = AddScanner();
+  options_.scanners[0].outstanding_max = 3;
+  options_.scanners[0].connections_max = 2;
+  Start();
+  ASSERT_TRUE(Until([&] { return Count(0, ScannerCount::kConnections) == 2; }));
+  for (int i = 0; i < 8; ++i) Submit();
+  for (size_t answered = 0; answered < 8; ++answered) {
+    ASSERT_TRUE(Scans(fake, std::min<size_t>(answered + 3, 8)));
+    Settle(milliseconds(5));
+    EXPECT_EQ(fake.scans.size(), std::min<size_t>(answered + 3, 8));
+    EXPECT_LE(Count(0, ScannerCount::kInFlight), 3u);
+    fake.ReplyOk(fake.scans[answered]);
+  }
+  for (auto& message : messages_) EXPECT_TRUE(Clean(*message));
+  EXPECT_EQ(fake.connections.size(), 2u);
 }
 
 TEST_F(ClamdPoolTest, ScansAgainOnANewConnection) {
@@ -537,11 +572,41 @@ TEST_F(ClamdPoolTest, WaitsForTheFirstAttempts) {
   EXPECT_THAT(message.request.verdict().text, testing::HasSubstr("scanner-0: No such file"));
   EXPECT_THAT(message.request.verdict().text, testing::HasSubstr("scanner-1: its address is not known"));
   EXPECT_FALSE(pool_->up());
-  // From now on, at once.
-  Message& next = NewMessage();
-  pool_->Submit(next.request, *next.body);
-  EXPECT_TRUE(next.request.done());
-  EXPECT_EQ(next.request.verdict().cause, NoVerdict::kDown);
+  EXPECT_TRUE(None(Submit(), NoVerdict::kDown));
+}
+
+// The pauses between attempts are an hour: it is the message that makes it look.
+TEST_F(ClamdPoolTest, LooksForAScannerWhenAMessageComes) {
+  options_.retry_min = options_.retry_max = std::chrono::hours(1);
+  options_.connections = 2;
+  FakeClamd& fake = AddScanner();
+  AddScanner().Vanish();
+  fake.Vanish();
+  Start();
+  EXPECT_TRUE(None(Submit(), NoVerdict::kDown));
+  fake.Listen();
+  Message& message = Submit();
+  EXPECT_FALSE(message.request.done());
+  ASSERT_TRUE(Scans(fake, 1));
+  fake.ReplyOk(fake.scans[0]);
+  EXPECT_TRUE(Clean(message));
+}
+
+// systemd holds the socket while clamd loads its database.
+TEST_F(ClamdPoolTest, WaitsForOneThatTakesConnectionsAndSaysNothing) {
+  options_.connect_timeout = milliseconds(40);
+  options_.ping_interval = std::chrono::seconds(2);
+  FakeClamd& fake = AddScanner();
+  fake.answers_pings = false;
+  Start();
+  Message& message = Submit();
+  ASSERT_TRUE(Until([&] { return fake.connections.size() >= 3; }));
+  EXPECT_FALSE(message.request.done());
+  EXPECT_FALSE(pool_->up());
+  fake.answers_pings = true;
+  ASSERT_TRUE(Scans(fake, 1));
+  fake.ReplyOk(fake.scans[0]);
+  EXPECT_TRUE(Clean(message));
 }
 
 TEST_F(ClamdPoolTest, FindsAScannerThatComesBack) {
@@ -590,6 +655,7 @@ TEST_F(ClamdPoolTest, GoesOnWithTheOtherScanner) {
 
 TEST_F(ClamdPoolTest, TakesOneThatDoesNotAnswerPingsForDown) {
   options_.connect_timeout = milliseconds(40);
+  options_.ping_interval = milliseconds(20);
   FakeClamd& fake = AddScanner();
   fake.answers_pings = false;
   Start();
@@ -600,10 +666,15 @@ TEST_F(ClamdPoolTest, TakesOneThatDoesNotAnswerPingsForDown) {
 
 TEST_F(ClamdPoolTest, TakesOneThatIsNoClamdForDown) {
   FakeClamd& fake = AddScanner();
+  fake.answers_pings = false;
   Start();
-  ASSERT_TRUE(Until([&] { return !fake.connections.empty(); }));
-  fake.Say(0, "220 mail.example.org ESMTP\r\n");
-  EXPECT_TRUE(None(Submit(), NoVerdict::kDown));
+  Message& message = Submit();
+  size_t greeted = 0;
+  ASSERT_TRUE(Until([&] {
+    for (; greeted < fake.connections.size(); ++greeted) fake.Say(greeted, "220 mail.example.org ESMTP\r\n");
+    return message.request.done();
+  }));
+  EXPECT_TRUE(None(message, NoVerdict::kDown));
 }
 
 // --- PING.

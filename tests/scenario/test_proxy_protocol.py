@@ -85,6 +85,8 @@ class ProxyProtocol(ScenarioCase):
             self.refused(daemon, self.client(daemon, header), sink)
             daemon.wait_stats("the count", lambda s, n=number: s["errors"]["proxy_header"] == n)
         daemon.wait_log("no PROXY header from 127.0.0.1")
+        daemon.wait_log(r"malformed PROXY header from 127\.0\.0\.1: PROXY TCP4 192\.0\.2\.7\\r\\n")
+        daemon.wait_log(r"malformed PROXY header from 127\.0\.0\.1: PROXY UNKNOWN x{106}$")
 
     def test_a_header_that_does_not_come_in_time(self):
         sink = self.sink()

@@ -121,6 +121,7 @@ class Quarantined(_Case):
             daemon.wait_log(r"message is not kept: cannot write .*/virus\.\w{6}: No space left on device")
             inside = f"/proc/{daemon.process.pid}/root{daemon.temporary}"
             self.assertEqual(os.listdir(inside), [])
+            self.assertEqual(daemon.stats()["errors"]["not_kept"], 1)
             # What fits is kept again.
             self.assertReply(client.deliver(infected_attachment()), 250)
             daemon.wait_log("message kept as: ")

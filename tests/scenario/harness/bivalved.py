@@ -76,13 +76,13 @@ class Bivalved:
                     lines.append(f"{name}: {one}\n")
         self.configuration.write_text("".join(lines))
 
-    def start(self, *, before_exec=None, wait=True):
+    def start(self, *, before_exec=None, wait=True, environment=None):
         """Writes the configuration and starts the program. Unless told otherwise, waits until it accepts mail."""
         if not self.executable.exists():
             raise AssertionError(f"{self.executable} has not been built")
         self.write_configuration()
         self.process = Process("bivalved", [self.executable, "-d", "4", "-f", self.configuration],
-                               before_exec=before_exec)
+                               before_exec=before_exec, env=environment)
         self._stopped = False
         if wait:
             wait_until("bivalved to accept connections", self._ready)
