@@ -180,6 +180,37 @@ core::Ring::Options RingOptions() {
   return options;
 }
 
+// What the scanners on this machine say of themselves.
+std::vector<scan::ScannerLimits> LimitsOfScanners(const Config& config) {
+  std::vector<scan::ScannerLimits> limits;
+  for (const net::Endpoint& endpoint : config.clam_address) {
+    const auto* address = std::get_if<net::SocketAddress>(&endpoint);
+    const std::string host = address != nullptr ? address->Host() : "";
+    const bool local = address != nullptr && address->family() == AF_UNIX;
+    std::optional<scan::ScannerLimits> known;
+    if (local) known = scan::FindScannerLimits(address->ToString(), 0);
+    if (host == "127.0.0.1" || host == "::1") known = scan::FindScannerLimits("", address->port());
+    limits.push_back(known.value_or(scan::ScannerLimits{}));
+  }
+  return limits;
+}
+
+// ClamConnections of all workers together must stay below half of MaxQueue. Fewer are held where they would
+// not.
+std::vector<std::string> QueueWarnings(const Config& config, const std::vector<scan::ScannerLimits>& limits,
+                                       size_t workers) {
+  std::vector<std::string> warnings;
+  for (size_t i = 0; i < limits.size(); ++i) {
+    const uint32_t share = scan::ShareOfQueue(limits[i], workers);
+    if (share == 0 || uint64_t{2} * config.clam_connections * workers < limits[i].queue_max) continue;
+    warnings.push_back(core::Cat("ClamConnections: ", config.clam_connections, " for each of ", workers,
+                                 " workers are not below half of the MaxQueue (", limits[i].queue_max,
+                                 ") of ", net::ToString(config.clam_address[i]), "; each will hold ",
+                                 std::min(share, config.clam_connections)));
+  }
+  return warnings;
+}
+
 // Goes to the background. In the starting process it does not return: it waits for the report and ends with
 // its status.
 absl::Status Detach(StartReport& report) {
@@ -346,7 +377,9 @@ class Daemon {
     control_ = std::make_unique<Control>(std::move(options), shared_, sink_);
     if (absl::Status status = control_->Open(); !status.ok()) return status;
     shared_.log_reader.wake = [this] { control_->WakeLog(); };
-    const std::vector<scan::ScannerLimits> limits = LimitsOfScanners();
+    const std::vector<scan::ScannerLimits> limits = LimitsOfScanners(config_);
+    for (const std::string& warning : QueueWarnings(config_, limits, count))
+      sink_.Add(Severity::kWarning, warning);
     const auto server_addresses = LookUpNames(config_.out_address);
     const auto scanner_addresses = LookUpNames(config_.clam_address);
     for (size_t i = 0; i < count; ++i) {
@@ -373,21 +406,6 @@ class Daemon {
     sink_.Add(Severity::kNotice, core::Cat("bivalved ", BIVALVE_VERSION, " with ", count, " workers, ",
                                            workers_.front()->ring_description()));
     return absl::OkStatus();
-  }
-
-  // What the scanners on this machine say of themselves.
-  std::vector<scan::ScannerLimits> LimitsOfScanners() {
-    std::vector<scan::ScannerLimits> limits;
-    for (const net::Endpoint& endpoint : config_.clam_address) {
-      const auto* address = std::get_if<net::SocketAddress>(&endpoint);
-      const std::string host = address != nullptr ? address->Host() : "";
-      const bool local = address != nullptr && address->family() == AF_UNIX;
-      std::optional<scan::ScannerLimits> known;
-      if (local) known = scan::FindScannerLimits(address->ToString(), 0);
-      if (host == "127.0.0.1" || host == "::1") known = scan::FindScannerLimits("", address->port());
-      limits.push_back(known.value_or(scan::ScannerLimits{}));
-    }
-    return limits;
   }
 
   // The names among the endpoints, looked up once before the first connection. What does not resolve is
@@ -451,7 +469,12 @@ int RunProgram(const CommandLine& command_line) {
   }
   Config config;
   if (!LoadConfig(command_line, config)) return kExitUsage;
-  if (command_line.mode == CommandLine::Mode::kCheckConfig) return kExitOk;
+  if (command_line.mode == CommandLine::Mode::kCheckConfig) {
+    const size_t workers = config.workers != 0 ? config.workers : UsableCpus();
+    for (const std::string& warning : QueueWarnings(config, LimitsOfScanners(config), workers))
+      Say(command_line, core::Cat("warning: ", warning));
+    return kExitOk;
+  }
   return Daemon(command_line, std::move(config)).Run();
 }
 

@@ -2,10 +2,12 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <utility>
 
@@ -24,8 +26,6 @@ constexpr size_t kFirstBytes = 64 * kKibi;
 constexpr size_t kSmallBytes = 256 * kKibi;
 // Allocated at a time in a file, once it holds as much. Before that the file doubles.
 constexpr size_t kFileStepBytes = 4 * kMebi;
-// Room on a disk comes back without a word to us.
-constexpr Duration kRoomRetry = std::chrono::milliseconds(500);
 
 // What a body may hold after the next step: quadrupled while small, then by 1 MiB, so that what is charged
 // stays close to what is used.
@@ -154,15 +154,36 @@ bool BodyPool::GrowInMemory(Body& body) {
   return true;
 }
 
-// An unlinked file with `ready_bytes` allocated and mapped. On a full disk nothing is left behind.
-Task<bool> BodyPool::OpenFile(Body::Storage& storage, size_t ready_bytes) {
+// A file without a name. Some file systems (NFS, FUSE) make none: there its name is taken away as soon as it
+// is open, on this thread, which costs less than the wait for another one would, and where writing through a
+// mapping waits for the same disk or server anyway.
+Task<IoResult> BodyPool::OpenUnnamed() {
   IoRequest open;
   open.code = IoCode::kOpenAt;
   open.fd = AT_FDCWD;
-  open.address = options_.temp_directory.data();
-  open.flags = O_TMPFILE | O_RDWR | O_CLOEXEC;
   open.bytes = 0600;
+  if (options_.unnamed_files) {
+    open.address = options_.temp_directory.data();
+    open.flags = O_TMPFILE | O_RDWR | O_CLOEXEC;
+    const IoResult file = co_await AwaitOp(loop_, open);
+    if (file.error() != EOPNOTSUPP && file.error() != EISDIR) co_return file;
+    options_.unnamed_files = false;
+  }
+  // Nobody can have guessed the name and be there first; and O_EXCL would say so.
+  uint64_t random = 0;
+  if (getrandom(&random, sizeof(random), 0) != static_cast<ssize_t>(sizeof(random)))
+    co_return IoResult(-EAGAIN);
+  std::string path = Cat(options_.temp_directory, "/", options_.name, ".", random);
+  open.address = path.data();
+  open.flags = O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR | O_CLOEXEC;
   const IoResult file = co_await AwaitOp(loop_, open);
+  if (file.ok()) unlink(path.c_str());
+  co_return file;
+}
+
+// An unlinked file with `ready_bytes` allocated and mapped. On a full disk nothing is left behind.
+Task<bool> BodyPool::OpenFile(Body::Storage& storage, size_t ready_bytes) {
+  const IoResult file = co_await OpenUnnamed();
   if (!file.ok()) co_return false;
   storage.file.Reset(static_cast<int>(file.value()));
   storage.number = next_number_++;
@@ -208,65 +229,6 @@ Task<bool> BodyPool::MoveToFile(Body& body) {
   ++out_;
   Release(std::move(file));
   co_return true;
-}
-
-Task<std::unique_ptr<Body>> BodyPool::AcquireInTime(uint64_t bytes_expected, MonoTime deadline) {
-  std::unique_ptr<Body> body;
-  // Nobody overtakes those who wait.
-  if (line_.empty()) body = co_await Acquire(bytes_expected);
-  if (body != nullptr) co_return body;
-  Waiter waiter(loop_, false);
-  line_.push_back(&waiter);
-  ++waits_;
-  for (bool wait = true; wait && body == nullptr;) {
-    wait = co_await AwaitRoom(waiter, deadline);
-    if (wait) body = co_await Acquire(bytes_expected);
-  }
-  EndWait(waiter);
-  co_return body;
-}
-
-Task<bool> BodyPool::GrowInTime(Body& body, MonoTime deadline) {
-  bool grown = false;
-  if (line_.empty()) grown = co_await Grow(body);
-  if (grown) co_return true;
-  Waiter waiter(loop_, true);
-  line_.push_back(&waiter);
-  ++waiting_bodies_;
-  ++waits_;
-  for (bool wait = true; wait && !grown;) {
-    wait = co_await AwaitRoom(waiter, deadline);
-    if (wait) grown = co_await Grow(body);
-  }
-  --waiting_bodies_;
-  EndWait(waiter);
-  co_return grown;
-}
-
-Task<bool> BodyPool::AwaitRoom(Waiter& waiter, MonoTime deadline) {
-  for (;;) {
-    // A body that does not wait comes back, or its owner gives up within a time of its own. When there is
-    // none, the one that came last gives way to those before it.
-    if (out_ == waiting_bodies_) {
-      const auto last =
-          std::find_if(line_.rbegin(), line_.rend(), [](const Waiter* one) { return one->holds_body; });
-      if (last == line_.rend()) co_return false;
-      (*last)->gives_way = true;
-      (*last)->wake.Notify();
-    }
-    if (waiter.gives_way || loop_.Now() >= deadline) co_return false;
-    (void)co_await waiter.wake.Wait(std::min(deadline, loop_.Now() + kRoomRetry));
-    if (!waiter.gives_way && line_.front() == &waiter) co_return true;
-  }
-}
-
-void BodyPool::EndWait(Waiter& waiter) {
-  line_.erase(std::find(line_.begin(), line_.end(), &waiter));
-  WakeFirst();
-}
-
-void BodyPool::WakeFirst() {
-  if (!line_.empty()) line_.front()->wake.Notify();
 }
 
 void BodyPool::Shrink(Body& body) {

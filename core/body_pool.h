@@ -27,6 +27,7 @@ class BodyPool {
     uint64_t kept_bytes_max = uint64_t{32} << 20;  // memory in bodies that wait for the next message
     uint32_t kept_bodies_max = 128;                // three descriptors each
     std::string temp_directory = "/tmp";
+    bool unnamed_files = true;     // try O_TMPFILE; given up when the file system turns out to have none
     std::string name = "bivalve";  // memfds are called NAME-NUMBER
   };
 
@@ -73,6 +74,7 @@ class BodyPool {
   bool OpenReadOnly(Body::Storage& storage);
   bool Map(Body::Storage& storage, size_t mapped_bytes);
   bool GrowInMemory(Body& body);
+  Task<IoResult> OpenUnnamed();
   Task<bool> OpenFile(Body::Storage& storage, size_t ready_bytes);
   Task<bool> GrowInFile(Body& body);
   Task<bool> MoveToFile(Body& body);

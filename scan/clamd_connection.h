@@ -105,6 +105,14 @@ class KeptBody {
   bool discard_ = false;
 };
 
+// The sentence is for the log.
+inline Verdict NoVerdictBecause(NoVerdict cause, std::string text) {
+  Verdict verdict;
+  verdict.cause = cause;
+  verdict.text = std::move(text);
+  return verdict;
+}
+
 class ClamdConnection {
  public:
   // `number`: among its scanner's connections. The first one looks for a scanner that is down, for all of

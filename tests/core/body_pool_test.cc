@@ -121,6 +121,27 @@ TEST_F(BodyPoolTest, FollowsAChangeOfItsBudget) {
   pool_->Release(std::move(third));
 }
 
+// NFS has no O_TMPFILE.
+TEST_F(BodyPoolTest, MakesFilesWhereTheFileSystemHasNoUnnamedOnes) {
+  std::string directory = testing::TempDir() + "/body_pool_test.XXXXXX";
+  ASSERT_NE(mkdtemp(directory.data()), nullptr);
+  BodyPool::Options options = DefaultOptions();
+  options.temp_directory = directory;
+  options.unnamed_files = false;
+  options.memory_bytes_max = 0;
+  MakePool(options);
+  std::unique_ptr<Body> body = Acquire();
+  ASSERT_NE(body, nullptr);
+  EXPECT_TRUE(body->in_file());
+  const std::string content = Pattern(2 * kMebi);
+  ASSERT_TRUE(Fill(*body, content));
+  EXPECT_TRUE(body->content() == content);
+  EXPECT_GE(body->SealForScan(), 0);
+  pool_->Release(std::move(body));
+  // Empty: nothing was left behind.
+  EXPECT_EQ(rmdir(directory.c_str()), 0);
+}
+
 // --- Neither memory nor disk
 
 TEST_F(BodyPoolTest, SaysNoWhenTheTempDirectoryIsMissing) {

@@ -133,6 +133,7 @@ class FakeLog:
         self._stop = True
         self._thread.join()
         self.socket.close()
+        self.path.unlink(missing_ok=True)
 
     def in_place(self):
         """For the child side of a fork: /dev/log is this socket. Other namespaces see nothing of it."""
@@ -146,9 +147,7 @@ class FakeLog:
             for name, minor in (("null", 3), ("urandom", 9)):
                 os.mknod("/dev/" + name, 0o20666, os.makedev(1, minor))
                 os.chmod("/dev/" + name, 0o666)
-            os.close(os.open("/dev/log", os.O_CREAT | os.O_WRONLY, 0o666))
-            if _libc.mount(source, b"/dev/log", None, 4096, None) != 0:
-                os._exit(124)
+            os.symlink(source, "/dev/log")
         return setup
 
 
@@ -158,7 +157,8 @@ class Syslog(ScenarioCase):
 
     bivalve_only = True
 
-    def run_in_background(self, name):
+    def start_in_background(self, name):
+        """A daemon without a terminal, its pid file, and the log that it writes to."""
         log = FakeLog(self.directory)
         self.addCleanup(log.close)
         link = self.directory / name
@@ -173,15 +173,42 @@ class Syslog(ScenarioCase):
         pid = int(pid_file.read_text())
         self.assertEqual(os.getsid(pid), pid)
         self.assertEqual(os.readlink(f"/proc/{pid}/cwd"), "/")
+        return daemon, pid_file, log
+
+    def end(self, daemon, pid_file):
+        os.kill(int(pid_file.read_text()), signal.SIGTERM)
+        wait_until("the end", lambda: not pid_file.exists())
+        daemon.release()
+
+    def run_in_background(self, name):
+        daemon, pid_file, log = self.start_in_background(name)
         with daemon.client() as client:
             client.ehlo()
             client.deliver(compose(b"x\r\n"), recipients=["bob@example.net", "cy@example.net"])
             client.deliver(infected_attachment(), "")
         wait_until("the lines", lambda: sum("status=" in line for line in log.lines) == 2)
-        os.kill(pid, signal.SIGTERM)
-        wait_until("the end", lambda: not pid_file.exists())
-        daemon.release()
+        self.end(daemon, pid_file)
         return log.lines
+
+    def test_syslog_that_goes_and_comes_back(self):
+        """Mail does not notice; the log goes on, and says how many lines are missing."""
+        daemon, pid_file, log = self.start_in_background("bivalved")
+        with daemon.client() as client:
+            client.ehlo()
+            self.assertReply(client.deliver(compose(b"x\r\n")), 250)
+            wait_until("its line", lambda: any("status=CLEAN" in line for line in log.lines))
+            log.close()
+            for _ in range(20):
+                self.assertReply(client.deliver(compose(b"x\r\n")), 250)
+            again = FakeLog(self.directory)
+            self.addCleanup(again.close)
+
+            def written():
+                self.assertReply(client.deliver(compose(b"x\r\n")), 250)
+                return any("log lines were lost" in line for line in again.lines) and any(
+                    "status=CLEAN" in line for line in again.lines)
+            wait_until("the log to go on", written)
+        self.end(daemon, pid_file)
 
     def test_lines_of_bivalved(self):
         lines = self.run_in_background("bivalved")

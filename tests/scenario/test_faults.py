@@ -90,6 +90,11 @@ class ScannerFaults(FaultCase):
     def test_queue_full(self):
         """Many more messages than MaxQueue: Bivalve keeps the line, and clamd's own never fills up."""
         clamd = self.clamd(options={"MaxThreads": "1", "MaxQueue": "8"})
+        daemon = self.daemon(clamd, {"Workers": 4}, start=False)
+        daemon.write_configuration()
+        checked = run_program([daemon.executable, "--check-config", "-f", daemon.configuration])
+        self.assertEqual(checked.returncode, 0)
+        self.assertRegex(checked.stdout, rb"2 for each of 4 workers are not below half of the MaxQueue \(8\)")
         daemon = self.daemon(clamd, {"Workers": 1, "ClamConnections": 1, "ClamTimeOut": 60})
         clients = [daemon.client() for _ in range(30)]
         for client in clients:

@@ -1,0 +1,74 @@
+// The part of BodyPool in which those wait for whom there is no room.
+#include <algorithm>
+#include <memory>
+
+#include "core/body_pool.h"
+
+namespace bivalve::core {
+namespace {
+
+// Room on a disk comes back without a word to us.
+constexpr Duration kRoomRetry = std::chrono::milliseconds(500);
+
+}  // namespace
+
+Task<std::unique_ptr<Body>> BodyPool::AcquireInTime(uint64_t bytes_expected, MonoTime deadline) {
+  std::unique_ptr<Body> body;
+  // Nobody overtakes those who wait.
+  if (line_.empty()) body = co_await Acquire(bytes_expected);
+  if (body != nullptr) co_return body;
+  Waiter waiter(loop_, false);
+  line_.push_back(&waiter);
+  ++waits_;
+  for (bool wait = true; wait && body == nullptr;) {
+    wait = co_await AwaitRoom(waiter, deadline);
+    if (wait) body = co_await Acquire(bytes_expected);
+  }
+  EndWait(waiter);
+  co_return body;
+}
+
+Task<bool> BodyPool::GrowInTime(Body& body, MonoTime deadline) {
+  bool grown = false;
+  if (line_.empty()) grown = co_await Grow(body);
+  if (grown) co_return true;
+  Waiter waiter(loop_, true);
+  line_.push_back(&waiter);
+  ++waiting_bodies_;
+  ++waits_;
+  for (bool wait = true; wait && !grown;) {
+    wait = co_await AwaitRoom(waiter, deadline);
+    if (wait) grown = co_await Grow(body);
+  }
+  --waiting_bodies_;
+  EndWait(waiter);
+  co_return grown;
+}
+
+Task<bool> BodyPool::AwaitRoom(Waiter& waiter, MonoTime deadline) {
+  for (;;) {
+    // A body that does not wait comes back, or its owner gives up within a time of its own. When there is
+    // none, the one that came last gives way to those before it.
+    if (out_ == waiting_bodies_) {
+      const auto last =
+          std::find_if(line_.rbegin(), line_.rend(), [](const Waiter* one) { return one->holds_body; });
+      if (last == line_.rend()) co_return false;
+      (*last)->gives_way = true;
+      (*last)->wake.Notify();
+    }
+    if (waiter.gives_way || loop_.Now() >= deadline) co_return false;
+    (void)co_await waiter.wake.Wait(std::min(deadline, loop_.Now() + kRoomRetry));
+    if (!waiter.gives_way && line_.front() == &waiter) co_return true;
+  }
+}
+
+void BodyPool::EndWait(Waiter& waiter) {
+  line_.erase(std::find(line_.begin(), line_.end(), &waiter));
+  WakeFirst();
+}
+
+void BodyPool::WakeFirst() {
+  if (!line_.empty()) line_.front()->wake.Notify();
+}
+
+}  // namespace bivalve::core
