@@ -19,33 +19,6 @@ using Json = nlohmann::ordered_json;
 constexpr std::array<std::string_view, 5> kLevels = {"error", "warning", "notice", "info", "debug"};
 constexpr std::array<std::string_view, 3> kKinds = {"log", "connection", "message"};
 
-// How many bytes the UTF-8 character at the start of `text` has; 0: there is none (RFC 3629 section 4).
-size_t CharacterBytes(std::string_view text) {
-  const auto byte = [text](size_t i) {
-    return i < text.size() ? static_cast<unsigned char>(text[i]) : static_cast<unsigned char>(0);
-  };
-  const auto within = [](unsigned char c, unsigned char first, unsigned char last) {
-    return c >= first && c <= last;
-  };
-  const auto tail = [&](size_t i) { return within(byte(i), 0x80, 0xbf); };
-  const unsigned char lead = byte(0);
-  if (lead < 0x80) return 1;
-  if (within(lead, 0xc2, 0xdf)) return tail(1) ? 2 : 0;
-  if (within(lead, 0xe0, 0xef)) {
-    const bool second = lead == 0xe0   ? within(byte(1), 0xa0, 0xbf)
-                        : lead == 0xed ? within(byte(1), 0x80, 0x9f)
-                                       : tail(1);
-    return second && tail(2) ? 3 : 0;
-  }
-  if (within(lead, 0xf0, 0xf4)) {
-    const bool second = lead == 0xf0   ? within(byte(1), 0x90, 0xbf)
-                        : lead == 0xf4 ? within(byte(1), 0x80, 0x8f)
-                                       : tail(1);
-    return second && tail(2) && tail(3) ? 4 : 0;
-  }
-  return 0;
-}
-
 // `raw` as valid UTF-8 that takes at most `bytes_max` bytes when it stands in the line.
 std::string Utf8(std::string_view raw, size_t bytes_max) {
   constexpr std::string_view kDigits = "0123456789abcdef";
@@ -55,7 +28,7 @@ std::string Utf8(std::string_view raw, size_t bytes_max) {
   size_t cut = 0;  // where the ellipsis goes should the rest not fit
   while (!raw.empty()) {
     if (used + kEllipsis.size() <= bytes_max) cut = out.size();
-    const size_t bytes = CharacterBytes(raw);
+    const size_t bytes = core::Utf8CharacterBytes(raw);
     const char c = raw.front();
     std::array<char, 4> room = {'\\', 'x', kDigits[static_cast<unsigned char>(c) >> 4],
                                 kDigits[static_cast<unsigned char>(c) & 0x0f]};

@@ -45,6 +45,33 @@ std::string_view EscapedByte(char c, std::array<char, 4>& room) {
 
 }  // namespace
 
+size_t Utf8CharacterBytes(std::string_view text) {
+  const auto byte = [text](size_t i) {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : static_cast<unsigned char>(0);
+  };
+  const auto within = [](unsigned char c, unsigned char first, unsigned char last) {
+    return c >= first && c <= last;
+  };
+  const auto tail = [&](size_t i) { return within(byte(i), 0x80, 0xbf); };
+  if (text.empty()) return 0;
+  const unsigned char lead = byte(0);
+  if (lead < 0x80) return 1;
+  if (within(lead, 0xc2, 0xdf)) return tail(1) ? 2 : 0;
+  if (within(lead, 0xe0, 0xef)) {
+    const bool second = lead == 0xe0   ? within(byte(1), 0xa0, 0xbf)
+                        : lead == 0xed ? within(byte(1), 0x80, 0x9f)
+                                       : tail(1);
+    return second && tail(2) ? 3 : 0;
+  }
+  if (within(lead, 0xf0, 0xf4)) {
+    const bool second = lead == 0xf0   ? within(byte(1), 0x90, 0xbf)
+                        : lead == 0xf4 ? within(byte(1), 0x80, 0x8f)
+                                       : tail(1);
+    return second && tail(2) && tail(3) ? 4 : 0;
+  }
+  return 0;
+}
+
 void AppendEscaped(std::string& out, std::string_view text, size_t bytes_max) {
   const size_t start = out.size();
   const size_t ellipsis_bytes = std::min(kEllipsis.size(), bytes_max);

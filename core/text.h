@@ -57,6 +57,9 @@ std::string Cat(const Pieces&... pieces) {
   return out;
 }
 
+// How many bytes the UTF-8 character at the start of `text` has; 0: there is none (RFC 3629 section 4).
+size_t Utf8CharacterBytes(std::string_view text);
+
 // Appends `text` so that it stays one printable line: control characters, DEL and the backslash become \n,
 // \r, \t,
 // \\ or \xNN; everything else, UTF-8 included, passes. At most `bytes_max` bytes are added, "..." for the

@@ -112,5 +112,24 @@ TEST(AppendEscaped, KeepsToItsLimit) {
   }
 }
 
+TEST(Utf8CharacterBytes, KnowsTheCharactersOfEachLength) {
+  EXPECT_EQ(Utf8CharacterBytes("a\xff"), 1u);
+  EXPECT_EQ(Utf8CharacterBytes(std::string_view("\0", 1)), 1u);
+  EXPECT_EQ(Utf8CharacterBytes("\xc2\x80"), 2u);
+  EXPECT_EQ(Utf8CharacterBytes("\xe0\xa0\x80x"), 3u);
+  EXPECT_EQ(Utf8CharacterBytes("\xed\x9f\xbf"), 3u);
+  EXPECT_EQ(Utf8CharacterBytes("\xf0\x90\x80\x80"), 4u);
+  EXPECT_EQ(Utf8CharacterBytes("\xf4\x8f\xbf\xbf"), 4u);
+}
+
+// Continuations alone, cut and overlong ones, surrogates, and what is beyond U+10FFFF.
+TEST(Utf8CharacterBytes, RefusesWhatIsNone) {
+  for (const std::string_view text :
+       {"", "\x80", "\xbf", "\xc1\xbf", "\xc2", "\xc2(", "\xe0\x9f\xbf", "\xe2\x82", "\xed\xa0\x80",
+        "\xf0\x8f\xbf\xbf", "\xf0\x90\x80", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff"}) {
+    EXPECT_EQ(Utf8CharacterBytes(text), 0u);
+  }
+}
+
 }  // namespace
 }  // namespace bivalve::core
