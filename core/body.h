@@ -10,6 +10,7 @@
 // Made, grown and taken back by BodyPool. Worker-local; a plain value to look at, never suspends.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -37,13 +38,21 @@ class Body {
   size_t content_bytes() const { return content_bytes_; }
   // Room behind the content, ready to receive into. Its size is 0 when the body has to grow first.
   std::span<char> room() const {
-    return {data() + kContentOffset + content_bytes_, storage_.ready_bytes - kContentOffset - content_bytes_};
+    return {data() + kContentOffset + content_bytes_,
+            std::min(storage_.ready_bytes, storage_.file_bytes) - kContentOffset - content_bytes_};
   }
+  // The file still has the size of the last message's image, and so room() is shorter than what is ready. To
+  // make it longer and then shorter again costs two system calls, a twentieth of a small message: a receiver
+  // that finds the end just behind the room saves both.
+  bool short_file() const { return storage_.file_bytes < storage_.ready_bytes; }
   // The first `bytes` of room() are content now.
   void Extend(size_t bytes);
 
   // Forgets the content; the room is there again.
   void Clear() { content_bytes_ = 0; }
+
+  // A body taken from the pool has room for so much, whatever it held before.
+  static constexpr size_t kRoomBytesMin = 256;
 
   // Makes the file exactly the scanner's image and returns a descriptor of it that can only read. The content
   // must not change afterwards. -1 when the system refuses (the caller fails the scan). Valid as long as the

@@ -64,15 +64,22 @@ std::unique_ptr<Body> BodyPool::TakeKept(uint64_t bytes_expected) {
   std::unique_ptr<Body> body = std::move(from.back());
   from.pop_back();
   kept_bytes_ -= body->storage_.ready_bytes;
-  // The last message's image was sealed at its exact size: make the file as large as its mapping again.
-  if (body->storage_.file_bytes < body->storage_.mapped_bytes) {
-    if (ftruncate(body->storage_.file.get(), static_cast<off_t>(body->storage_.mapped_bytes)) != 0) {
-      charged_bytes_ -= body->storage_.ready_bytes;
-      return nullptr;
-    }
-    body->storage_.file_bytes = body->storage_.mapped_bytes;
+  // The last message's image was sealed at its exact size.
+  const uint64_t wanted = Body::kContentOffset + std::max<uint64_t>(bytes_expected, Body::kRoomBytesMin);
+  if (body->storage_.file_bytes < wanted && !Lengthen(body->storage_)) {
+    charged_bytes_ -= body->storage_.ready_bytes;
+    return nullptr;
   }
   return body;
+}
+
+// Makes the file as large as its mapping again.
+bool BodyPool::Lengthen(Body::Storage& storage) {
+  if (storage.file_bytes < storage.mapped_bytes) {
+    if (ftruncate(storage.file.get(), static_cast<off_t>(storage.mapped_bytes)) != 0) return false;
+    storage.file_bytes = storage.mapped_bytes;
+  }
+  return true;
 }
 
 // Takes memory from the kept bodies before it says no.
@@ -124,6 +131,7 @@ bool BodyPool::Map(Body::Storage& storage, size_t mapped_bytes) {
 }
 
 Task<bool> BodyPool::Grow(Body& body) {
+  if (body.short_file()) co_return Lengthen(body.storage_);
   if (body.in_file()) co_return co_await GrowInFile(body);
   if (NextReady(body.storage_.ready_bytes) <= options_.in_memory_message_bytes_max && GrowInMemory(body))
     co_return true;
@@ -136,7 +144,9 @@ bool BodyPool::GrowInMemory(Body& body) {
   // pages.
   if (storage.ready_bytes == kSmallBytes && !kept_large_.empty()) {
     std::unique_ptr<Body> large = TakeKept(kSmallBytes + 1);
-    if (large != nullptr) {
+    if (large != nullptr && !Lengthen(large->storage_)) {
+      charged_bytes_ -= large->storage_.ready_bytes;
+    } else if (large != nullptr) {
       std::memcpy(large->storage_.mapping, storage.mapping, body.content_bytes_ + Body::kContentOffset);
       std::swap(large->storage_, storage);
       ++out_;
@@ -146,7 +156,9 @@ bool BodyPool::GrowInMemory(Body& body) {
   }
   const size_t ready = NextReady(storage.ready_bytes);
   if (!Charge(ready - storage.ready_bytes)) return false;
-  if (ready > storage.mapped_bytes && !Map(storage, std::max(ready, storage.mapped_bytes * 4))) {
+  const bool made = ready > storage.mapped_bytes ? Map(storage, std::max(ready, storage.mapped_bytes * 4))
+                                                 : Lengthen(storage);
+  if (!made) {
     charged_bytes_ -= ready - storage.ready_bytes;
     return false;
   }
@@ -236,9 +248,9 @@ void BodyPool::Shrink(Body& body) {
   Body::Storage& storage = body.storage_;
   const size_t first = storage.in_file ? kFileStepBytes : kFirstBytes;
   if (storage.ready_bytes <= first) return;
-  const auto left = static_cast<off_t>(storage.file_bytes - first);
-  if (fallocate(storage.file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(first),
-                left) != 0)
+  const auto left = static_cast<off_t>(std::max(storage.file_bytes, first) - first);
+  if (left > 0 && fallocate(storage.file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                            static_cast<off_t>(first), left) != 0)
     return;
   if (!storage.in_file) charged_bytes_ -= storage.ready_bytes - first;
   storage.ready_bytes = first;

@@ -35,9 +35,9 @@ class BodyPool {
   BodyPool(const BodyPool&) = delete;
   ~BodyPool();  // every body was given back
 
-  // An empty body with room for the first block, in memory if BodyMemory allows. `bytes_expected` (0:
-  // unknown) picks a body that already has the pages. Null when there is room neither in memory nor in
-  // TempDirectory. Suspends only to open a file.
+  // An empty body with room for kRoomBytesMin at least, in memory if BodyMemory allows. `bytes_expected` (0:
+  // unknown) picks a body that already has the pages, and makes room for as much in one whose file is short.
+  // Null when there is room neither in memory nor in TempDirectory. Suspends only to open a file.
   Task<std::unique_ptr<Body>> Acquire(uint64_t bytes_expected);
   // Gives a body without room some more. False when there is none to be had: no memory, disk full, not
   // writable. What it holds stays. Nothing may be in flight on the body. Suspends only for files.
@@ -73,6 +73,7 @@ class BodyPool {
   bool MakeInMemory(Body::Storage& storage);
   bool OpenReadOnly(Body::Storage& storage);
   bool Map(Body::Storage& storage, size_t mapped_bytes);
+  bool Lengthen(Body::Storage& storage);
   bool GrowInMemory(Body& body);
   Task<IoResult> OpenUnnamed();
   Task<bool> OpenFile(Body::Storage& storage, size_t ready_bytes);

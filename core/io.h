@@ -34,6 +34,7 @@ enum class IoCode : uint8_t {
   kAccept,      // multishot: completes once for each connection while `more`
   kConnect,     // address, bytes = its size
   kRecv,        // into address, at most bytes
+  kRecvMsg,     // into the pieces of address = msghdr, the first one first; bytes = their sizes
   kRecvBuffer,  // into a buffer of the ring's own, see Io::Buffer
   kSend,        // address, bytes; whole unless the connection fails
   kSendMsg,     // address = msghdr; whole unless the connection fails

@@ -127,6 +127,10 @@ void Ring::DoSubmit(IoOp& op) {
       io_uring_prep_recv(sqe, r.fd, r.address, bytes, static_cast<int>(r.flags));
       if (r.poll_first) sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
       break;
+    case IoCode::kRecvMsg:
+      io_uring_prep_recvmsg(sqe, r.fd, static_cast<msghdr*>(r.address), r.flags);
+      if (r.poll_first) sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
+      break;
     case IoCode::kRecvBuffer:
       io_uring_prep_recv(sqe, r.fd, nullptr, options_.buffer_bytes, static_cast<int>(r.flags));
       if (r.poll_first) sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;

@@ -66,7 +66,11 @@ void Stream::StartReading() {
   loop_.io().Submit(receive_);
 }
 
-Task<IoResult> Stream::Receive(std::span<char> room, MonoTime deadline) {
+Task<IoResult> Stream::Receive(std::span<char> room, std::span<char> spill, MonoTime deadline) {
+  // In this frame, which outlives the receive.
+  iovec pieces[] = {{.iov_base = room.data(), .iov_len = room.size()},
+                    {.iov_base = spill.data(), .iov_len = spill.size()}};
+  msghdr message = {};
   if (input().empty() && !ended()) {
     // A receive that was armed earlier fills a buffer; what it brings is copied below.
     if (!receive_.in_flight()) {
@@ -76,6 +80,13 @@ Task<IoResult> Stream::Receive(std::span<char> room, MonoTime deadline) {
                           .address = room.data(),
                           .bytes = room.size(),
                           .poll_first = !more_waiting_};
+      if (!spill.empty()) {
+        message.msg_iov = pieces;
+        message.msg_iovlen = 2;
+        receive_.request.code = IoCode::kRecvMsg;
+        receive_.request.address = &message;
+        receive_.request.bytes = room.size() + spill.size();
+      }
       loop_.io().Submit(receive_);
     }
     const bool placed = placed_;
@@ -85,10 +96,12 @@ Task<IoResult> Stream::Receive(std::span<char> room, MonoTime deadline) {
     if (!in_time && input().empty()) co_return IoResult(-ETIMEDOUT);
   }
   if (input().empty()) co_return IoResult(-error_);
-  const size_t bytes = std::min(room.size(), input().size());
-  std::memcpy(room.data(), input().data(), bytes);
-  Consume(bytes);
-  co_return IoResult(static_cast<int32_t>(bytes));
+  const size_t in_room = std::min(room.size(), input().size());
+  std::memcpy(room.data(), input().data(), in_room);
+  const size_t in_spill = std::min(spill.size(), input().size() - in_room);
+  if (in_spill > 0) std::memcpy(spill.data(), input().data() + in_room, in_spill);
+  Consume(in_room + in_spill);
+  co_return IoResult(static_cast<int32_t>(in_room + in_spill));
 }
 
 void Stream::OnComplete(Operation& operation, IoResult result) {

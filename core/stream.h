@@ -53,7 +53,9 @@ class Stream {
 
   // Receives into `room` what comes next, from input() first. Returns the bytes, 0 at the end of the stream,
   // or a negated errno, -ETIMEDOUT after the deadline. Suspends; the room is free again when it returns.
-  Task<IoResult> Receive(std::span<char> room, MonoTime deadline);
+  Task<IoResult> Receive(std::span<char> room, MonoTime deadline) { return Receive(room, {}, deadline); }
+  // The same; what comes and does not fit into `room` goes to `spill`, in the same system call.
+  Task<IoResult> Receive(std::span<char> room, std::span<char> spill, MonoTime deadline);
 
   // --- Output.
   // Copies bytes behind what waits to be sent. Never suspends; sending starts with Flush().

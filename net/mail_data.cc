@@ -14,6 +14,9 @@ constexpr size_t kRoomBytesMin = 4096;
 // One receive takes at most this much, so that what a client sends behind its message stays small.
 constexpr size_t kReceiveBytesMax = size_t{1} << 20;
 
+// What a receive takes beyond the room of a body whose file is short: the line "." at least.
+constexpr size_t kSpillBytes = core::Body::kRoomBytesMin - EndOfData::kHeldBytesMax;
+
 // What is thrown away without a body is read in such pieces.
 constexpr size_t kDiscardBytes = 4096;
 
@@ -23,9 +26,10 @@ MailDataResult::Status StatusOf(core::IoResult result) {
 
 // One receive, bounded by silence and by the rate.
 core::Task<core::IoResult> ReceiveInTime(core::Loop& loop, Connection& client, std::span<char> room,
-                                         core::Duration timeout, DataRate& rate, MailDataResult& result) {
+                                         std::span<char> spill, core::Duration timeout, DataRate& rate,
+                                         MailDataResult& result) {
   const core::MonoTime deadline = std::min(loop.Now() + timeout, rate.Deadline());
-  const core::IoResult received = co_await client.stream().Receive(room, deadline);
+  const core::IoResult received = co_await client.stream().Receive(room, spill, deadline);
   if (received.ok()) rate.Add(received.value());
   if (!received.ok() || received.eof()) {
     result.status = StatusOf(received);
@@ -36,11 +40,11 @@ core::Task<core::IoResult> ReceiveInTime(core::Loop& loop, Connection& client, s
   co_return received;
 }
 
-// Makes room for at least kRoomBytesMin behind the content and the `held` bytes that follow it (they move
+// Makes room for at least `wanted` bytes behind the content and the `held` bytes that follow it (they move
 // along when the body does). False when the body cannot grow in time.
 core::Task<bool> MakeRoom(core::Loop& loop, core::BodyPool& bodies, core::Body& body, size_t held,
-                          core::Duration timeout, DataRate& rate) {
-  while (body.room().size() < held + kRoomBytesMin) {
+                          size_t wanted, core::Duration timeout, DataRate& rate) {
+  while (body.room().size() < held + wanted) {
     std::array<char, EndOfData::kHeldBytesMax> kept;
     std::memcpy(kept.data(), body.room().data(), held);
     const core::MonoTime began = loop.Now();
@@ -66,42 +70,68 @@ core::Task<MailDataResult> ReceiveData(core::Loop& loop, Connection& client, cor
                                        core::Body& body, EndOfData::Check check, MailDataLimits limits) {
   MailDataResult result;
   EndOfData end(check);
+  EndOfData::Result found;
   DataRate rate;
   rate.Start(loop.Now(), limits.timeout);
-  size_t held = 0;
-  for (;;) {
-    const bool has_room = co_await MakeRoom(loop, bodies, body, held, limits.timeout, rate);
-    if (!has_room) {
-      // Goes on in the place of what there is.
-      result.no_room = true;
-      DropContent(bodies, body, body.room().data(), held);
-    }
-    const std::span<char> room = body.room();
-    const core::IoResult received = co_await ReceiveInTime(
-        loop, client, room.subspan(held, std::min(room.size() - held, kReceiveBytesMax)), limits.timeout,
-        rate, result);
-    if (!received.ok() || received.eof()) co_return result;
-    const std::span<char> block = room.first(held + received.value());
-    const EndOfData::Result found = end.Process(block);
-    held = found.held_bytes;
+  // Behind the room of a short file; in front of it, place for what was held back.
+  std::array<char, EndOfData::kHeldBytesMax + kSpillBytes> beside;
+  const std::span<char> spill = std::span(beside).subspan(EndOfData::kHeldBytesMax);
+  const auto kept = [&] { return !result.too_large && !result.no_room; };
+  const auto process = [&](std::span<char> block) {
+    found = end.Process(block);
     if (limits.message_bytes_max != 0 &&
         body.content_bytes() + found.content_bytes > limits.message_bytes_max) {
       result.too_large = true;
     }
-    if (found.ended) {
-      result.status = MailDataResult::Status::kComplete;
-      client.stream().Unread({block.data() + found.rest_offset, block.size() - found.rest_offset});
-      if (!result.too_large && !result.no_room) body.Extend(found.content_bytes);
-      break;
-    }
-    if (result.status == MailDataResult::Status::kTooSlow) co_return result;
-    if (result.too_large || result.no_room) {
-      DropContent(bodies, body, block.data() + found.content_bytes, held);
-    } else {
+  };
+  // Makes content of what was found at `block`; what is held back follows it in the room.
+  const auto settle = [&](std::span<char> block) {
+    if (kept()) {
       body.Extend(found.content_bytes);
+    } else {
+      DropContent(bodies, body, block.data() + found.content_bytes, found.held_bytes);
     }
+  };
+  while (!found.ended) {
+    const bool short_file = body.short_file();
+    const bool has_room = co_await MakeRoom(loop, bodies, body, found.held_bytes,
+                                            short_file ? 1 : kRoomBytesMin, limits.timeout, rate);
+    if (!has_room) {
+      // Goes on in the place of what there is.
+      result.no_room = true;
+      DropContent(bodies, body, body.room().data(), found.held_bytes);
+    }
+    const std::span<char> room = body.room();
+    const size_t empty_bytes = std::min(room.size() - found.held_bytes, kReceiveBytesMax);
+    const core::IoResult received =
+        co_await ReceiveInTime(loop, client, room.subspan(found.held_bytes, empty_bytes),
+                               body.short_file() ? spill : std::span<char>(), limits.timeout, rate, result);
+    if (!received.ok() || received.eof()) co_return result;
+    const size_t placed_bytes = std::min<size_t>(received.value(), empty_bytes);
+    std::span<char> spilled = spill.first(received.value() - placed_bytes);
+    std::span<char> block = room.first(found.held_bytes + placed_bytes);
+    process(block);
+    if (!found.ended && !spilled.empty()) {
+      settle(block);
+      block = {spilled.data() - found.held_bytes, spilled.size() + found.held_bytes};
+      std::memcpy(block.data(), body.room().data(), found.held_bytes);
+      spilled = {};
+      process(block);
+      const size_t used_bytes = found.content_bytes + found.held_bytes;
+      if (kept() && used_bytes > 0) {
+        const bool grown = co_await MakeRoom(loop, bodies, body, 0, used_bytes, limits.timeout, rate);
+        if (grown) std::memcpy(body.room().data(), block.data(), used_bytes);
+        result.no_room = !grown;
+      }
+    }
+    if (found.ended) {
+      client.stream().Unread({spilled.data(), spilled.size()});
+      client.stream().Unread({block.data() + found.rest_offset, block.size() - found.rest_offset});
+    }
+    settle(block);
+    if (!found.ended && result.status == MailDataResult::Status::kTooSlow) co_return result;
   }
-  if (result.too_large || result.no_room) body.Clear();
+  result.status = MailDataResult::Status::kComplete;
   result.ambiguous = end.ambiguous();
   result.bare_newline = end.bare_newline();
   result.has_stuffed_dots = end.stuffed_dots() > 0;
@@ -119,14 +149,15 @@ core::Task<MailDataResult> ReceiveChunk(core::Loop& loop, Connection& client, co
   std::array<char, kDiscardBytes> nowhere;
   for (uint64_t left = chunk_bytes; left > 0;) {
     if (!discard && body != nullptr) {
-      const bool has_room = co_await MakeRoom(loop, bodies, *body, 0, limits.timeout, rate);
+      const size_t wanted = std::min(static_cast<uint64_t>(kRoomBytesMin), left);
+      const bool has_room = co_await MakeRoom(loop, bodies, *body, 0, wanted, limits.timeout, rate);
       if (!has_room) result.no_room = discard = true;
     }
     if (discard && body != nullptr) bodies.Shrink(*body);
     const std::span<char> room = body != nullptr ? body->room() : std::span<char>(nowhere);
     const size_t bytes = std::min({room.size(), kReceiveBytesMax, static_cast<size_t>(left)});
     const core::IoResult received =
-        co_await ReceiveInTime(loop, client, room.first(bytes), limits.timeout, rate, result);
+        co_await ReceiveInTime(loop, client, room.first(bytes), {}, limits.timeout, rate, result);
     if (!received.ok() || received.eof()) co_return result;
     if (!discard && body != nullptr) body->Extend(received.value());
     left -= received.value();

@@ -64,6 +64,28 @@ TEST_F(BodyTest, ShowsTheScannerItsLineAndTheContentExactly) {
   }
 }
 
+TEST_F(BodyTest, KeepsTheLastImagesSizeUntilItHasToGrow) {
+  std::unique_ptr<Body> body = Acquire();
+  ASSERT_TRUE(Fill(*body, Pattern(10 * kKibi)));
+  ASSERT_GE(body->SealForScan(), 0);
+  pool_->Release(std::move(body));
+  body = Acquire();
+  EXPECT_TRUE(body->short_file());
+  EXPECT_EQ(body->room().size(), 10 * kKibi);
+  const std::string content = Pattern(10 * kKibi + 1);
+  ASSERT_TRUE(Fill(*body, content));
+  EXPECT_FALSE(body->short_file());
+  EXPECT_TRUE(ReadFrom(body->SealForScan()) == Cat(Body::kScanLine, content));
+  pool_->Release(std::move(body));
+  body = Acquire(11 * kKibi);
+  EXPECT_FALSE(body->short_file()) << "a larger message was announced";
+  ASSERT_GE(body->SealForScan(), 0);
+  pool_->Release(std::move(body));
+  body = Acquire();
+  EXPECT_GE(body->room().size(), Body::kRoomBytesMin) << "after an empty message";
+  pool_->Release(std::move(body));
+}
+
 TEST_F(BodyTest, ShowsTheSameOfAFile) {
   BodyPool::Options options = DefaultOptions();
   options.memory_bytes_max = 0;

@@ -5,7 +5,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -49,6 +51,7 @@ struct Got {
   std::string content;
   std::string rest;  // what stays in the client's stream
   core::Duration took{};
+  bool short_file = false;
 };
 
 class MailDataTest : public testing::Test {
@@ -62,7 +65,8 @@ class MailDataTest : public testing::Test {
   EndOfData::Check check_ = EndOfData::Check::kGuard;
   MailDataLimits limits_{.message_bytes_max = 0, .timeout = kTimeout};
   core::BodyPool::Options pool_;
-  std::string held_;  // content of the body before
+  std::string held_;                  // content of the body before
+  std::optional<size_t> last_bytes_;  // of the message that the body held before this one
   double short_recv_ = 0.5;
 
  private:
@@ -74,6 +78,13 @@ class MailDataTest : public testing::Test {
     Connection client(loop, wake, kCommandLineBytesMax);
     client.stream().Adopt(io.Accept(peer_));
     std::unique_ptr<core::Body> body = core::RunTask(loop, bodies.Acquire(0));
+    if (last_bytes_.has_value()) {
+      std::fill_n(body->room().begin(), *last_bytes_, '!');
+      body->Extend(*last_bytes_);
+      EXPECT_GE(body->SealForScan(), 0);
+      bodies.Release(std::move(body));
+      body = core::RunTask(loop, bodies.Acquire(0));
+    }
     std::copy(held_.begin(), held_.end(), body->room().begin());
     body->Extend(held_.size());
     // In some runs the reader was armed before, and what it got is there already.
@@ -90,6 +101,11 @@ class MailDataTest : public testing::Test {
                     : ReceiveData(loop, client, bodies, *body, check_, limits_));
     got.took = io.Now() - began;
     got.content = body->content();
+    got.short_file = body->short_file();
+    if (got.result.status == Status::kComplete) {
+      EXPECT_GE(body->SealForScan(), 0);
+    }
+    EXPECT_EQ(got.content, body->content()) << "the file does not hold all of it";
     // What was under way arrives too.
     while (got.result.status == Status::kComplete && client.stream().input().size() < kRestBytes &&
            !client.stream().ended()) {
@@ -121,6 +137,43 @@ TEST_F(MailDataTest, EndsAtTheDotLineWhereverTheBytesAreCut) {
       EXPECT_TRUE(got.result.has_stuffed_dots);
       EXPECT_FALSE(got.result.too_large || got.result.no_room || got.result.ambiguous);
     }
+  }
+}
+
+TEST_F(MailDataTest, TakesAMessageAroundTheSizeOfTheLastOne) {
+  std::string content = "Subject: a\r\n\r\n";
+  while (content.size() < 1000) content += ".a line with a dot\r\nand one without\r\n";
+  std::string wire;
+  for (const char byte : content) {
+    if (byte == '.') wire += '.';
+    wire += byte;
+  }
+  peer_.first = wire + ".\r\nQUIT\r\n";
+  const auto take = [&](uint64_t seed) {
+    SCOPED_TRACE(testing::Message() << "last " << *last_bytes_ << " seed " << seed);
+    Got got = Data(seed);
+    EXPECT_EQ(got.result.status, Status::kComplete);
+    EXPECT_TRUE(got.content == content);
+    EXPECT_EQ(got.rest, "QUIT\r\n");
+    return got;
+  };
+  for (last_bytes_ = 0; *last_bytes_ < wire.size() + 20; *last_bytes_ += 1) {
+    for (uint64_t seed = *last_bytes_; seed < *last_bytes_ + 3; ++seed) take(seed);
+  }
+  // Without stuffing the content fills the room, and only the line "." is beside it.
+  content.erase(std::remove(content.begin(), content.end(), '.'), content.end());
+  peer_.first = content + ".\r\nQUIT\r\n";
+  last_bytes_ = content.size();
+  short_recv_ = 0;
+  EXPECT_TRUE(take(1).short_file) << "the same size needs no other file";
+  last_bytes_ = content.size() - 1;
+  EXPECT_FALSE(take(1).short_file);
+  // What is too large is read to its end from a short file too.
+  limits_.message_bytes_max = content.size() - 1;
+  for (last_bytes_ = 0; *last_bytes_ < content.size() + 20; *last_bytes_ += 7) {
+    const Got got = Data(*last_bytes_);
+    EXPECT_TRUE(got.result.too_large);
+    EXPECT_EQ(got.rest, "QUIT\r\n");
   }
 }
 

@@ -386,6 +386,7 @@ bool SimIo::CanComplete(const Pending& pending) const {
       return listener == listeners_.end() || listener->second != nullptr;
     }
     case IoCode::kRecv:
+    case IoCode::kRecvMsg:
     case IoCode::kRecvBuffer:
       return socket == nullptr || !socket->arrived_.empty() || socket->end_arrived_ || socket->reset_ ||
              socket->shut_down_;
@@ -538,6 +539,7 @@ void SimIo::Step(size_t index) {
       StepConnect(index);
       return;
     case IoCode::kRecv:
+    case IoCode::kRecvMsg:
     case IoCode::kRecvBuffer:
       StepReceive(index);
       return;
@@ -568,8 +570,8 @@ void SimIo::Finish(size_t index, const Completion& completion) {
   if (IsSend(op.request.code) && HashOfSend(op.request) != pending.memory_hash) {
     Fail(Cat("the memory of a send on descriptor ", op.request.fd, " changed in flight"));
   }
-  constexpr const char* kNames[] = {"accept", "connect", "recv",   "recvbuf", "send",    "sendmsg",
-                                    "read",   "write",   "splice", "open",    "allocate"};
+  constexpr const char* kNames[] = {"accept",  "connect", "recv",  "recvmsg", "recvbuf", "send",
+                                    "sendmsg", "read",    "write", "splice",  "open",    "allocate"};
   Trace(kNames[static_cast<size_t>(op.request.code)], op.request.fd, completion.result);
   if (completion.more) {
     pending_[index].turn = turn_;  // the next connection: in a later turn
@@ -640,8 +642,19 @@ void SimIo::StepReceive(size_t index) {
     ++buffers_used_;
     room = Buffer(completion.buffer_id);
   }
-  const size_t bytes = Cut(std::min(room.size(), socket->arrived_.size()));
-  if (bytes > 0) std::memcpy(room.data(), socket->arrived_.data(), bytes);
+  iovec whole = {.iov_base = room.data(), .iov_len = room.size()};
+  std::span<const iovec> pieces(&whole, 1);
+  if (request.code == IoCode::kRecvMsg) {
+    const auto& message = *static_cast<const msghdr*>(request.address);
+    pieces = {message.msg_iov, message.msg_iovlen};
+  }
+  const size_t bytes = Cut(std::min<size_t>(request.code == IoCode::kRecvMsg ? request.bytes : room.size(),
+                                            socket->arrived_.size()));
+  for (size_t done = 0; const iovec& piece : pieces) {
+    const size_t part = std::min(piece.iov_len, bytes - done);
+    if (part > 0) std::memcpy(piece.iov_base, socket->arrived_.data() + done, part);
+    done += part;
+  }
   socket->arrived_.erase(0, bytes);
   completion.result = static_cast<int32_t>(bytes);
   completion.nonempty = !socket->arrived_.empty();
