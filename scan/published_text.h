@@ -4,11 +4,12 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <string>
 #include <string_view>
+
+#include "core/published.h"
 
 namespace bivalve::scan {
 
@@ -18,32 +19,24 @@ class PublishedText {
 
   // Owner only. A longer text is cut.
   void Set(std::string_view text) {
-    std::array<uint64_t, kWords> words = {};
-    words[0] = std::min(text.size(), kBytesMax);
-    std::memcpy(&words[1], text.data(), words[0]);
-    sequence_.store(sequence_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-    std::atomic_thread_fence(std::memory_order_release);
-    for (size_t i = 0; i < kWords; ++i) words_[i].store(words[i], std::memory_order_relaxed);
-    std::atomic_thread_fence(std::memory_order_release);
-    sequence_.store(sequence_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    Value value;
+    value.bytes = std::min(text.size(), kBytesMax);
+    std::memcpy(value.text.data(), text.data(), value.bytes);
+    value_.Set(value);
   }
 
   // Any thread.
   std::string Get() const {
-    std::array<uint64_t, kWords> words;
-    for (;;) {
-      const uint64_t before = sequence_.load(std::memory_order_acquire);
-      for (size_t i = 0; i < kWords; ++i) words[i] = words_[i].load(std::memory_order_relaxed);
-      std::atomic_thread_fence(std::memory_order_acquire);
-      if ((before & 1) == 0 && sequence_.load(std::memory_order_relaxed) == before) break;
-    }
-    return std::string(reinterpret_cast<const char*>(&words[1]), std::min<uint64_t>(words[0], kBytesMax));
+    const Value value = value_.Get();
+    return std::string(value.text.data(), value.bytes);
   }
 
  private:
-  static constexpr size_t kWords = 1 + kBytesMax / sizeof(uint64_t);
-  std::atomic<uint64_t> sequence_ = 0;  // odd: Set() is under way
-  std::array<std::atomic<uint64_t>, kWords> words_ = {};
+  struct Value {
+    uint64_t bytes = 0;
+    std::array<char, kBytesMax> text = {};
+  };
+  core::Published<Value> value_;
 };
 
 }  // namespace bivalve::scan
