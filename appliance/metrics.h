@@ -1,6 +1,7 @@
-// The one table of counters. A row is one metric: its place in the JSON (group and name), its kind and its
-// help, from which /stats, /metrics and bivalvectl take them. Each worker has its own counts; totals are made
-// when read.
+// The one table of what is counted. A row is one metric: its place in the JSON (group and name), its kind and
+// its help, from which /stats with its schema, /metrics and bivalvectl take them. Each worker has its own
+// counts; totals are made when read. Below it, in the same manner: what is counted for each scanner, and what
+// the program says of itself.
 #pragma once
 
 #include <array>
@@ -9,10 +10,11 @@
 
 #include "core/counters.h"
 #include "core/histogram.h"
+#include "scan/clamd_pool.h"
 
 namespace bivalve::appliance {
 
-enum class MetricKind : uint8_t { kCounter, kGauge };
+enum class MetricKind : uint8_t { kCounter, kGauge, kHistogram };
 
 // clang-format off
 #define BIVALVE_METRICS(M)                                                                                             \
@@ -75,6 +77,74 @@ inline constexpr std::array kMetrics = {BIVALVE_METRICS(BIVALVE_INFO)};
 #undef BIVALVE_INFO
 
 using MetricCounters = core::Counters<Metric>;
+
+// A group whose rows are one family in the Prometheus text, told apart by a label: their sum means something.
+// The other groups' rows are families of their own.
+struct LabelledGroup {
+  std::string_view group;
+  std::string_view label;
+  std::string_view help;
+};
+inline constexpr std::array kLabelledGroups = {
+    LabelledGroup{"scan_failures", "cause", "Messages without a verdict, by cause."},
+};
+
+// What is counted for each scanner, over all workers.
+struct ScannerMetricInfo {
+  scan::ScannerCount count;
+  MetricKind kind;
+  std::string_view name;
+  std::string_view help;
+};
+inline constexpr std::array kScannerMetrics = {
+    ScannerMetricInfo{scan::ScannerCount::kConnections, MetricKind::kGauge, "connections",
+                      "Sessions open with the scanner."},
+    ScannerMetricInfo{scan::ScannerCount::kInFlight, MetricKind::kGauge, "in_flight",
+                      "Messages that the scanner has now."},
+    ScannerMetricInfo{scan::ScannerCount::kScans, MetricKind::kCounter, "scans",
+                      "Messages that the scanner has answered for."},
+    ScannerMetricInfo{scan::ScannerCount::kErrors, MetricKind::kCounter, "errors",
+                      "Answers ERROR, nonsense, and sessions that broke."},
+    ScannerMetricInfo{scan::ScannerCount::kConnects, MetricKind::kCounter, "connects",
+                      "Sessions opened with the scanner."},
+    ScannerMetricInfo{scan::ScannerCount::kHedges, MetricKind::kCounter, "hedges",
+                      "Messages given to the scanner because another one took long."},
+};
+
+// A family of the Prometheus text that is no row above; `json` is where /stats has the same, with "/" for a
+// level and "*" for any member.
+struct FamilyInfo {
+  MetricKind kind;
+  std::string_view name;
+  std::string_view json;
+  std::string_view help;
+};
+namespace families {
+// clang-format off
+inline constexpr FamilyInfo kBuildInfo = {MetricKind::kGauge, "bivalve_build_info", "version", "Always 1; the labels say which program this is."};
+inline constexpr FamilyInfo kStartTime = {MetricKind::kGauge, "bivalve_start_time_seconds", "started", "When these figures began to be counted, in seconds since 1970."};
+inline constexpr FamilyInfo kWorkers = {MetricKind::kGauge, "bivalve_workers", "workers", "Event-loop threads."};
+inline constexpr FamilyInfo kViolations = {MetricKind::kCounter, "bivalve_accounting_violations_total", "accounting_violations", "Times that a worker's messages did not add up: a bug, please report it."};
+inline constexpr FamilyInfo kNotKept = {MetricKind::kCounter, "bivalve_errors_not_kept_total", "errors/not_kept", "Messages that Quarantine or DebugFiles could not keep."};
+inline constexpr FamilyInfo kViruses = {MetricKind::kCounter, "bivalve_viruses_total", "viruses/*", "Infected messages, by signature name; the rarer names beyond a hundred as other."};
+inline constexpr FamilyInfo kPhases = {MetricKind::kHistogram, "bivalve_phase_duration_seconds", "phases_us/*", "How long the parts of a message take."};
+inline constexpr FamilyInfo kPhasesMax = {MetricKind::kGauge, "bivalve_phase_duration_max_seconds", "phases_us/*/max", "The longest that a part of a message has taken."};
+inline constexpr FamilyInfo kServerLatency = {MetricKind::kHistogram, "bivalve_server_latency_seconds", "server/latency_us", "How long it takes to connect to the server."};
+inline constexpr FamilyInfo kServerLatencyMax = {MetricKind::kGauge, "bivalve_server_latency_max_seconds", "server/latency_us/max", "The longest that a connection to the server has taken."};
+inline constexpr FamilyInfo kScannerUp = {MetricKind::kGauge, "bivalve_scanner_up", "scanners/*/up", "1 while the scanner answers at least one worker."};
+inline constexpr FamilyInfo kScannerCircuit = {MetricKind::kGauge, "bivalve_scanner_circuit", "scanners/*/circuit", "1 for the state of the circuit to the scanner, as the best-off worker has it: closed gives it mail, half-open and open do not."};
+inline constexpr FamilyInfo kScannerCanary = {MetricKind::kGauge, "bivalve_scanner_canary", "scanners/*/canary", "1 for what has become of the test virus sent to the scanner, as the worst-off worker has it."};
+inline constexpr FamilyInfo kScannerInfo = {MetricKind::kGauge, "bivalve_scanner_info", "scanners/*/version", "Always 1; the label is the scanner's version and database."};
+inline constexpr FamilyInfo kScannerLatency = {MetricKind::kHistogram, "bivalve_scanner_latency_seconds", "scanners/*/latency_us", "How long the scanner takes for a message."};
+inline constexpr FamilyInfo kScannerLatencyMax = {MetricKind::kGauge, "bivalve_scanner_latency_max_seconds", "scanners/*/latency_us/max", "The longest that the scanner has taken for a message."};
+inline constexpr FamilyInfo kProcessStart = {MetricKind::kGauge, "process_start_time_seconds", "process/start_time_seconds", "When the process was started, in seconds since 1970."};
+inline constexpr FamilyInfo kProcessCpu = {MetricKind::kCounter, "process_cpu_seconds_total", "process/cpu_seconds", "Processor time of all threads, user and system."};
+inline constexpr FamilyInfo kProcessResident = {MetricKind::kGauge, "process_resident_memory_bytes", "process/resident_memory_bytes", "Memory in use; message bodies are shared memory and count here."};
+inline constexpr FamilyInfo kProcessVirtual = {MetricKind::kGauge, "process_virtual_memory_bytes", "process/virtual_memory_bytes", "Address space."};
+inline constexpr FamilyInfo kProcessFds = {MetricKind::kGauge, "process_open_fds", "process/open_fds", "Open descriptors."};
+inline constexpr FamilyInfo kProcessFdsMax = {MetricKind::kGauge, "process_max_fds", "process/max_fds", "Descriptors that may be open."};
+// clang-format on
+}  // namespace families
 
 // How long the parts of a message take, in microseconds.
 enum class Phase : uint8_t { kReceive, kScan, kDeliver, kTotal };

@@ -3,9 +3,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <utility>
+
+#include "appliance/event.h"
+#include "appliance/prometheus.h"
 
 namespace bivalve::appliance {
 namespace {
@@ -13,8 +17,13 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json HistogramJson(const core::Histogram::Snapshot& h) {
-  return {{"count", h.count},          {"mean", h.Mean()},          {"p50", h.Percentile(0.50)},
-          {"p90", h.Percentile(0.90)}, {"p99", h.Percentile(0.99)}, {"max", h.max}};
+  return {{"count", h.count},
+          {"sum", h.sum},
+          {"mean", h.Mean()},
+          {"p50", h.Percentile(0.50)},
+          {"p90", h.Percentile(0.90)},
+          {"p99", h.Percentile(0.99)},
+          {"max", h.max}};
 }
 
 // The table's groups and names, in the table's order.
@@ -37,40 +46,59 @@ bool Sounder(scan::CanaryState a, scan::CanaryState b) {
 
 StatsReport::StatsReport(About about, const std::vector<const WorkerStats*>& workers)
     : about_(std::move(about)) {
-  for (const std::string& address : about_.scanners)
-    scanners_.push_back({.address = address, .latency_us = {}});
-  std::map<std::string, uint64_t> viruses;
+  for (const std::string& address : about_.scanners) {
+    scanners_.emplace_back();
+    scanners_.back().address = address;
+  }
   for (const WorkerStats* worker : workers) {
     per_worker_.push_back(worker->counters.Read());
     for (size_t i = 0; i < totals_.size(); ++i) totals_[i] += per_worker_.back()[i];
     for (size_t i = 0; i < phases_us_.size(); ++i) phases_us_[i].Add(worker->phases_us[i].Read());
     server_connect_us_.Add(worker->server_connect_us.Read());
-    for (size_t i = 0; i < scanners_.size(); ++i) {
-      const scan::ScannerStats& from = *worker->scanners[i];
-      Scanner& to = scanners_[i];
-      to.up = to.up || from.counts.Get(scan::ScannerCount::kUp) != 0;
-      to.connections += from.counts.Get(scan::ScannerCount::kConnections);
-      to.in_flight += from.counts.Get(scan::ScannerCount::kInFlight);
-      to.scans += from.counts.Get(scan::ScannerCount::kScans);
-      to.circuit =
-          std::max(to.circuit, static_cast<scan::Circuit>(from.counts.Get(scan::ScannerCount::kCircuit)));
-      to.hedges += from.counts.Get(scan::ScannerCount::kHedges);
-      to.errors += from.counts.Get(scan::ScannerCount::kErrors);
-      to.canary = std::max(
-          to.canary, static_cast<scan::CanaryState>(from.counts.Get(scan::ScannerCount::kCanary)), Sounder);
-      if (to.version.empty()) to.version = from.version.Get();
-      to.latency_us.Add(from.latency_us.Read());
-    }
-    worker->viruses.Read([&viruses](const std::string& name, uint64_t count) { viruses[name] += count; });
+    for (size_t i = 0; i < scanners_.size(); ++i) Add(*worker->scanners[i], scanners_[i]);
+  }
+  TakeViruses(workers);
+}
+
+void StatsReport::Add(const scan::ScannerStats& from, Scanner& to) {
+  const auto counts = from.counts.Read();
+  const auto count = [&counts](scan::ScannerCount name) { return counts[static_cast<size_t>(name)]; };
+  for (size_t i = 0; i < counts.size(); ++i) to.counts[i] += counts[i];
+  to.up = to.up || count(scan::ScannerCount::kUp) != 0;
+  to.circuit = std::max(to.circuit, static_cast<scan::Circuit>(count(scan::ScannerCount::kCircuit)));
+  to.canary =
+      std::max(to.canary, static_cast<scan::CanaryState>(count(scan::ScannerCount::kCanary)), Sounder);
+  if (to.version.empty()) to.version = ValidUtf8(from.version.Get());
+  to.latency_us.Add(from.latency_us.Read());
+}
+
+// The counts never go back from one report to the next, though a name may come and go among the most frequent
+// ones: a name's own count only grows, and the sum of all but the hundred largest counts cannot shrink when
+// counts grow.
+void StatsReport::TakeViruses(const std::vector<const WorkerStats*>& workers) {
+  std::map<std::string, uint64_t> viruses;
+  for (const WorkerStats* worker : workers) {
+    worker->viruses.Read(
+        [&viruses](const std::string& name, uint64_t count) { viruses[ValidUtf8(name)] += count; });
     other_viruses_ += worker->viruses.other();
+    for (RecentVirus& one : worker->recent_viruses.Read()) {
+      one.name = ValidUtf8(one.name);
+      recent_viruses_.push_back(std::move(one));
+    }
+  }
+  // A signature of that very name.
+  if (const auto found = viruses.find(std::string(kOtherViruses)); found != viruses.end()) {
+    other_viruses_ += found->second;
+    viruses.erase(found);
   }
   for (const auto& [name, count] : viruses) viruses_.push_back({name, count});
-  std::stable_sort(viruses_.begin(), viruses_.end(),
-                   [](const Virus& a, const Virus& b) { return a.count > b.count; });
+  std::ranges::stable_sort(viruses_, std::greater<>(), &Virus::count);
   while (viruses_.size() > kVirusesShown) {
     other_viruses_ += viruses_.back().count;
     viruses_.pop_back();
   }
+  std::ranges::stable_sort(recent_viruses_, std::greater<>(), &RecentVirus::time_us);
+  if (recent_viruses_.size() > RecentViruses::kKept) recent_viruses_.resize(RecentViruses::kKept);
 }
 
 bool StatsReport::AnyScannerUp() const {
@@ -82,6 +110,7 @@ std::string StatsReport::Json() const {
   Json json = {{"program", about_.program},
                {"version", about_.version},
                {"pid", getpid()},
+               {"started", about_.started},
                {"uptime_seconds", about_.uptime_seconds},
                {"workers", per_worker_.size()},
                {"accounting_violations", about_.accounting_violations}};
@@ -89,27 +118,38 @@ std::string StatsReport::Json() const {
   json["errors"]["not_kept"] = about_.not_kept;
   json["scanners"] = Json::array();
   for (const Scanner& one : scanners_) {
-    json["scanners"].push_back({{"address", one.address},
-                                {"up", one.up},
-                                {"circuit", scan::ToString(one.circuit)},
-                                {"canary", scan::ToString(one.canary)},
-                                {"version", one.version},
-                                {"connections", one.connections},
-                                {"in_flight", one.in_flight},
-                                {"scans", one.scans},
-                                {"errors", one.errors},
-                                {"hedges", one.hedges},
-                                {"latency_us", HistogramJson(one.latency_us)}});
+    Json scanner = {{"address", one.address},
+                    {"up", one.up},
+                    {"circuit", scan::ToString(one.circuit)},
+                    {"canary", scan::ToString(one.canary)},
+                    {"version", one.version}};
+    for (const ScannerMetricInfo& metric : kScannerMetrics)
+      scanner[std::string(metric.name)] = one.counts[static_cast<size_t>(metric.count)];
+    scanner["latency_us"] = HistogramJson(one.latency_us);
+    json["scanners"].push_back(std::move(scanner));
   }
   json["server"]["latency_us"] = HistogramJson(server_connect_us_);
   for (size_t i = 0; i < kPhaseNames.size(); ++i)
     json["phases_us"][std::string(kPhaseNames[i])] = HistogramJson(phases_us_[i]);
   json["viruses"] = Json::object();
   for (const Virus& one : viruses_) json["viruses"][one.name] = one.count;
-  if (other_viruses_ > 0) json["viruses"]["other"] = other_viruses_;
+  if (other_viruses_ > 0) json["viruses"][std::string(kOtherViruses)] = other_viruses_;
+  json["viruses_recent"] = Json::array();
+  for (const RecentVirus& one : recent_viruses_) {
+    json["viruses_recent"].push_back({{"name", one.name},
+                                      {"time", static_cast<double>(one.time_us) / 1e6},
+                                      {"session", SessionText(one.session)},
+                                      {"client", one.client}});
+  }
+  json["process"] = {{"start_time_seconds", about_.process_started},
+                     {"cpu_seconds", about_.process.cpu_seconds},
+                     {"resident_memory_bytes", about_.process.resident_memory_bytes},
+                     {"virtual_memory_bytes", about_.process.virtual_memory_bytes},
+                     {"open_fds", about_.process.open_fds},
+                     {"max_fds", about_.process.max_fds}};
   json["per_worker"] = Json::array();
   for (const MetricCounters::Values& values : per_worker_) json["per_worker"].push_back(CountersJson(values));
-  // A signature name may hold any bytes; what is not UTF-8 is replaced rather than thrown at.
+  // Names in the settings may hold any bytes; what is not UTF-8 is replaced rather than thrown at.
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 

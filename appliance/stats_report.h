@@ -1,5 +1,6 @@
-// StatsReport: the counters of all workers at one moment, added up, and the documents made of them. Reads
-// without locks; runs on the control thread.
+// StatsReport: the counters of all workers at one moment, added up, and the documents made of them: the JSON
+// of GET /stats and the Prometheus text of GET /metrics, which say the same. Reads without locks; runs on the
+// control thread.
 #pragma once
 
 #include <array>
@@ -8,6 +9,8 @@
 #include <vector>
 
 #include "appliance/metrics.h"
+#include "appliance/process_stats.h"
+#include "appliance/recent_viruses.h"
 #include "appliance/worker_stats.h"
 #include "core/histogram.h"
 
@@ -18,7 +21,10 @@ class StatsReport {
   struct About {
     std::string program;  // "bivalved" or "clamsmtpd"
     std::string version = {};
+    double started = 0;  // seconds since 1970
     double uptime_seconds = 0;
+    double process_started = 0;  // seconds since 1970
+    ProcessStats process = {};
     uint64_t accounting_violations = 0;  // by AccountingCheck
     uint64_t not_kept = 0;               // messages that Quarantine or DebugFiles could not keep
     std::vector<std::string> scanners;   // as configured
@@ -29,6 +35,9 @@ class StatsReport {
 
   // The JSON of GET /stats (CONTRACT, "Statistics").
   std::string Json() const;
+  // The text of GET /metrics (stats_prometheus.cc). Counters carry the worker; scanners and histograms are of
+  // all workers.
+  std::string Prometheus() const;
 
   uint64_t Total(Metric metric) const { return totals_[static_cast<size_t>(metric)]; }
   bool AnyScannerUp() const;
@@ -37,21 +46,21 @@ class StatsReport {
   struct Scanner {
     std::string address;
     bool up = false;
-    scan::Circuit circuit = scan::Circuit::kOpen;  // the best of the workers'
-    uint64_t connections = 0;
-    uint64_t in_flight = 0;
-    uint64_t scans = 0;
-    uint64_t errors = 0;
-    uint64_t hedges = 0;
-    scan::CanaryState canary = scan::CanaryState::kOff;  // the worst of the workers'
+    scan::Circuit circuit = scan::Circuit::kOpen;            // the best of the workers'
+    core::Counters<scan::ScannerCount>::Values counts = {};  // of kScannerMetrics
+    scan::CanaryState canary = scan::CanaryState::kOff;      // the worst of the workers'
     std::string version = {};
     core::Histogram::Snapshot latency_us;
   };
+  static void Add(const scan::ScannerStats& from, Scanner& to);
+  void TakeViruses(const std::vector<const WorkerStats*>& workers);
+
   struct Virus {
-    std::string name;
+    std::string name;  // valid UTF-8
     uint64_t count = 0;
   };
   static constexpr size_t kVirusesShown = 100;
+  static constexpr std::string_view kOtherViruses = "other";
 
   About about_;
   std::vector<MetricCounters::Values> per_worker_;
@@ -61,6 +70,7 @@ class StatsReport {
   std::vector<Scanner> scanners_;
   std::vector<Virus> viruses_;  // the most frequent ones, most frequent first
   uint64_t other_viruses_ = 0;
+  std::vector<RecentVirus> recent_viruses_;  // newest first
 };
 
 }  // namespace bivalve::appliance

@@ -2,6 +2,9 @@
 
 #include <utility>
 
+#include "appliance/process_stats.h"
+#include "appliance/prometheus.h"
+
 namespace bivalve::appliance {
 
 StatsService::StatsService(core::Loop& loop, core::Mailbox& mailbox, const std::vector<Worker*>& workers,
@@ -11,12 +14,16 @@ StatsService::StatsService(core::Loop& loop, core::Mailbox& mailbox, const std::
       accounting_(accounting),
       reports_(reports),
       about_(std::move(about)),
-      lister_(loop, mailbox, workers) {}
+      lister_(loop, mailbox, workers) {
+  about_.process_started = ProcessStartTime();
+  about_.started = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
 
 std::vector<HttpServer::Route> StatsService::Routes() {
   using Query = std::string_view;
   return {
       {"/stats", [this](Query) { return Stats(); }},
+      {"/metrics", [this](Query) { return Metrics(); }},
       {"/sessions", [this](Query query) { return Sessions(query); }},
       {"/healthz", [this](Query) { return Health(); }},
       {"/readyz", [this](Query) { return Readiness(); }},
@@ -28,6 +35,7 @@ StatsReport StatsService::Report() const {
   about.accounting_violations = accounting_.violations();
   about.not_kept = reports_.not_kept();
   about.uptime_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count();
+  about.process = ReadProcessStats();
   std::vector<const WorkerStats*> stats;
   for (const Worker* worker : workers_) stats.push_back(&worker->stats());
   return StatsReport(std::move(about), stats);
@@ -35,6 +43,12 @@ StatsReport StatsService::Report() const {
 
 core::Task<HttpResponse> StatsService::Stats() const {
   HttpResponse response = {.content_type = "application/json", .body = Report().Json()};
+  co_return response;
+}
+
+core::Task<HttpResponse> StatsService::Metrics() const {
+  HttpResponse response = {.content_type = std::string(PrometheusText::kContentType),
+                           .body = Report().Prometheus()};
   co_return response;
 }
 

@@ -32,6 +32,7 @@ class StatsService {
  private:
   StatsReport Report() const;
   core::Task<HttpResponse> Stats() const;
+  core::Task<HttpResponse> Metrics() const;
   core::Task<HttpResponse> Sessions(std::string_view query);
   core::Task<HttpResponse> Health() const;
   core::Task<HttpResponse> Readiness() const;
@@ -39,7 +40,7 @@ class StatsService {
   const std::vector<Worker*>& workers_;
   const AccountingCheck& accounting_;
   const ReportOutlet& reports_;
-  const StatsReport::About about_;
+  StatsReport::About about_;  // what stays as it is
   const std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
   SessionLister lister_;
   bool stopping_ = false;

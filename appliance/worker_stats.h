@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "appliance/metrics.h"
+#include "appliance/recent_viruses.h"
 #include "core/histogram.h"
 #include "scan/clamd_pool.h"
 
@@ -68,6 +69,7 @@ struct WorkerStats {
   core::Histogram server_connect_us;
   std::vector<std::unique_ptr<scan::ScannerStats>> scanners;
   VirusTable viruses;
+  RecentViruses recent_viruses;
 
   void Record(Phase phase, core::Duration duration) {
     phases_us[static_cast<size_t>(phase)].Record(core::Microseconds(duration));

@@ -1,8 +1,11 @@
-// Prints what is made from the table of settings:
+// Prints what is made from the tables of settings and of metrics:
 //
-//   gen_docs conf.5    the manual page bivalved.conf(5)
-//   gen_docs sample    the sample configuration
+//   gen_docs conf.5             the manual page bivalved.conf(5)
+//   gen_docs sample             the sample configuration
+//   gen_docs stats.schema       the JSON Schema of GET /stats
+//   gen_docs sessions.schema    the JSON Schema of GET /sessions
 //   gen_docs --check DIRECTORY    status 1 when DIRECTORY (appliance/man) has something else
+#include <array>
 #include <cstdio>
 #include <fstream>
 #include <sstream>
@@ -10,6 +13,7 @@
 #include <string_view>
 
 #include "appliance/manual.h"
+#include "appliance/stats_schema.h"
 
 namespace {
 
@@ -26,15 +30,26 @@ bool IsCurrent(const std::string& path, const std::string& text) {
 
 int main(int argc, char** argv) {
   using namespace bivalve::appliance;
+  struct Document {
+    std::string_view name;
+    std::string_view file;
+    std::string (*print)();
+  };
+  static constexpr std::array kDocuments = {
+      Document{"conf.5", "bivalved.conf.5", ConfigManual},
+      Document{"sample", "bivalved.conf", SampleConfig},
+      Document{"stats.schema", "stats.schema.json", StatsSchema},
+      Document{"sessions.schema", "sessions.schema.json", SessionsSchema},
+  };
   const std::string_view what = argc > 1 ? argv[1] : "";
-  if (what == "conf.5") return std::fputs(ConfigManual().c_str(), stdout) < 0;
-  if (what == "sample") return std::fputs(SampleConfig().c_str(), stdout) < 0;
-  if (what == "--check" && argc == 3) {
-    const std::string directory = argv[2];
-    const bool manual = IsCurrent(directory + "/bivalved.conf.5", ConfigManual());
-    const bool sample = IsCurrent(directory + "/bivalved.conf", SampleConfig());
-    return manual && sample ? 0 : 1;
+  bool current = true;
+  for (const Document& document : kDocuments) {
+    if (what == document.name) return std::fputs(document.print().c_str(), stdout) < 0;
+    if (what == "--check" && argc == 3)
+      current &= IsCurrent(argv[2] + ("/" + std::string(document.file)), document.print());
   }
-  std::fputs("usage: gen_docs conf.5 | sample | --check directory\n", stderr);
+  if (what == "--check" && argc == 3) return current ? 0 : 1;
+  std::fputs("usage: gen_docs conf.5 | sample | stats.schema | sessions.schema | --check directory\n",
+             stderr);
   return 2;
 }

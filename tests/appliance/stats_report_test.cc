@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -18,6 +20,7 @@ namespace {
 
 using core::Cat;
 using nlohmann::ordered_json;
+using testing::HasSubstr;
 using testing::IsSupersetOf;
 
 constexpr std::array kOutcomes = {Metric::kDelivered,  Metric::kRefused,  Metric::kDropped, Metric::kBounced,
@@ -111,7 +114,7 @@ TEST(StatsReport, HasTheShapeThatIsPromised) {
               IsSupersetOf({"address", "up", "connections", "in_flight", "scans", "errors", "latency_us"}));
   EXPECT_THAT(Keys(json["server"]), IsSupersetOf({"connects", "connect_errors", "latency_us"}));
   EXPECT_EQ(Keys(json["phases_us"]), (std::vector<std::string>{"receive", "scan", "deliver", "total"}));
-  const std::vector<std::string> histogram = {"count", "mean", "p50", "p90", "p99", "max"};
+  const std::vector<std::string> histogram = {"count", "sum", "mean", "p50", "p90", "p99", "max"};
   EXPECT_EQ(Keys(json["scanners"][0]["latency_us"]), histogram);
   EXPECT_EQ(Keys(json["server"]["latency_us"]), histogram);
   for (const auto& [name, phase] : json["phases_us"].items()) EXPECT_EQ(Keys(phase), histogram) << name;
@@ -151,6 +154,89 @@ TEST(StatsReport, CountsNamesBeyondTheTableAsOthers) {
   EXPECT_EQ(viruses["other"], VirusTable::kNamesMax + 10 - 100);
 }
 
+// Whatever comes and goes among the most frequent names, no count of two reports in a row is less than
+// before.
+TEST(StatsReport, NeverTakesAVirusBack) {
+  std::array<WorkerStats, 2> workers = {WorkerStats(0), WorkerStats(0)};
+  std::map<std::string, uint64_t> before;
+  uint64_t total = 0;
+  uint64_t random = 1;
+  for (int round = 0; round < 300; ++round) {
+    for (int i = 0; i < 20; ++i) {
+      random = random * 6364136223846793005u + 1442695040888963407u;
+      // Names become frequent one after the other, so that many change places.
+      const uint64_t name = (random >> 33) % (10 + static_cast<uint64_t>(round));
+      workers[(random >> 60) & 1].viruses.Add(Cat("Virus-", name));
+      ++total;
+    }
+    const ordered_json viruses = Parse(StatsReport(About({}), {&workers[0], &workers[1]}))["viruses"];
+    uint64_t sum = 0;
+    for (const auto& [name, count] : viruses.items()) {
+      EXPECT_GE(count, before[name]) << name << " in round " << round;
+      before[name] = count;
+      sum += count.get<uint64_t>();
+    }
+    EXPECT_EQ(sum, total);
+  }
+}
+
+TEST(StatsReport, CountsASignatureCalledOtherAmongTheOthers) {
+  WorkerStats stats(0);
+  stats.viruses.Add("other");
+  stats.viruses.Add("some");
+  const ordered_json viruses = Parse(StatsReport(About({}), {&stats}))["viruses"];
+  EXPECT_EQ(viruses.dump(), R"({"some":1,"other":1})");
+}
+
+TEST(StatsReport, GivesTheVirusesOfLateNewestFirst) {
+  WorkerStats one(0);
+  WorkerStats two(0);
+  for (uint64_t i = 0; i < 70; ++i) {
+    (i % 3 == 0 ? one : two).recent_viruses.Add(Cat("Virus-", i), 1'000'000 * i, 0x100000 + i, "192.0.2.7");
+  }
+  const ordered_json recent = Parse(StatsReport(About({}), {&one, &two}))["viruses_recent"];
+  ASSERT_EQ(recent.size(), RecentViruses::kKept);
+  for (size_t i = 0; i < recent.size(); ++i) EXPECT_EQ(recent[i]["time"], 69.0 - static_cast<double>(i));
+  EXPECT_EQ(recent[0].dump(), R"({"name":"Virus-69","time":69.0,"session":"100045","client":"192.0.2.7"})");
+}
+
+TEST(RecentViruses, CutsWhatIsTooLong) {
+  RecentViruses viruses;
+  viruses.Add(std::string(1000, 'n'), 1, 2, std::string(1000, 'c'));
+  const std::vector<RecentVirus> kept = viruses.Read();
+  ASSERT_EQ(kept.size(), 1u);
+  EXPECT_EQ(kept[0].name, std::string(RecentViruses::kNameBytesMax, 'n'));
+  EXPECT_EQ(kept[0].client, std::string(RecentViruses::kClientBytesMax, 'c'));
+}
+
+// Both documents are made from one table; here is what a row becomes.
+TEST(StatsReport, WritesThePrometheusText) {
+  WorkerStats one(2);
+  WorkerStats two(2);
+  two.counters.Add(Metric::kReceived, 7);
+  two.counters.Add(Metric::kActive, 3);
+  two.counters.Add(Metric::kFailedTimeout, 2);
+  two.viruses.Add("My \"Virus\" \\ \xff\n");
+  one.scanners[0]->counts.Add(scan::ScannerCount::kHedges, 4);
+  const std::string text =
+      StatsReport(About({"/run/clamd.ctl", "/run/clamd.ctl"}), {&one, &two}).Prometheus();
+  for (const std::string line : {
+           "# HELP bivalve_messages_received_total Complete messages received (end of data seen).\n"
+           "# TYPE bivalve_messages_received_total counter\n"
+           "bivalve_messages_received_total{worker=\"0\"} 0\n"
+           "bivalve_messages_received_total{worker=\"1\"} 7\n",
+           "# TYPE bivalve_connections_active gauge\nbivalve_connections_active{worker=\"0\"} 0\n",
+           "bivalve_scan_failures_total{cause=\"timeout\",worker=\"1\"} 2\n",
+           "bivalve_viruses_total{name=\"My \\\"Virus\\\" \\\\ \xef\xbf\xbd\\n\"} 1\n",
+           "bivalve_scanner_hedges_total{scanner=\"/run/clamd.ctl\"} 4\n"
+           "bivalve_scanner_hedges_total{scanner=\"/run/clamd.ctl#2\"} 0\n",
+           "bivalve_scanner_circuit{scanner=\"/run/clamd.ctl\",state=\"open\"} 1\n",
+           "bivalve_build_info{program=\"bivalved\",version=\"1.2.3\"} 1\n",
+       }) {
+    EXPECT_THAT(text, HasSubstr(line));
+  }
+}
+
 TEST(StatsReport, StaysJsonWhateverANameHolds) {
   WorkerStats stats(1);
   stats.viruses.Add("My Vir\xfcs \"quoted\", \x01 v1\n");
@@ -171,6 +257,7 @@ TEST(StatsReport, AddsUpAtEveryMomentWhileAWorkerCounts) {
         stats.counters.Add(Metric::kInProgress);
       }
       stats.viruses.Add(Cat("Virus-", i % 300));
+      stats.recent_viruses.Add(Cat("Virus-", i % 300), i, i, "192.0.2.7");
       stats.Record(Phase::kTotal, std::chrono::microseconds(i));
       MetricCounters::Update update(stats.counters);
       stats.counters.Subtract(Metric::kInProgress);
@@ -188,6 +275,7 @@ TEST(StatsReport, AddsUpAtEveryMomentWhileAWorkerCounts) {
     received = report.Total(Metric::kReceived);
     if (i % 50 == 0) {
       EXPECT_TRUE(ordered_json::accept(report.Json()));
+      EXPECT_THAT(report.Prometheus(), HasSubstr("bivalve_messages_received_total"));
     }
   }
   stop = true;

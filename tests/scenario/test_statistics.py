@@ -1,10 +1,14 @@
 """The statistics address: every path, its figures against the mail that was sent, and who else may hold it up."""
 import json
+import shutil
 import socket
+import subprocess
 import threading
 import time
+import unittest
 
-from harness import STALL, ScenarioCase, ScriptedClamd, compose, main, wait_until
+from harness import (PROJECT, STALL, FormatError, ScenarioCase, ScriptedClamd, compose, main,
+                     parse_metrics, schema_problems, wait_until)
 
 
 class Case(ScenarioCase):
@@ -21,6 +25,205 @@ class Case(ScenarioCase):
         status, body = daemon.http(path)
         self.assertEqual(status, 200)
         return json.loads(body)
+
+
+    def check_schema(self, name, value):
+        schema = json.loads((PROJECT / "appliance/man" / name).read_text())
+        self.assertEqual(schema_problems(schema, value), [])
+
+
+class Figures(Case):
+    """/stats and /metrics after mail of every kind."""
+
+    def setUp(self):
+        super().setUp()
+        self.scanner = self.scripted(self._answer)
+        self.absent = str(self.directory / "absent.ctl")
+        self.server = self.sink(replies={"BODY": [None] * 4 + ["452 4.2.2 sink: mailbox full"]})
+        self.daemon = self.bivalved(self.server, [self.scanner.address, self.absent])
+        self.names = ["Odd \"name\" \\ here", "Eicar-Test-Signature", "\u00fcber.Virus"]
+
+    def _answer(self, content, number):
+        if b"infected" in content:
+            name = self.names[int(content.split(b"infected ")[1][:1])].encode()
+            return b"%d: fd[7]: %s FOUND\0" % (number, name)
+        return "some trouble ERROR" if b"failing" in content else "OK"
+
+    def send_mail(self):
+        with self.daemon.client() as client:
+            client.ehlo()
+            for n in range(5):
+                self.assertReply(client.deliver(compose(b"clean\r\n")), 250 if n < 4 else 452)
+            for n in range(4):
+                self.assertReply(client.deliver(compose(b"infected %d\r\n" % (n % 3))), 250)
+            for _ in range(2):
+                self.assertReply(client.deliver(compose(b"failing\r\n")), 451)
+            client.command("XYZZY")
+        return self.daemon.wait_stats("the end of it", lambda s: s["messages"]["in_progress"] == 0
+                                      and s["connections"]["active"] == 0 and s["messages"]["received"] == 11)
+
+    def metrics(self):
+        status, body = self.daemon.http("/metrics")
+        self.assertEqual(status, 200)
+        return parse_metrics(body.decode())
+
+    def both(self):
+        """Both formats at a moment at which nothing has changed from before to after."""
+        moving = ("uptime_seconds", "process")
+        for _ in range(100):
+            before, families, after = self.daemon.stats(), self.metrics(), self.daemon.stats()
+            if all(before[name] == after[name] for name in before if name not in moving):
+                return after, families
+        self.fail("the figures do not come to rest")
+
+    def test_say_the_same_in_both_formats(self):
+        self.send_mail()
+        stats, families = self.both()
+        self.check_schema("stats.schema.json", stats)
+        self.assertEqual([stats["messages"][name] for name in ("clean", "infected", "scan_failed", "refused", "dropped")],
+                         [5, 4, 2, 1, 4])
+        compared = set()
+
+        def same(path, name, expected, suffix="", /, **labels):
+            self.assertEqual(families[name].value(suffix, **labels), expected, (path, name))
+            compared.add(path)
+
+        self.assertEqual(stats["workers"], len(stats["per_worker"]))
+        for group, members in stats["per_worker"][0].items():
+            for name in members:
+                path = f"{group}/{name}"
+                gauge = path in ("connections/active", "messages/in_progress", "messages/waiting")
+                family, labels = f"bivalve_{group}_{name}" + ("" if gauge else "_total"), {}
+                if group == "scan_failures":
+                    family, labels = "bivalve_scan_failures_total", {"cause": name}
+                self.assertEqual(families[family].type, "gauge" if gauge else "counter")
+                for worker, counts in enumerate(stats["per_worker"]):
+                    same(path, family, counts[group][name], worker=str(worker), **labels)
+                self.assertEqual(families[family].total(**labels), stats[group][name], path)
+        same("program", "bivalve_build_info", 1, program=stats["program"], version=stats["version"])
+        compared.add("version")
+        same("workers", "bivalve_workers", stats["workers"])
+        same("started", "bivalve_start_time_seconds", stats["started"])
+        same("accounting_violations", "bivalve_accounting_violations_total", 0)
+        same("errors/not_kept", "bivalve_errors_not_kept_total", stats["errors"]["not_kept"])
+        for name in (*self.names, "other"):
+            same(f"viruses/{name}", "bivalve_viruses_total", stats["viruses"].get(name, 0), name=name)
+        self.assertEqual(families["bivalve_viruses_total"].total(), stats["messages"]["infected"])
+
+        def same_durations(path, name, durations, **labels):
+            same(path + "/count", name, durations["count"], "_count", **labels)
+            same(path + "/sum", name, durations["sum"] / 1e6, "_sum", **labels)
+            same(path + "/max", name.replace("_seconds", "_max_seconds"), durations["max"] / 1e6, **labels)
+            compared.update(f"{path}/{figure}" for figure in ("mean", "p50", "p90", "p99"))  # of the buckets
+        for phase, durations in stats["phases_us"].items():
+            same_durations(f"phases_us/{phase}", "bivalve_phase_duration_seconds", durations, phase=phase)
+        same_durations("server/latency_us", "bivalve_server_latency_seconds", stats["server"]["latency_us"])
+        self.assertEqual(stats["phases_us"]["scan"]["count"], 11)
+        for scanner in stats["scanners"]:
+            label = {"scanner": scanner["address"]}
+            for member, value in scanner.items():
+                path = f"scanners/{member}"
+                if member == "latency_us":
+                    same_durations(path, "bivalve_scanner_latency_seconds", value, **label)
+                elif member in ("circuit", "canary"):
+                    family = families[f"bivalve_scanner_{member}"]
+                    same(path, family.name, 1, state=value, **label)
+                    self.assertEqual(family.total(**label), 1)
+                elif member == "version":
+                    same(path, "bivalve_scanner_info", 1, version=value, **label)
+                elif member in ("up", "connections", "in_flight"):
+                    same(path, f"bivalve_scanner_{member}", value, **label)
+                elif member != "address":
+                    same(path, f"bivalve_scanner_{member}_total", value, **label)
+        self.assertEqual([one["up"] for one in stats["scanners"]], [True, False])
+
+        # Nothing in /stats is without its metric, but for what each format says in its own way.
+        def paths(value, path=""):
+            if isinstance(value, dict):
+                return {p for name, member in value.items() for p in paths(member, f"{path}/{name}".strip("/"))}
+            return {p for item in value for p in paths(item, path)} if isinstance(value, list) else {path}
+        own = {p for p in paths(stats) if p.split("/")[0] in ("per_worker", "process", "viruses_recent")}
+        self.assertEqual(paths(stats) - own - compared, {"pid", "uptime_seconds", "scanners/address"})
+        self.assertEqual(own & {p for p in own if p.startswith("process/")},
+                         {"process/" + name.removeprefix("process_").replace("_total", "")
+                          for name in families if name.startswith("process_")})
+
+    def test_recent_viruses_and_the_process(self):
+        began = time.time()
+        stats = self.send_mail()
+        recent = stats["viruses_recent"]
+        self.assertEqual([one["name"] for one in recent], [self.names[n] for n in (0, 2, 1, 0)])
+        session = self.daemon.wait_log(r"\b([0-9a-f]{6,}): accepted connection").group(1)
+        for one in recent:
+            self.assertEqual((one["client"], one["session"]), ("127.0.0.1", session))
+            self.assertLess(abs(one["time"] - began), 600)
+        process = stats["process"]
+        pid = stats["pid"]
+        self.assertEqual(pid, self.daemon.process.pid)
+        self.assertLess(abs(process["start_time_seconds"] - stats["started"]), 600)
+        self.assertLess(abs(stats["started"] + stats["uptime_seconds"] - time.time()), 600)
+        self.assertGreater(process["resident_memory_bytes"], 1 << 20)
+        self.assertGreater(process["open_fds"], 10)
+        self.assertGreater(process["max_fds"], process["open_fds"])
+        self.assertGreater(process["cpu_seconds"], 0)
+
+    def test_counters_never_go_back(self):
+        before = self.metrics()
+        for _ in range(3):
+            with self.daemon.client() as client:
+                client.ehlo()
+                client.deliver(compose(b"clean\r\n"))
+                client.deliver(compose(b"infected 1\r\n"))
+            after = self.metrics()
+            self.assertEqual(set(before), set(after))
+            for name, family in before.items():
+                if family.type == "gauge":
+                    continue
+                for key, value in family.samples.items():
+                    self.assertGreaterEqual(after[name].samples[key], value, (name, key))
+            before = after
+
+    def test_content_type(self):
+        with socket.create_connection(self.daemon.stats_port.pair, timeout=30) as sock:
+            sock.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            head, _, body = sock.makefile("rb").read().partition(b"\r\n\r\n")
+        self.assertIn(b"\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n", head)
+        self.assertIn(b"\r\nContent-Length: %d\r\n" % len(body), head)
+
+    def test_promtool(self):
+        """Prometheus's own opinion."""
+        if shutil.which("promtool") is None:
+            raise unittest.SkipTest("promtool is not installed (Debian package prometheus)")
+        self.send_mail()
+        result = subprocess.run(["promtool", "check", "metrics"], input=self.daemon.http("/metrics")[1],
+                                capture_output=True, check=False, timeout=60)
+        self.assertEqual((result.returncode, result.stdout + result.stderr), (0, b""))
+
+
+class Reader(unittest.TestCase):
+    """The tests' own reader of the format refuses what is not in it."""
+
+    GOOD = ("# HELP a_total Help.\n# TYPE a_total counter\na_total{x=\"1\"} 1\na_total{x=\"\\\\ \\\" \\n\"} 2.5e+07\n"
+            "# HELP h Help.\n# TYPE h histogram\nh_bucket{le=\"0.1\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_sum 3\nh_count 2\n")
+
+    def test_takes_what_is_right(self):
+        families = parse_metrics(self.GOOD)
+        self.assertEqual(families["a_total"].total(), 1 + 2.5e7)
+        self.assertEqual(families["a_total"].label_values("x"), ["1", '\\ " \n'])
+        self.assertEqual(families["h"].value("_count"), 2)
+
+    def test_refuses_what_is_wrong(self):
+        for old, new in (
+                ("# TYPE a_total counter\n", ""), ("# HELP a_total Help.\n", ""), ("Help.\n# TYPE h ", "\n# TYPE h "),
+                ("a_total{x=\"1\"} 1", "a_total 1"), ("\"1\"} 1", "\"1\"} -1"), ("\"1\"} 1", "\"1\"} x"), ("\"1\"} 1", "\"1\"}  1"),
+                ("{x=\"1\"}", "{x=\"1}"), ("{x=\"1\"}", "{x=\"\\t\"}"), ("{x=\"1\"}", "{1=\"1\"}"), ("{x=\"1\"}", "{x=\"1\",}"),
+                ("{x=\"1\"}", "{x=\"1\",x=\"2\"}"), ("a_total{x=\"1\"} 1\n", "a_total{x=\"1\"} 1\na_total{x=\"1\"} 1\n"),
+                ("h_count 2\n", ""), ("h_sum 3\n", ""), ("h_count 2", "h_count 1"), ("\"0.1\"} 1", "\"0.1\"} 3"),
+                ("h_bucket{le=\"+Inf\"} 2\n", ""), ("le=\"0.1\"", "le=\"0.1\",le=\"1\""), ("h_sum 3", "h_max 3"),
+                ("counter", "counter\n# TYPE a_total counter"), ("a_total", "a"), ("h_count 2\n", "h_count 2"),
+                ("h_count 2\n", "h_count 2\n\n"), ("h_count 2\n", "h_count 2\na_total{x=\"3\"} 1\n")):
+            with self.subTest(new), self.assertRaises(FormatError):
+                parse_metrics(self.GOOD.replace(old, new))
 
 
 class Sessions(Case):
@@ -56,6 +259,7 @@ class Sessions(Case):
         answer = self.json(self.daemon, "/sessions" + query)
         self.assertEqual(answer["shown"], len(answer["sessions"]))
         self.assertEqual(answer["silent_workers"], 0)
+        self.check_schema("sessions.schema.json", answer)
         ages = [one["age_seconds"] for one in answer["sessions"]]
         self.assertEqual(ages, sorted(ages, reverse=True))
         return answer
