@@ -156,8 +156,8 @@ core::Task<MailDataResult> ReceiveChunk(core::Loop& loop, Connection& client, co
     if (discard && body != nullptr) bodies.Shrink(*body);
     const std::span<char> room = body != nullptr ? body->room() : std::span<char>(nowhere);
     const size_t bytes = std::min({room.size(), kReceiveBytesMax, static_cast<size_t>(left)});
-    const core::IoResult received =
-        co_await ReceiveInTime(loop, client, room.first(bytes), {}, limits.timeout, rate, result);
+    const core::IoResult received = co_await ReceiveInTime(loop, client, room.first(bytes), std::span<char>(),
+                                                           limits.timeout, rate, result);
     if (!received.ok() || received.eof()) co_return result;
     if (!discard && body != nullptr) body->Extend(received.value());
     left -= received.value();
