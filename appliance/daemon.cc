@@ -22,6 +22,7 @@
 #include "appliance/config.h"
 #include "appliance/control.h"
 #include "appliance/header_template.h"
+#include "appliance/limits_reader.h"
 #include "appliance/log_sink.h"
 #include "appliance/options.h"
 #include "appliance/privileges.h"
@@ -180,18 +181,20 @@ core::Ring::Options RingOptions() {
   return options;
 }
 
-// What the scanners on this machine say of themselves.
+// What a scanner on this machine says of itself.
+std::optional<scan::ScannerLimits> LimitsOfScanner(const net::Endpoint& endpoint) {
+  const auto* address = std::get_if<net::SocketAddress>(&endpoint);
+  if (address == nullptr) return std::nullopt;
+  if (address->family() == AF_UNIX) return scan::FindScannerLimits(address->ToString(), 0);
+  const std::string host = address->Host();
+  if (host != "127.0.0.1" && host != "::1") return std::nullopt;
+  return scan::FindScannerLimits("", address->port());
+}
+
 std::vector<scan::ScannerLimits> LimitsOfScanners(const Config& config) {
   std::vector<scan::ScannerLimits> limits;
-  for (const net::Endpoint& endpoint : config.clam_address) {
-    const auto* address = std::get_if<net::SocketAddress>(&endpoint);
-    const std::string host = address != nullptr ? address->Host() : "";
-    const bool local = address != nullptr && address->family() == AF_UNIX;
-    std::optional<scan::ScannerLimits> known;
-    if (local) known = scan::FindScannerLimits(address->ToString(), 0);
-    if (host == "127.0.0.1" || host == "::1") known = scan::FindScannerLimits("", address->port());
-    limits.push_back(known.value_or(scan::ScannerLimits{}));
-  }
+  for (const net::Endpoint& endpoint : config.clam_address)
+    limits.push_back(LimitsOfScanner(endpoint).value_or(scan::ScannerLimits{}));
   return limits;
 }
 
@@ -380,6 +383,12 @@ class Daemon {
     const std::vector<scan::ScannerLimits> limits = LimitsOfScanners(config_);
     for (const std::string& warning : QueueWarnings(config_, limits, count))
       sink_.Add(Severity::kWarning, warning);
+    limits_reader_ = std::make_unique<LimitsReader>(
+        config_.clam_address.size(),
+        [this](size_t scanner) { return LimitsOfScanner(config_.clam_address[scanner]); },
+        [this](size_t scanner, const scan::ScannerLimits& found) {
+          for (const auto& worker : workers_) worker->SetScannerLimits(scanner, found);
+        });
     const auto server_addresses = LookUpNames(config_.out_address);
     const auto scanner_addresses = LookUpNames(config_.clam_address);
     for (size_t i = 0; i < count; ++i) {
@@ -395,6 +404,7 @@ class Daemon {
       worker.finished = [this] { control_->WorkerFinished(); };
       worker.reports = &control_->reports();
       worker.ring = RingOptions();
+      worker.scanner_opened = [this](size_t scanner) { limits_reader_->Ask(scanner); };
       workers_.push_back(std::make_unique<Worker>(shared_, std::move(worker)));
       control_->Add(*workers_.back());
       if (absl::Status status = workers_.back()->Start(); !status.ok()) {
@@ -403,6 +413,7 @@ class Daemon {
       }
     }
     WatchNames();
+    limits_reader_->Start();
     sink_.Add(Severity::kNotice, core::Cat("bivalved ", BIVALVE_VERSION, " with ", count, " workers, ",
                                            workers_.front()->ring_description()));
     return absl::OkStatus();
@@ -457,7 +468,8 @@ class Daemon {
   std::vector<std::string> local_listeners_;
   std::unique_ptr<Control> control_;
   std::vector<std::unique_ptr<Worker>> workers_;
-  Resolver resolver_;  // ends first: it posts to the workers
+  std::unique_ptr<LimitsReader> limits_reader_;  // posts to the workers, too
+  Resolver resolver_;                            // ends first: it posts to the workers
 };
 
 }  // namespace

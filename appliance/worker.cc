@@ -86,6 +86,7 @@ struct Worker::Running {
     options.line_changed = [&worker](size_t waiting) {
       worker.stats_.counters.Set(Metric::kWaiting, waiting);
     };
+    options.opened = worker.options_.scanner_opened;
     options.say = [this](bool bad, std::string text) {
       services.log.Text(bad ? Severity::kError : Severity::kNotice, 0, text);
     };
@@ -193,6 +194,12 @@ void Worker::ListSessions(size_t limit, std::function<void(WorkerSessions)> answ
       sessions.longest.back().worker = options_.index;
     }
     answer(std::move(sessions));
+  });
+}
+
+void Worker::SetScannerLimits(size_t index, const scan::ScannerLimits& limits) {
+  mailbox_.Post([this, index, limits] {
+    running_->scanners.SetLimits(index, limits, scan::ShareOfQueue(limits, options_.workers));
   });
 }
 

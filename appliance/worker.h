@@ -48,6 +48,8 @@ class Worker {
     std::function<void()> finished;   // called on the worker's thread when it has stopped
     ReportOutlet* reports = nullptr;  // outlives the worker
     core::Ring::Options ring = {};
+    // Called on the worker's thread when a session with this scanner was opened.
+    std::function<void(size_t scanner)> scanner_opened = {};
   };
 
   Worker(SharedState& shared, Options options);
@@ -67,6 +69,9 @@ class Worker {
   // Any thread: asks for the sessions that are served now, the `limit` that last longest. `answer` is called
   // on the worker's thread, and never when the worker has ended. Returns at once.
   void ListSessions(size_t limit, std::function<void(WorkerSessions)> answer);
+
+  // The same: what a scanner's clamd.conf says now.
+  void SetScannerLimits(size_t index, const scan::ScannerLimits& limits);
 
   const WorkerStats& stats() const { return stats_; }
   core::LogQueue& log_queue() { return log_queue_; }

@@ -100,7 +100,7 @@ void ClamdConnection::Hurry() {
 
 size_t ClamdConnection::room() const {
   if (!usable() || stopping_ || leaving()) return 0;
-  const uint32_t most = scanner_.options.outstanding_max;
+  const uint32_t most = scanner_.outstanding_max;
   if (most == 0) return FreeSlots();
   return std::min<size_t>(FreeSlots(), most - std::min(most, scanner_.in_flight));
 }
@@ -298,7 +298,7 @@ core::Task<bool> ClamdConnection::Send(Slot& slot) {
   slot.since = loop_.Now();
   slot.id = next_id_++;
   if (!sends_content_) co_return co_await SendDescriptor(slot);
-  const uint64_t stream_bytes_max = scanner_.options.limits.stream_bytes_max;
+  const uint64_t stream_bytes_max = scanner_.limits.stream_bytes_max;
   if (stream_bytes_max != 0 && slot.body->image_bytes() > stream_bytes_max) {
     --next_id_;
     Complete(slot,

@@ -32,7 +32,11 @@ class ClamdConnection;
 // One scanner, as its connections share it.
 struct Scanner {
   Scanner(int index_in_pool, const ScannerOptions& options_of_it, ScannerStats& stats_of_it)
-      : index(index_in_pool), options(options_of_it), stats(stats_of_it) {}
+      : index(index_in_pool),
+        options(options_of_it),
+        stats(stats_of_it),
+        limits(options_of_it.limits),
+        outstanding_max(options_of_it.outstanding_max) {}
 
   // Every attempt to reach it has failed since it was last heard of.
   bool down() const;
@@ -51,6 +55,8 @@ struct Scanner {
   const int index;
   const ScannerOptions& options;
   ScannerStats& stats;
+  ScannerLimits limits;      // the options' at first
+  uint32_t outstanding_max;  // the same
   std::vector<std::unique_ptr<ClamdConnection>> connections;
   uint32_t in_flight = 0;
   bool answered = false;             // gets mail, and was not found down since

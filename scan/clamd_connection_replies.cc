@@ -82,7 +82,7 @@ bool ClamdConnection::AcceptScanReply(Slot& slot, const Reply& reply) {
 // time is that since the message was handed over, so a scan that waited long in clamd's own line is doubted
 // as well: the safe side.
 std::optional<Verdict> ClamdConnection::Disbelief(const Slot& slot) const {
-  const ScannerLimits& limits = scanner_.options.limits;
+  const ScannerLimits& limits = scanner_.limits;
   const uint64_t bytes = slot.body->image_bytes();
   if (limits.file_bytes_max != 0 && bytes > limits.file_bytes_max) {
     return NoVerdictBecause(NoVerdict::kSize,

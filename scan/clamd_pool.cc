@@ -64,6 +64,11 @@ class ClamdPool::Impl final : public ConnectionOwner {
   ~Impl() { BV_CHECK(line_.size() == 0); }
 
   void Start();
+  void SetLimits(size_t scanner, const ScannerLimits& limits, uint32_t outstanding_max) {
+    scanners_[scanner]->limits = limits;
+    scanners_[scanner]->outstanding_max = outstanding_max;
+    Dispatch();
+  }
   void Submit(Request& request, core::Body& body);
   void Abandon(Request& request, std::unique_ptr<core::Body> body);
   core::Task<void> Stop();
@@ -219,6 +224,7 @@ bool ClamdPool::Impl::up() const {
 }
 
 void ClamdPool::Impl::OnOpened(Scanner& scanner, ClamdConnection& connection) {
+  if (options_.opened) options_.opened(static_cast<size_t>(scanner.index));
   if (options_.canary != CanaryMode::kOn) SetUp(scanner, true);
   const bool proven = std::any_of(scanner.connections.begin(), scanner.connections.end(),
                                   [](const auto& c) { return c->proven(); });
@@ -550,6 +556,10 @@ ClamdPool::ClamdPool(core::Loop& loop, core::BodyPool& bodies, Options options,
                      std::vector<ScannerStats*> stats)
     : impl_(std::make_unique<Impl>(loop, bodies, std::move(options), stats)) {}
 ClamdPool::~ClamdPool() = default;
+
+void ClamdPool::SetLimits(size_t scanner, const ScannerLimits& limits, uint32_t outstanding_max) {
+  impl_->SetLimits(scanner, limits, outstanding_max);
+}
 
 void ClamdPool::Start() { impl_->Start(); }
 void ClamdPool::Submit(Request& request, core::Body& body) { impl_->Submit(request, body); }

@@ -170,6 +170,8 @@ class ClamdPool {
     // The number of messages in line has changed. Called from within anything; must not suspend.
     std::function<void(size_t waiting)> line_changed = {};
 
+    // A session with this scanner was opened: it may have been started anew, with other limits.
+    std::function<void(size_t scanner)> opened = {};
     // A sentence for the operator. `bad`: something that he must see.
     std::function<void(bool bad, std::string text)> say = {};
   };
@@ -189,6 +191,8 @@ class ClamdPool {
   // (deadline, client gone). Takes ownership of the body, which a scanner may still be reading, and gives it
   // back to the body pool when nobody can. Never suspends.
   void Abandon(Request& request, std::unique_ptr<core::Body> body);
+  // What this scanner's limits are from now on, and `outstanding_max` as in its options. Never suspends.
+  void SetLimits(size_t scanner, const ScannerLimits& limits, uint32_t outstanding_max);
   // Closes everything; requests still in the pool's hands become done with kDown. Suspends.
   core::Task<void> Stop();
 

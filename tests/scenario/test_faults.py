@@ -137,6 +137,20 @@ class ScannerFaults(FaultCase):
         stats = daemon.expect_messages(received=2, tempfailed=1, delivered=1)
         self.assertEqual(stats["scan_failures"]["size"], 1)
 
+    def test_limits_that_change(self):
+        """clamd is started again with another clamd.conf: Bivalve reads it when it finds clamd back."""
+        clamd = self.clamd(options={"MaxFileSize": "50K", "AlertExceedsMax": "no"})
+        daemon = self.daemon(clamd)
+        large = compose(b"x" * 60 + b"\r\n") + b"0123456789\r\n" * 6000
+        with daemon.client() as client:
+            client.ehlo()
+            for size, code in (("5M", 250), ("50K", 451)):
+                self.assertReply(client.deliver(large), {250: 451, 451: 250}[code])
+                clamd.process.end()
+                clamd.options["MaxFileSize"] = size
+                clamd.start()
+                wait_until("the new limit", lambda c=code: client.deliver(large).code == c)
+
     def test_stream_length_limit(self):
         for how, clamd, method in (
                 ("told by clamd", self.clamd(local=False, tcp=True, options={"StreamMaxLength": "100K"}), "instream"),
