@@ -44,6 +44,8 @@ class Package(unittest.TestCase):
                                   "usr/share/doc/bivalve/copyright", "usr/share/doc/bivalve/changelog.Debian.gz"}
         for page in (PROJECT / "appliance/man").glob("*.[0-9]"):
             wanted.add(f"usr/share/man/man{page.name[-1]}/{page.name}.gz")
+        for schema in (PROJECT / "appliance/man").glob("*.schema.json"):
+            wanted.add(f"usr/share/doc/bivalve/{schema.name}")
         for unit in (PROJECT / "appliance/systemd").glob("bivalved.*"):
             wanted.add(f"lib/systemd/system/{unit.name}")
         for example in (PROJECT / "appliance/examples").rglob("*"):
