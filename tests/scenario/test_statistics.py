@@ -7,7 +7,7 @@ import threading
 import time
 import unittest
 
-from harness import (PROJECT, STALL, FormatError, ScenarioCase, ScriptedClamd, compose, main,
+from harness import (PROJECT, STALL, FormatError, ScenarioCase, ScriptedClamd, check_accounting, compose, main,
                      parse_metrics, schema_problems, wait_until)
 
 
@@ -182,6 +182,48 @@ class Figures(Case):
                 for key, value in family.samples.items():
                     self.assertGreaterEqual(after[name].samples[key], value, (name, key))
             before = after
+
+    def test_scrapes_beside_mail(self):
+        """Every document again and again while mail flows: each adds up at its moment, and no mail is lost."""
+        done = threading.Event()
+        trouble = []
+
+        def scrape():
+            received = 0
+            while not done.is_set() and not trouble:
+                try:
+                    stats = self.daemon.stats()
+                    check_accounting(stats)
+                    families = self.metrics()
+                    check_accounting({"messages": {name: families[f"bivalve_messages_{name}" + suffix].total()
+                                                   for name in stats["messages"] for suffix in ("", "_total")
+                                                   if f"bivalve_messages_{name}" + suffix in families}})
+                    self.json(self.daemon, "/sessions?limit=1000")
+                    assert received <= stats["messages"]["received"], "messages went back"
+                    received = stats["messages"]["received"]
+                except Exception as failure:  # it belongs to the main thread
+                    trouble.append(failure)
+        scrapers = [threading.Thread(target=scrape) for _ in range(2)]
+        for thread in scrapers:
+            thread.start()
+        self.server.replies.clear()
+        clients = [self.daemon.client() for _ in range(8)]
+        for client in clients:
+            self.addCleanup(client.close)
+            client.ehlo()
+        for _ in range(25):
+            for client in clients:
+                self.assertReply(client.mail(), 250)
+                self.assertReply(client.rcpt(), 250)
+                self.assertReply(client.command("DATA"), 354)
+                client.content(compose(b"clean\r\n"))
+            for client in clients:
+                self.assertReply(client.reply(), 250)
+        done.set()
+        for thread in scrapers:
+            thread.join()
+        self.assertEqual(trouble, [])
+        self.daemon.expect_messages(received=200, delivered=200)
 
     def test_content_type(self):
         with socket.create_connection(self.daemon.stats_port.pair, timeout=30) as sock:
