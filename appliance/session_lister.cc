@@ -27,7 +27,9 @@ std::string SessionsJson(std::vector<WorkerSessions> answers, size_t limit, size
     total += answer.total;
     std::move(answer.longest.begin(), answer.longest.end(), std::back_inserter(sessions));
   }
-  std::ranges::stable_sort(sessions, std::greater<>(), &SessionInfo::age_seconds);
+  std::ranges::sort(sessions, [](const SessionInfo& a, const SessionInfo& b) {
+    return a.age_seconds != b.age_seconds ? a.age_seconds > b.age_seconds : a.number < b.number;
+  });
   if (sessions.size() > limit) sessions.resize(limit);
 
   using Json = nlohmann::ordered_json;

@@ -92,12 +92,14 @@ void StatsReport::TakeViruses(const std::vector<const WorkerStats*>& workers) {
     viruses.erase(found);
   }
   for (const auto& [name, count] : viruses) viruses_.push_back({name, count});
-  std::ranges::stable_sort(viruses_, std::greater<>(), &Virus::count);
+  std::ranges::sort(viruses_, [](const Virus& a, const Virus& b) {
+    return a.count != b.count ? a.count > b.count : a.name < b.name;
+  });
   while (viruses_.size() > kVirusesShown) {
     other_viruses_ += viruses_.back().count;
     viruses_.pop_back();
   }
-  std::ranges::stable_sort(recent_viruses_, std::greater<>(), &RecentVirus::time_us);
+  std::ranges::sort(recent_viruses_, std::greater<>(), &RecentVirus::time_us);
   if (recent_viruses_.size() > RecentViruses::kKept) recent_viruses_.resize(RecentViruses::kKept);
 }
 
