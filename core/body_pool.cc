@@ -166,6 +166,13 @@ bool BodyPool::GrowInMemory(Body& body) {
   return true;
 }
 
+// Another file system may know unnamed files.
+void BodyPool::set_temp_directory(std::string path) {
+  if (path == options_.temp_directory) return;
+  options_.temp_directory = std::move(path);
+  options_.unnamed_files = true;
+}
+
 // A file without a name. Some file systems (NFS, FUSE) make none: there its name is taken away as soon as it
 // is open, on this thread, which costs less than the wait for another one would, and where writing through a
 // mapping waits for the same disk or server anyway.
@@ -174,8 +181,9 @@ Task<IoResult> BodyPool::OpenUnnamed() {
   open.code = IoCode::kOpenAt;
   open.fd = AT_FDCWD;
   open.bytes = 0600;
+  std::string directory = options_.temp_directory;  // it may change meanwhile
   if (options_.unnamed_files) {
-    open.address = options_.temp_directory.data();
+    open.address = directory.data();
     open.flags = O_TMPFILE | O_RDWR | O_CLOEXEC;
     const IoResult file = co_await AwaitOp(loop_, open);
     if (file.error() != EOPNOTSUPP && file.error() != EISDIR) co_return file;

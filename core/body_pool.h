@@ -8,6 +8,7 @@
 #include <deque>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/body.h"
@@ -60,6 +61,7 @@ class BodyPool {
 
   // Takes effect for what grows from now on.
   void set_memory_bytes_max(uint64_t bytes) { options_.memory_bytes_max = bytes; }
+  void set_temp_directory(std::string path);
 
   // For statistics.
   uint64_t memory_bytes() const { return charged_bytes_; }  // ready in bodies, and kept

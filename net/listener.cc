@@ -94,6 +94,12 @@ void Acceptor::Start() {
   if (!stopping_ && !in_flight()) loop_.io().Submit(*this);
 }
 
+void Acceptor::LookAgain() {
+  if (stopping_ || !in_flight()) return;  // it looks when it starts
+  again_ = true;
+  loop_.io().Cancel(*this);
+}
+
 void Acceptor::Stop() {
   stopping_ = true;
   Drop();
@@ -108,7 +114,7 @@ void Acceptor::OnComplete(core::IoResult result) {
   }
   if (in_flight() || stopping_) return;
   // The multishot has ended. After an error (no descriptors, no memory) a pause, so that it does not spin.
-  if (result.ok()) {
+  if (std::exchange(again_, false) || result.ok()) {
     Start();
   } else {
     loop_.timers().Set(*this, loop_.Now() + kPause);

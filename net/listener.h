@@ -30,6 +30,10 @@ class Acceptor final : private core::IoOp, private core::Timer {
            std::function<void(int error)> failed);
 
   void Start();
+  // Looks into the socket's queue once more. For when another process has stopped accepting from the same
+  // socket: the kernel wakes one of those who wait (EPOLLEXCLUSIVE), and that one may have been woken in
+  // vain.
+  void LookAgain();
   // Stops accepting; stopped() is true when nothing is in flight any more (some turns later).
   void Stop();
   bool stopped() const { return stopping_ && !in_flight(); }
@@ -43,6 +47,7 @@ class Acceptor final : private core::IoOp, private core::Timer {
   std::function<void(int)> accepted_;
   std::function<void(int)> failed_;
   bool stopping_ = false;
+  bool again_ = false;  // the cancel under way is LookAgain's
 };
 
 }  // namespace bivalve::net

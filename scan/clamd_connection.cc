@@ -66,7 +66,7 @@ ClamdConnection::~ClamdConnection() { BV_CHECK(!running_ && used_ == 0); }
 
 core::Task<void> ClamdConnection::Run() {
   running_ = true;
-  while (!stopping_) {
+  while (!stopping_ && !leave_) {
     blameless_ = useful_ = over_ = hurry_ = poisoned_ = false;
     ending_.clear();
     const bool opened = co_await Open();
@@ -81,7 +81,7 @@ core::Task<void> ClamdConnection::Run() {
     if (ending_.empty()) ending_ = Ending();
     co_await stream_.Close();
     ReturnAll();
-    if (!stopping_) co_await Pause();
+    if (!stopping_ && !leave_) co_await Pause();
   }
   running_ = false;
 }
@@ -91,6 +91,15 @@ void ClamdConnection::Stop() {
   // Completes a send that a stalled scanner does not take.
   if (stream_.open()) loop_.io().Shutdown(stream_.fd());
   wake_.Notify();
+}
+
+void ClamdConnection::Leave() {
+  leave_ = true;
+  if (used_ == 0) {
+    Stop();
+  } else {
+    wake_.Notify();
+  }
 }
 
 void ClamdConnection::Hurry() {
@@ -118,7 +127,7 @@ ClamdConnection::Slot* ClamdConnection::FreeSlot() {
 }
 
 bool ClamdConnection::leaving() const {
-  return stream_.ended() || stream_.write_error() != 0 || next_id_ >= kIdMax ||
+  return leave_ || stream_.ended() || stream_.write_error() != 0 || next_id_ >= kIdMax ||
          sends_content_ != scanner_.sends_content(family_);
 }
 
@@ -418,7 +427,7 @@ core::Task<void> ClamdConnection::Pause() {
   backoff_ = std::min(backoff_ * 2, options_.retry_max);
   for (;;) {
     const MonoTime end = look && scanner_.wanted ? soon : until;
-    if (stopping_ || hurry_ || loop_.Now() >= end) co_return;
+    if (stopping_ || leave_ || hurry_ || loop_.Now() >= end) co_return;
     (void)co_await wake_.Wait(end);
   }
 }

@@ -52,12 +52,14 @@ struct Scanner {
     return family != AF_UNIX || options.method == Method::kInstream || refuses_descriptors;
   }
 
-  const int index;
-  const ScannerOptions& options;
+  const int index;  // no other scanner of the pool has or had it
+  ScannerOptions options;
   ScannerStats& stats;
   ScannerLimits limits;      // the options' at first
   uint32_t outstanding_max;  // the same
   std::vector<std::unique_ptr<ClamdConnection>> connections;
+  bool removed = false;  // gets no mail any more, and its statistics are another's
+  size_t tasks = 0;      // its coroutines that have not ended
   uint32_t in_flight = 0;
   bool answered = false;             // gets mail, and was not found down since
   bool descriptors_proven = false;   // it has answered a scan by descriptor
@@ -132,8 +134,13 @@ class ClamdConnection {
   core::Task<void> Run();
   // Makes Run() return soon, whatever it awaits.
   void Stop();
+  // Takes nothing more, and makes Run() return once what it has is answered.
+  void Leave();
+  bool left() const { return leave_; }
   // Connects now instead of after the pause after a failure.
   void Hurry();
+  // The pool's options have another canary mode.
+  void CanaryModeChanged();
   // The same, but not before a pause that grows and jitters has passed: a message waits for what comes of it.
   void Probe() { wake_.Notify(); }
 
@@ -246,6 +253,7 @@ class ClamdConnection {
   size_t used_ = 0;
   bool running_ = false;
   bool stopping_ = false;
+  bool leave_ = false;
   bool hurry_ = false;
   bool ready_ = false;
   bool failed_ = false;

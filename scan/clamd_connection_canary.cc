@@ -39,12 +39,23 @@ void ClamdConnection::Doubt(core::MonoTime next_canary) {
   wake_.Notify();
 }
 
+void ClamdConnection::CanaryModeChanged() {
+  if (options_.canary == CanaryMode::kOff) {
+    canary_due_ = core::kNever;
+    proven_ = false;
+  } else if (ready_ && !proven_ && !canary_out_) {
+    canary_due_ = loop_.Now();
+  }
+  wake_.Notify();
+}
+
 void ClamdConnection::CompleteCanary(const Verdict& verdict) {
   canary_out_ = false;
   if (verdict.kind == VerdictKind::kInfected) {
     proven_ = true;
     scanner_.canary_misses = 0;
-    canary_due_ = loop_.Now() + options_.canary_interval;
+    const bool again = options_.canary != CanaryMode::kOff;
+    canary_due_ = again ? loop_.Now() + options_.canary_interval : core::kNever;
     owner_.OnCanary(scanner_, CanaryState::kFound, verdict.text);
     return;
   }

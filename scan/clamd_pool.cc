@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <deque>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -9,54 +11,10 @@
 #include "core/text.h"
 #include "scan/clamd_connection.h"
 #include "scan/long_scans.h"
+#include "scan/request_line.h"
 #include "scan/version_watch.h"
 
 namespace bivalve::scan {
-
-// The messages that wait for a scanner, in order of Submit(). Holds no memory: requests are linked.
-class RequestLine {
- public:
-  explicit RequestLine(const std::function<void(size_t)>& changed) : changed_(changed) {}
-
-  Request* first() const { return first_; }
-  static Request* After(const Request& request) { return request.next_; }
-  size_t size() const { return size_; }
-
-  // Behind every request that was submitted before it. One that comes back from a broken connection is among
-  // the oldest, so that one is searched for from the front, a new one from the back.
-  void Insert(Request& request) {
-    Request* next = nullptr;
-    if (last_ != nullptr && last_->number_ > request.number_) {
-      next = first_;
-      while (next->number_ < request.number_) next = next->next_;
-    }
-    request.next_ = next;
-    request.previous_ = next != nullptr ? next->previous_ : last_;
-    (request.previous_ != nullptr ? request.previous_->next_ : first_) = &request;
-    (next != nullptr ? next->previous_ : last_) = &request;
-    request.waiting_ = true;
-    SetSize(size_ + 1);
-  }
-
-  void Remove(Request& request) {
-    (request.previous_ != nullptr ? request.previous_->next_ : first_) = request.next_;
-    (request.next_ != nullptr ? request.next_->previous_ : last_) = request.previous_;
-    request.next_ = request.previous_ = nullptr;
-    request.waiting_ = false;
-    SetSize(size_ - 1);
-  }
-
- private:
-  void SetSize(size_t size) {
-    size_ = size;
-    if (changed_) changed_(size);
-  }
-
-  const std::function<void(size_t)>& changed_;
-  Request* first_ = nullptr;
-  Request* last_ = nullptr;
-  size_t size_ = 0;
-};
 
 class ClamdPool::Impl final : public ConnectionOwner {
  public:
@@ -64,9 +22,13 @@ class ClamdPool::Impl final : public ConnectionOwner {
   ~Impl() { BV_CHECK(line_.size() == 0); }
 
   void Start();
-  void SetLimits(size_t scanner, const ScannerLimits& limits, uint32_t outstanding_max) {
-    scanners_[scanner]->limits = limits;
-    scanners_[scanner]->outstanding_max = outstanding_max;
+  void Change(Options options, const std::vector<ScannerStats*>& stats);
+  void SetLimits(size_t number, const ScannerLimits& limits, uint32_t outstanding_max) {
+    for (const auto& scanner : scanners_) {
+      if (scanner->options.number != number) continue;
+      scanner->limits = limits;
+      scanner->outstanding_max = outstanding_max;
+    }
     Dispatch();
   }
   void Submit(Request& request, core::Body& body);
@@ -74,9 +36,7 @@ class ClamdPool::Impl final : public ConnectionOwner {
   core::Task<void> Stop();
   bool up() const;
   size_t waiting() const { return line_.size(); }
-  std::string_view scanner_name(int index) const {
-    return scanners_[static_cast<size_t>(index)]->options.name;
-  }
+  std::string_view scanner_name(int index) const { return names_[static_cast<size_t>(index)]; }
 
  private:
   void OnChange() override { Dispatch(); }
@@ -87,6 +47,17 @@ class ClamdPool::Impl final : public ConnectionOwner {
   void OnAnswer(Scanner& scanner, Request& request, Verdict verdict) override;
   void OnScanEnded(Scanner& scanner, uint64_t serial, const Verdict* verdict) override;
   void OnReturned(Request& request, std::string_view why) override;
+
+  std::unique_ptr<Scanner> MakeScanner(const ScannerOptions& options, ScannerStats& stats);
+  void Begin(Scanner& scanner);
+  size_t ConnectionsOf(const Scanner& scanner) const;
+  void SetConnections(Scanner& scanner);
+  void Remove(std::unique_ptr<Scanner> scanner);
+  void CanaryModeChanged(Scanner& scanner);
+  core::Task<void> RunConnection(Scanner& scanner, ClamdConnection& connection);
+  core::Task<void> RunVersionWatch(Scanner& scanner, VersionWatch& watch);
+  void Ended(Scanner& scanner);
+  VersionWatch* VersionWatchOf(const Scanner& scanner) const;
 
   void Dispatch();
   ClamdConnection* Choose(const Request& request);
@@ -107,8 +78,11 @@ class ClamdPool::Impl final : public ConnectionOwner {
   void SetCanary(Scanner& scanner, CanaryState state);
 
   core::BodyPool& bodies_;
-  const Options options_;
+  Options options_;
   std::vector<std::unique_ptr<Scanner>> scanners_;
+  std::vector<std::unique_ptr<Scanner>> removed_;  // they still have messages, or close
+  std::deque<std::string> names_;                  // of all there ever were, by index
+  bool started_ = false;
   std::vector<std::unique_ptr<VersionWatch>> versions_;
   core::Scope scope_;
   RequestLine line_;
@@ -133,37 +107,165 @@ ClamdPool::Impl::Impl(core::Loop& loop, core::BodyPool& bodies, Options options,
       watch_wake_(loop) {
   BV_CHECK(stats.size() == options_.scanners.size() && options_.connections > 0 &&
            options_.outstanding_max > 0);
-  for (size_t i = 0; i < stats.size(); ++i) {
-    scanners_.push_back(std::make_unique<Scanner>(static_cast<int>(i), options_.scanners[i], *stats[i]));
-    Scanner& scanner = *scanners_.back();
-    const uint32_t most = scanner.options.connections_max;
-    const uint32_t connections = most == 0 ? options_.connections : std::min(options_.connections, most);
-    for (size_t k = 0; k < connections; ++k) {
-      scanner.connections.push_back(
-          std::make_unique<ClamdConnection>(loop, bodies, options_, scanner, *this, k));
-    }
-    if (options_.canary != CanaryMode::kOff) SetCanary(scanner, CanaryState::kPending);
-    if (options_.version_interval.count() == 0) continue;
-    versions_.push_back(std::make_unique<VersionWatch>(
-        loop, scanner.options, scanner.stats, options_.version_interval,
-        [&scanner] {
-          return std::any_of(scanner.connections.begin(), scanner.connections.end(),
-                             [](const auto& c) { return c->ready() && !c->stalled(); });
-        },
-        [&scanner, &loop] {
-          for (const auto& connection : scanner.connections) {
-            if (connection->ready()) connection->WantCanary(loop.Now());
-          }
-        }));
+  for (size_t i = 0; i < stats.size(); ++i) scanners_.push_back(MakeScanner(options_.scanners[i], *stats[i]));
+}
+
+std::unique_ptr<Scanner> ClamdPool::Impl::MakeScanner(const ScannerOptions& options, ScannerStats& stats) {
+  auto made = std::make_unique<Scanner>(static_cast<int>(names_.size()), options, stats);
+  names_.push_back(options.name);
+  Scanner& scanner = *made;
+  for (size_t k = 0; k < ConnectionsOf(scanner); ++k) {
+    scanner.connections.push_back(
+        std::make_unique<ClamdConnection>(loop_, bodies_, options_, scanner, *this, k));
   }
+  SetCanary(scanner, options_.canary != CanaryMode::kOff ? CanaryState::kPending : CanaryState::kOff);
+  if (options_.version_interval.count() == 0) return made;
+  versions_.push_back(std::make_unique<VersionWatch>(
+      loop_, scanner.options, scanner.stats, options_.version_interval,
+      [&scanner] {
+        return std::any_of(scanner.connections.begin(), scanner.connections.end(),
+                           [](const auto& c) { return c->ready() && !c->stalled(); });
+      },
+      [this, &scanner] {
+        if (options_.canary == CanaryMode::kOff) return;
+        for (const auto& connection : scanner.connections) {
+          if (connection->ready()) connection->WantCanary(loop_.Now());
+        }
+      }));
+  return made;
 }
 
 void ClamdPool::Impl::Start() {
-  for (const auto& scanner : scanners_) {
-    for (const auto& connection : scanner->connections) scope_.Spawn(connection->Run());
-  }
-  for (const auto& version : versions_) scope_.Spawn(version->Run());
+  started_ = true;
+  for (const auto& scanner : scanners_) Begin(*scanner);
   scope_.Spawn(WatchScans());
+}
+
+void ClamdPool::Impl::Begin(Scanner& scanner) {
+  for (const auto& connection : scanner.connections) scope_.Spawn(RunConnection(scanner, *connection));
+  if (VersionWatch* watch = VersionWatchOf(scanner); watch != nullptr) {
+    scope_.Spawn(RunVersionWatch(scanner, *watch));
+    ++scanner.tasks;
+  }
+  scanner.tasks += scanner.connections.size();
+}
+
+void ClamdPool::Impl::Change(Options options, const std::vector<ScannerStats*>& stats) {
+  BV_CHECK(started_ && stats.size() == options.scanners.size() && options.connections > 0);
+  if (stopping_) return;
+  const bool canary_changed = options_.canary != options.canary;
+  options_.canary = options.canary;
+  options_.connections = options.connections;
+  options_.scanners = std::move(options.scanners);
+  std::vector<std::unique_ptr<Scanner>> before = std::move(scanners_);
+  scanners_.clear();
+  for (size_t i = 0; i < stats.size(); ++i) {
+    const ScannerOptions& wanted = options_.scanners[i];
+    const auto same = std::find_if(before.begin(), before.end(), [&wanted](const auto& s) {
+      return s != nullptr && s->options.name == wanted.name;
+    });
+    if (same == before.end()) {
+      scanners_.push_back(MakeScanner(wanted, *stats[i]));
+      Begin(*scanners_.back());
+      continue;
+    }
+    scanners_.push_back(std::move(*same));
+    Scanner& scanner = *scanners_.back();
+    const bool other_method = scanner.options.method != wanted.method;
+    scanner.options = wanted;
+    scanner.limits = wanted.limits;
+    scanner.outstanding_max = wanted.outstanding_max;
+    if (other_method) scanner.refuses_descriptors = scanner.descriptors_proven = false;
+    SetConnections(scanner);
+    if (canary_changed) CanaryModeChanged(scanner);
+    // Sessions that send in the other way end as soon as they have nothing outstanding.
+    if (other_method) OnRefused(scanner);
+  }
+  for (auto& scanner : before) {
+    if (scanner != nullptr) Remove(std::move(scanner));
+  }
+  if (Hopeless()) AnswerAllDown();
+  Dispatch();
+}
+
+size_t ClamdPool::Impl::ConnectionsOf(const Scanner& scanner) const {
+  const uint32_t most = scanner.options.connections_max;
+  return most == 0 ? options_.connections : std::min(options_.connections, most);
+}
+
+// As many connections as the options say, beside those that leave. The first one stays: it looks for a
+// scanner that is down.
+void ClamdPool::Impl::SetConnections(Scanner& scanner) {
+  const size_t wanted = ConnectionsOf(scanner);
+  size_t staying = 0;
+  for (const auto& connection : scanner.connections) {
+    if (connection->left()) continue;
+    if (staying < wanted) {
+      ++staying;
+    } else {
+      connection->Leave();
+    }
+  }
+  for (; staying < wanted; ++staying) {
+    scanner.connections.push_back(
+        std::make_unique<ClamdConnection>(loop_, bodies_, options_, scanner, *this, staying));
+    scope_.Spawn(RunConnection(scanner, *scanner.connections.back()));
+    ++scanner.tasks;
+  }
+}
+
+void ClamdPool::Impl::Remove(std::unique_ptr<Scanner> scanner) {
+  SetUp(*scanner, false);
+  SetCanary(*scanner, CanaryState::kOff);
+  scanner->removed = true;
+  for (const auto& connection : scanner->connections) connection->Leave();
+  if (VersionWatch* watch = VersionWatchOf(*scanner); watch != nullptr) watch->Stop();
+  removed_.push_back(std::move(scanner));
+}
+
+// With `on`, mail waits for a scanner that has not proven itself; otherwise one that answers gets it.
+void ClamdPool::Impl::CanaryModeChanged(Scanner& scanner) {
+  const bool ready = std::any_of(scanner.connections.begin(), scanner.connections.end(),
+                                 [](const auto& c) { return c->ready() && !c->left(); });
+  const bool proven = std::any_of(scanner.connections.begin(), scanner.connections.end(),
+                                  [](const auto& c) { return c->proven() && !c->left(); });
+  if (options_.canary == CanaryMode::kOff) {
+    SetCanary(scanner, CanaryState::kOff);
+  } else if (proven) {
+    SetCanary(scanner, CanaryState::kFound);
+  } else if (!scanner.failed_canary()) {
+    SetCanary(scanner, CanaryState::kPending);
+  }
+  SetUp(scanner, ready && (proven || options_.canary != CanaryMode::kOn));
+  if (ready && !scanner.answered && !scanner.failed_canary()) SetCircuit(scanner, Circuit::kHalfOpen);
+  for (const auto& connection : scanner.connections) connection->CanaryModeChanged();
+}
+
+core::Task<void> ClamdPool::Impl::RunConnection(Scanner& scanner, ClamdConnection& connection) {
+  co_await connection.Run();
+  // A scanner that is removed keeps its connections to the last: they look at each other.
+  if (!stopping_ && !scanner.removed) {
+    std::erase_if(scanner.connections, [&connection](const auto& c) { return c.get() == &connection; });
+  }
+  Ended(scanner);
+}
+
+core::Task<void> ClamdPool::Impl::RunVersionWatch(Scanner& scanner, VersionWatch& watch) {
+  co_await watch.Run();
+  Ended(scanner);
+}
+
+void ClamdPool::Impl::Ended(Scanner& scanner) {
+  if (--scanner.tasks > 0 || !scanner.removed) return;
+  std::erase_if(versions_, [&scanner](const auto& v) { return v->watches(scanner.options); });
+  std::erase_if(removed_, [&scanner](const auto& s) { return s.get() == &scanner; });
+}
+
+VersionWatch* ClamdPool::Impl::VersionWatchOf(const Scanner& scanner) const {
+  for (const auto& version : versions_) {
+    if (version->watches(scanner.options)) return version.get();
+  }
+  return nullptr;
 }
 
 void ClamdPool::Impl::Submit(Request& request, core::Body& body) {
@@ -212,8 +314,10 @@ core::Task<void> ClamdPool::Impl::Stop() {
   }
   for (const auto& version : versions_) version->Stop();
   watch_wake_.Notify();
-  for (const auto& scanner : scanners_) {
-    for (const auto& connection : scanner->connections) connection->Stop();
+  for (const auto* scanners : {&scanners_, &removed_}) {
+    for (const auto& scanner : *scanners) {
+      for (const auto& connection : scanner->connections) connection->Stop();
+    }
   }
   co_await scope_.Join();
   for (const auto& scanner : scanners_) SetUp(*scanner, false);
@@ -224,7 +328,8 @@ bool ClamdPool::Impl::up() const {
 }
 
 void ClamdPool::Impl::OnOpened(Scanner& scanner, ClamdConnection& connection) {
-  if (options_.opened) options_.opened(static_cast<size_t>(scanner.index));
+  if (scanner.removed) return;
+  if (options_.opened) options_.opened(scanner.options.number);
   if (options_.canary != CanaryMode::kOn) SetUp(scanner, true);
   const bool proven = std::any_of(scanner.connections.begin(), scanner.connections.end(),
                                   [](const auto& c) { return c->proven(); });
@@ -232,16 +337,14 @@ void ClamdPool::Impl::OnOpened(Scanner& scanner, ClamdConnection& connection) {
     SetCanary(scanner, CanaryState::kPending);
     if (options_.canary == CanaryMode::kOn) SetCircuit(scanner, Circuit::kHalfOpen);
   }
-  for (const auto& version : versions_) {
-    if (version->watches(scanner.options)) version->Hurry();
-  }
+  if (VersionWatch* watch = VersionWatchOf(scanner); watch != nullptr) watch->Hurry();
   for (const auto& other : scanner.connections) {
     if (other.get() != &connection && other->failed()) other->Hurry();
   }
 }
 
 void ClamdPool::Impl::OnFailed(Scanner& scanner) {
-  if (!scanner.down()) return;
+  if (scanner.removed || !scanner.down()) return;
   SetUp(scanner, false);
   if (options_.canary != CanaryMode::kOff) SetCanary(scanner, CanaryState::kPending);
   // Started again, it may take descriptors.
@@ -251,6 +354,7 @@ void ClamdPool::Impl::OnFailed(Scanner& scanner) {
 }
 
 void ClamdPool::Impl::OnCanary(Scanner& scanner, CanaryState state, std::string_view text) {
+  if (scanner.removed || options_.canary == CanaryMode::kOff) return;
   const bool news = scanner.canary != state;
   const bool after_failure = scanner.failed_canary();
   SetCanary(scanner, state);
@@ -525,9 +629,9 @@ ClamdConnection* ClamdPool::Impl::ChooseSecond(const Request& request) {
 void ClamdPool::Impl::AnswerDown(Request& request) {
   std::string text = stopping_ ? "the filter is stopping" : "no scanner answers";
   if (!stopping_) {
+    std::string_view before = ": ";
     for (const auto& scanner : scanners_) {
-      core::Append(text, scanner->index == 0 ? ": " : "; ", scanner->options.name, ": ",
-                   scanner->last_failure);
+      core::Append(text, std::exchange(before, "; "), scanner->options.name, ": ", scanner->last_failure);
     }
   }
   Answer(request, NoVerdict::kDown, std::move(text));
@@ -557,11 +661,14 @@ ClamdPool::ClamdPool(core::Loop& loop, core::BodyPool& bodies, Options options,
     : impl_(std::make_unique<Impl>(loop, bodies, std::move(options), stats)) {}
 ClamdPool::~ClamdPool() = default;
 
-void ClamdPool::SetLimits(size_t scanner, const ScannerLimits& limits, uint32_t outstanding_max) {
-  impl_->SetLimits(scanner, limits, outstanding_max);
+void ClamdPool::SetLimits(size_t number, const ScannerLimits& limits, uint32_t outstanding_max) {
+  impl_->SetLimits(number, limits, outstanding_max);
 }
 
 void ClamdPool::Start() { impl_->Start(); }
+void ClamdPool::Change(Options options, std::vector<ScannerStats*> stats) {
+  impl_->Change(std::move(options), stats);
+}
 void ClamdPool::Submit(Request& request, core::Body& body) { impl_->Submit(request, body); }
 void ClamdPool::Abandon(Request& request, std::unique_ptr<core::Body> body) {
   impl_->Abandon(request, std::move(body));

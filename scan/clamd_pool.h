@@ -46,6 +46,7 @@ struct ScannerOptions {
   std::function<socklen_t(sockaddr_storage&)> address;
   Method method = Method::kAuto;
   ScannerLimits limits = {};  // its own, as far as they are known
+  size_t number = 0;          // what its owner calls it: for opened() and SetLimits()
   // Of this pool's share of its MaxQueue: scans handed to it, and connections. 0: not bounded by that.
   uint32_t outstanding_max = 0;
   uint32_t connections_max = 0;
@@ -91,7 +92,7 @@ class Request {
     acted_on_ = true;
     return verdict_;
   }
-  // Index of the scanner that answered, -1: none.
+  // The scanner that answered, in order of coming into the pool; -1: none.
   int scanner() const { return scanner_; }
   // How the scanner that answered got the message: kFildes or kInstream; kAuto: it was not sent to any.
   Method method() const { return method_; }
@@ -171,7 +172,7 @@ class ClamdPool {
     std::function<void(size_t waiting)> line_changed = {};
 
     // A session with this scanner was opened: it may have been started anew, with other limits.
-    std::function<void(size_t scanner)> opened = {};
+    std::function<void(size_t number)> opened = {};
     // A sentence for the operator. `bad`: something that he must see.
     std::function<void(bool bad, std::string text)> say = {};
   };
@@ -183,6 +184,11 @@ class ClamdPool {
 
   // Begins to connect to every scanner. Never suspends.
   void Start();
+  // Takes other options while it works. A scanner that is among the old and the new ones by its name goes on
+  // undisturbed, one that is new gets mail when it has proven itself, and one that is gone gets no more and
+  // keeps its connections until it has answered for what it has. Of the other options only `connections` and
+  // `canary` change. Never suspends.
+  void Change(Options options, std::vector<ScannerStats*> stats);
   // Hands a message in. `body` must live and stay unchanged until it is given to Abandon().
   // Never suspends. When every scanner is down at that moment they are looked for once more, soon, and the
   // request is done with kDown when none is found; at once when they answer but do not find the test virus.
@@ -192,7 +198,7 @@ class ClamdPool {
   // back to the body pool when nobody can. Never suspends.
   void Abandon(Request& request, std::unique_ptr<core::Body> body);
   // What this scanner's limits are from now on, and `outstanding_max` as in its options. Never suspends.
-  void SetLimits(size_t scanner, const ScannerLimits& limits, uint32_t outstanding_max);
+  void SetLimits(size_t number, const ScannerLimits& limits, uint32_t outstanding_max);
   // Closes everything; requests still in the pool's hands become done with kDown. Suspends.
   core::Task<void> Stop();
 
