@@ -13,6 +13,7 @@ namespace bivalve::appliance {
 
 class AddressList {
  public:
+  AddressList() = default;
   explicit AddressList(const std::vector<net::Endpoint>& endpoints)
       : endpoints_(endpoints), found_(endpoints.size()) {}
 

@@ -176,7 +176,9 @@ class Parser {
 }  // namespace
 
 absl::StatusOr<CommandLine> ParseCommandLine(std::span<const char* const> arguments) {
-  return Parser(arguments).Run();
+  absl::StatusOr<CommandLine> command_line = Parser(arguments).Run();
+  if (command_line.ok()) command_line->arguments.assign(arguments.begin(), arguments.end());
+  return command_line;
 }
 
 ProgramName ProgramNameOf(std::string_view argv0) {

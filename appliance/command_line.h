@@ -16,6 +16,7 @@ namespace bivalve::appliance {
 struct CommandLine {
   enum class Mode : uint8_t { kRun, kVersion, kCheckConfig };
 
+  std::vector<std::string> arguments;  // as given, the program's name included
   ProgramName program = ProgramName::kBivalved;
   Mode mode = Mode::kRun;
   // -d: stay in the foreground and log to standard error, 0 errors only .. 4 everything. nullopt: daemon.

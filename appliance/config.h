@@ -58,6 +58,8 @@ struct Config {
   std::optional<net::Endpoint> stats_address;  // nullopt: off
   bool stats_address_set;                      // by the operator, not by default
   std::chrono::seconds shutdown_timeout;
+  std::chrono::seconds drain_timeout;
+  std::chrono::seconds restart_timeout;
   std::chrono::seconds keep_alives;  // 0: none
   bool quarantine;
   std::string virus_action;  // for /bin/sh -c; empty: none

@@ -46,8 +46,8 @@ struct Control::Running {
         stop_wake(loop),
         audit_wake(loop),
         report_wake(loop),
-        quarantine(loop, owner.options_.temp_directory),
-        actions(owner.options_.virus_action),
+        quarantine(loop, owner.options_.settings.temp_directory),
+        actions(owner.options_.settings.virus_action),
         statistics(loop, owner.mailbox_, owner.workers_, accounting, owner.reports_, owner.options_.about) {
     const sigset_t set = HandledSignals();
     signals.Reset(signalfd(-1, &set, SFD_CLOEXEC));
@@ -81,10 +81,14 @@ struct Control::Running {
   StatsService statistics;
   std::unique_ptr<HttpServer> http;
   size_t workers_running = 0;
-  bool stop = false;          // asked to stop
-  bool log_done = false;      // nothing will be written any more
-  bool reports_done = false;  // nothing will be kept or reported any more
-  bool signals_done = false;  // nobody needs signals any more
+  bool stop = false;                      // asked to stop
+  bool draining = false;                  // another process has the service
+  std::vector<int> left;                  // by it, of the listening sockets
+  size_t workers_accepting = 0;           // of those that have been told to drain
+  std::function<void()> accepts_no_more;  // to be called when there is none
+  bool log_done = false;                  // nothing will be written any more
+  bool reports_done = false;              // nothing will be kept or reported any more
+  bool signals_done = false;              // nobody needs signals any more
   std::string record;
 };
 
@@ -99,7 +103,7 @@ Control::Control(Options options, SharedState& shared, LogSink& sink)
     : shared_(shared),
       options_(std::move(options)),
       sink_(sink),
-      reports_(options_.report_bytes_max, [this](std::shared_ptr<VirusReport> report) {
+      reports_(options_.settings.report_bytes_max, [this](std::shared_ptr<VirusReport> report) {
         mailbox_.Post([this, report = std::move(report)] {
           running_->reports.push_back(report);
           running_->report_wake.Notify();
@@ -126,6 +130,20 @@ void Control::WorkerFinished() {
   });
 }
 
+void Control::Say(Severity severity, std::string_view line) {
+  sink_.Add(severity, line);
+  if (running_ != nullptr) running_->log_wake.Notify();
+}
+
+void Control::Change(Settings settings) {
+  options_.settings = std::move(settings);
+  running_->quarantine.set_directory(options_.settings.temp_directory);
+  running_->actions.set_command(options_.settings.virus_action);
+  reports_.set_body_bytes_max(options_.settings.report_bytes_max);
+}
+
+StatsReport::About& Control::about() { return running_->statistics.about(); }
+
 void Control::WakeLog() {
   mailbox_.Post([this] { running_->log_wake.Notify(); });
 }
@@ -133,10 +151,7 @@ void Control::WakeLog() {
 int Control::Run() {
   Running& r = *running_;
   r.workers_running = workers_.size();
-  if (options_.stats_fd.valid()) {
-    r.http = std::make_unique<HttpServer>(r.loop, std::move(options_.stats_fd), r.statistics.Routes());
-    r.http->Start();
-  }
+  if (options_.accepts) StartService();
   r.tasks.Spawn(mailbox_.Run(r.loop));
   r.tasks.Spawn(r.WriteLog());
   r.tasks.Spawn(r.Supervise());
@@ -145,6 +160,33 @@ int Control::Run() {
   r.tasks.Spawn(r.HandleReports());
   while (r.tasks.running() > 0 || (r.http != nullptr && !r.http->stopped())) r.loop.Turn();
   return 0;
+}
+
+core::Loop& Control::loop() { return running_->loop; }
+
+void Control::Spawn(core::Task<void> task) { running_->tasks.Spawn(std::move(task)); }
+
+bool Control::AnyScannerUp() const { return running_->statistics.Report().AnyScannerUp(); }
+
+void Control::StartService() {
+  Running& r = *running_;
+  if (options_.stats_fd.valid()) {
+    r.http = std::make_unique<HttpServer>(r.loop, std::move(options_.stats_fd), r.statistics.Routes());
+    r.http->Start();
+  }
+  for (Worker* worker : workers_) worker->Accept();
+}
+
+void Control::LookAgain() {
+  if (running_->http != nullptr) running_->http->LookAgain();
+  for (Worker* worker : workers_) worker->LookAgain();
+}
+
+void Control::Drain(std::vector<int> left, std::function<void()> accepts_no_more) {
+  running_->accepts_no_more = std::move(accepts_no_more);
+  running_->draining = true;
+  running_->left = std::move(left);
+  running_->stop_wake.Notify();
 }
 
 core::Task<void> Control::Running::ReadSignals() {
@@ -168,26 +210,45 @@ core::Task<void> Control::Running::ReadSignals() {
       if (!result.ok()) co_return;
       continue;
     }
-    control.sink_.Add(Severity::kWarning,
-                      info.ssi_signo == SIGHUP
-                          ? "SIGHUP: the configuration cannot be read again while running yet"
-                          : "SIGUSR2: restarting while running is not there yet");
-    log_wake.Notify();
+    if (info.ssi_signo == SIGHUP) {
+      if (!stop && control.options_.hang_up) control.options_.hang_up();
+      continue;
+    }
+    if (!stop && control.options_.restart) control.options_.restart();
   }
 }
 
 // Waits for the order to stop, then for the workers, as long as ShutdownTimeOut allows.
 core::Task<void> Control::Running::Supervise() {
-  while (!stop) (void)co_await stop_wake.Wait();
-  statistics.SetStopping();
-  NotifyServiceManager("STOPPING=1");
-  control.sink_.Add(Severity::kNotice, "stopping: no new connections are accepted");
-  for (Worker* worker : control.workers_) worker->Stop();
-  const core::MonoTime deadline = loop.Now() + control.options_.shutdown_timeout;
-  bool in_time = true;
+  while (!stop && !draining) (void)co_await stop_wake.Wait();
   auto busy = [this] { return workers_running > 0 || control.reports_.waiting() > 0; };
+  if (draining) {
+    if (http != nullptr) co_await http->Stop();
+    workers_accepting = control.workers_.size();
+    for (Worker* worker : control.workers_) {
+      worker->Drain(left, [this] {
+        control.mailbox_.Post([this] {
+          if (--workers_accepting == 0) accepts_no_more();
+        });
+      });
+    }
+    const core::MonoTime until = loop.Now() + control.options_.settings.drain_timeout;
+    while (!stop && busy() && loop.Now() < until) (void)co_await stop_wake.Wait(until);
+  } else {
+    statistics.SetStopping();
+    NotifyServiceManager("STOPPING=1");
+  }
+  if (control.options_.stopping) control.options_.stopping();
+  if (!draining) {
+    control.sink_.Add(Severity::kNotice, "stopping: no new connections are accepted");
+  } else if (busy()) {
+    control.sink_.Add(Severity::kNotice, "the sessions that are left are ended");
+  }
+  for (Worker* worker : control.workers_) worker->Stop();
+  const core::MonoTime deadline = loop.Now() + control.options_.settings.shutdown_timeout;
+  bool in_time = true;
   while (in_time && busy()) in_time = co_await stop_wake.Wait(deadline) || !busy();
-  if (http != nullptr) co_await http->Stop();
+  if (http != nullptr && !draining) co_await http->Stop();
   if (!in_time) {
     // Sessions that go on are cut: none of their messages was answered 250 without the server's reply.
     DrainQueues();
@@ -200,6 +261,7 @@ core::Task<void> Control::Running::Supervise() {
     _exit(0);
   }
   CheckAccounts();
+  if (draining) control.Say(Severity::kNotice, statistics.Report().Account());
   reports_done = true;
   report_wake.Notify();
   // ReadSignals sits in a read; any signal that it looks for lets it see that it is done.
@@ -270,7 +332,8 @@ core::Task<void> Control::Running::HandleReport(VirusReport& report) {
 void Control::Running::StartAction(const VirusReport& report, std::string_view path) {
   Log(Severity::kDebug, report.session, "executing virus action");
   const size_t waited = actions.waiting();
-  const absl::Status status = actions.Add(ActionEnvironment(report, path, control.options_.temp_directory));
+  const absl::Status status =
+      actions.Add(ActionEnvironment(report, path, control.options_.settings.temp_directory));
   if (!status.ok()) Log(Severity::kError, report.session, std::string(status.message()));
   for (size_t i = actions.waiting(); i < waited + 1; ++i) control.reports_.Done();
 }

@@ -1,8 +1,7 @@
 #include "appliance/daemon.h"
 
 #include <fcntl.h>
-#include <sched.h>
-#include <sys/resource.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,7 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
+#include <filesystem>
 #include <memory>
 #include <utility>
 #include <variant>
@@ -21,13 +20,18 @@
 
 #include "appliance/config.h"
 #include "appliance/control.h"
-#include "appliance/header_template.h"
+#include "appliance/handover.h"
+#include "appliance/hot_restart.h"
 #include "appliance/limits_reader.h"
+#include "appliance/listening.h"
+#include "appliance/live_settings.h"
 #include "appliance/log_sink.h"
+#include "appliance/machine.h"
 #include "appliance/options.h"
+#include "appliance/pid_file.h"
 #include "appliance/privileges.h"
-#include "appliance/resolver.h"
 #include "appliance/service_notify.h"
+#include "appliance/watchdog.h"
 #include "appliance/worker.h"
 #include "core/text.h"
 #include "net/listener.h"
@@ -43,10 +47,8 @@ constexpr int kExitOk = 0;
 constexpr int kExitSystem = 1;
 constexpr int kExitUsage = 2;
 
-// Descriptors that are not sessions': listeners, rings, scanner connections, kept bodies, logs.
-constexpr uint64_t kDescriptorsReserved = 1024;
-// Of a session: the client's, the server's, and while it has a message the body's two.
-constexpr uint64_t kDescriptorsPerSession = 2;
+// Beyond ShutdownTimeOut, until the process has ended.
+constexpr std::chrono::seconds kStopMargin{30};
 
 // Tells the shell that started a daemon how the start went. In the foreground it does nothing.
 class StartReport {
@@ -69,100 +71,31 @@ void Say(const CommandLine& command_line, std::string_view text) {
 }
 
 // Reads the settings and reports every problem. False when they cannot be used.
-bool LoadConfig(const CommandLine& command_line, Config& config) {
+bool ReadSettings(const CommandLine& command_line, const Predecessor& predecessor, Config& config) {
   for (const std::string& warning : command_line.warnings) Say(command_line, warning);
-  absl::StatusOr<std::string> text = ReadConfigFile(command_line.config_file);
-  if (!text.ok()) {
-    Say(command_line, std::string(text.status().message()));
-    return false;
-  }
-  Parsed parsed = ParseConfig(*text, command_line.config_file, command_line.program, command_line.overrides);
+  Parsed parsed = LoadConfig(command_line);
   for (const Problem& problem : parsed.problems) {
-    Say(command_line,
-        core::Cat(problem.kind == Problem::Kind::kWarning ? "warning: " : "", ToString(problem)));
+    const bool warning = problem.kind == Problem::Kind::kWarning;
+    Say(command_line, core::Cat(warning ? "warning: " : "", ToString(problem)));
+    if (!warning) predecessor.Failed(ToString(problem));
   }
   config = std::move(parsed.config);
   return parsed.ok();
 }
 
-struct Listeners {
-  std::vector<core::UniqueFd> owned;
-  std::vector<std::vector<int>> by_worker;
-};
-
-// A TCP address gets a socket for each worker, so that the kernel spreads the connections; a path has one for
-// all.
-absl::Status OpenListeners(const Config& config, size_t workers, Listeners& listeners) {
-  listeners.by_worker.resize(workers);
-  for (const net::Endpoint& endpoint : config.listen) {
-    absl::StatusOr<std::vector<net::SocketAddress>> addresses = net::ListenAddresses(endpoint);
-    if (!addresses.ok()) return addresses.status();
-    size_t opened = 0;
-    absl::Status failure;
-    for (const net::SocketAddress& address : *addresses) {
-      const bool local = address.family() == AF_UNIX;
-      const size_t sockets = local ? 1 : workers;
-      // Without sharing first: SO_REUSEPORT alone would let two daemons run on one port and split the mail
-      // between them.
-      if (!local) {
-        absl::StatusOr<core::UniqueFd> probe = net::OpenListener(address, false);
-        if (!probe.ok()) {
-          failure = probe.status();
-          continue;
-        }
-      }
-      for (size_t i = 0; i < sockets; ++i) {
-        absl::StatusOr<core::UniqueFd> fd = net::OpenListener(address, true);
-        if (!fd.ok()) return fd.status();
-        for (size_t worker = local ? 0 : i; worker < (local ? workers : i + 1); ++worker) {
-          listeners.by_worker[worker].push_back(fd->get());
-        }
-        listeners.owned.push_back(std::move(*fd));
-      }
-      ++opened;
-    }
-    // A port alone means IPv6 and IPv4; a machine without one of them serves the other.
-    if (opened == 0 || (!failure.ok() && !std::holds_alternative<net::PortOnly>(endpoint))) return failure;
-    if (!failure.ok() && failure.message().find("Address already in use") != absl::string_view::npos)
-      return failure;
-  }
-  return absl::OkStatus();
-}
-
-size_t UsableCpus() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
-  return static_cast<size_t>(std::max(CPU_COUNT(&set), 1));
-}
-
-// A quarter of the machine's memory, or of the container's where that is less.
-uint64_t DefaultBodyMemory() {
-  uint64_t memory =
-      static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  std::ifstream limit("/sys/fs/cgroup/memory.max");
-  uint64_t bytes = 0;
-  if (limit >> bytes && bytes > 0) memory = std::min(memory, bytes);
-  return memory / 4;
-}
-
-// Raises the descriptor limit as far as it is needed and allowed, and returns how many connections it
-// carries.
-uint32_t RaiseDescriptorLimit(uint32_t connections_wanted) {
-  const rlim_t wanted = connections_wanted * kDescriptorsPerSession * 2 + kDescriptorsReserved;
-  rlimit limit = {};
-  getrlimit(RLIMIT_NOFILE, &limit);
-  if (limit.rlim_cur < wanted) {
-    rlimit raised = {.rlim_cur = wanted, .rlim_max = std::max(limit.rlim_max, wanted)};
-    if (setrlimit(RLIMIT_NOFILE, &raised) != 0) {
-      raised = {.rlim_cur = std::min(limit.rlim_max, wanted), .rlim_max = limit.rlim_max};
-      setrlimit(RLIMIT_NOFILE, &raised);
-    }
-    getrlimit(RLIMIT_NOFILE, &limit);
-  }
-  if (limit.rlim_cur >= wanted) return connections_wanted;
-  const uint64_t reserved = std::min<uint64_t>(kDescriptorsReserved, limit.rlim_cur / 2);
-  return static_cast<uint32_t>(std::max<uint64_t>((limit.rlim_cur - reserved) / kDescriptorsPerSession, 1));
+// What runs at the next hot restart: what is found then by the path that was used now.
+Successor::Program NextProgram(const CommandLine& command_line) {
+  std::error_code error;
+  Successor::Program program;
+  program.arguments = command_line.arguments;
+  program.directory = std::filesystem::current_path(error).string();
+  if (error || program.directory.empty()) program.directory = "/";
+  const std::string& name = command_line.arguments.front();
+  program.path = name.find('/') != std::string::npos
+                     ? std::filesystem::absolute(name, error).string()
+                     : std::filesystem::read_symlink("/proc/self/exe", error).string();
+  program.new_session = !command_line.foreground_level.has_value();
+  return program;
 }
 
 // The queues of the workers' rings. BIVALVE_RING_SLOTS makes them tiny, so that a test can fill them.
@@ -179,39 +112,6 @@ core::Ring::Options RingOptions() {
   options.completions = number * 2;
   options.buffers = std::bit_floor(number);
   return options;
-}
-
-// What a scanner on this machine says of itself.
-std::optional<scan::ScannerLimits> LimitsOfScanner(const net::Endpoint& endpoint) {
-  const auto* address = std::get_if<net::SocketAddress>(&endpoint);
-  if (address == nullptr) return std::nullopt;
-  if (address->family() == AF_UNIX) return scan::FindScannerLimits(address->ToString(), 0);
-  const std::string host = address->Host();
-  if (host != "127.0.0.1" && host != "::1") return std::nullopt;
-  return scan::FindScannerLimits("", address->port());
-}
-
-std::vector<scan::ScannerLimits> LimitsOfScanners(const Config& config) {
-  std::vector<scan::ScannerLimits> limits;
-  for (const net::Endpoint& endpoint : config.clam_address)
-    limits.push_back(LimitsOfScanner(endpoint).value_or(scan::ScannerLimits{}));
-  return limits;
-}
-
-// ClamConnections of all workers together must stay below half of MaxQueue. Fewer are held where they would
-// not.
-std::vector<std::string> QueueWarnings(const Config& config, const std::vector<scan::ScannerLimits>& limits,
-                                       size_t workers) {
-  std::vector<std::string> warnings;
-  for (size_t i = 0; i < limits.size(); ++i) {
-    const uint32_t share = scan::ShareOfQueue(limits[i], workers);
-    if (share == 0 || uint64_t{2} * config.clam_connections * workers < limits[i].queue_max) continue;
-    warnings.push_back(core::Cat("ClamConnections: ", config.clam_connections, " for each of ", workers,
-                                 " workers are not below half of the MaxQueue (", limits[i].queue_max,
-                                 ") of ", net::ToString(config.clam_address[i]), "; each will hold ",
-                                 std::min(share, config.clam_connections)));
-  }
-  return warnings;
 }
 
 // Goes to the background. In the starting process it does not return: it waits for the report and ends with
@@ -242,50 +142,35 @@ void CloseTerminal() {
   for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) dup2(null.get(), fd);
 }
 
-class PidFile {
- public:
-  // A directory that only root may write to keeps the file; an empty one names no process.
-  ~PidFile() {
-    if (!path_.empty() && unlink(path_.c_str()) != 0) (void)!ftruncate(fd_.get(), 0);
-  }
-  absl::Status Write(const std::string& path) {
-    fd_.Reset(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
-    const std::string text = core::Cat(getpid(), "\n");
-    if (!fd_.valid() || write(fd_.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
-      return absl::ErrnoToStatus(errno, core::Cat("PidFile: cannot write '", path, "'"));
-    }
-    path_ = path;
-    return absl::OkStatus();
-  }
-
- private:
-  std::string path_;
-  core::UniqueFd fd_;
-};
-
 class Daemon {
  public:
-  Daemon(const CommandLine& command_line, Config config)
-      : command_line_(command_line),
+  Daemon(CommandLine command_line, Config config, Inheritance inheritance, Predecessor predecessor,
+         Successor::Program program)
+      : command_line_(std::move(command_line)),
         config_(std::move(config)),
-        sink_(std::string(ToString(command_line.program)), command_line.foreground_level.has_value(),
-              static_cast<Severity>(SeverityMax(command_line)), config_.log_format) {}
+        inheritance_(std::move(inheritance)),
+        predecessor_(std::move(predecessor)),
+        program_(std::move(program)),
+        sink_(std::string(ToString(command_line_.program)), command_line_.foreground_level.has_value(),
+              static_cast<Severity>(SeverityMax(command_line_)), config_.log_format),
+        settings_(command_line_, shared_, SettingsHost()) {}
 
   int Run() {
     const absl::Status started = Start();
     if (!started.ok()) {
       Say(command_line_, std::string(started.message()));
+      predecessor_.Failed(std::string(started.message()));
       StopWorkers();
       sink_.FlushBlocking();
       report_.Done(kExitSystem);
       return kExitSystem;
     }
     report_.Done(kExitOk);
-    NotifyServiceManager("READY=1");
+    if (serves_) Ready();
     if (!command_line_.foreground_level.has_value()) CloseTerminal();
     const int status = control_->Run();
     for (const auto& worker : workers_) worker->Join();
-    for (const std::string& path : local_listeners_) unlink(path.c_str());
+    if (serves_) listening_.RemovePaths({});
     return status;
   }
 
@@ -296,38 +181,37 @@ class Daemon {
 
   absl::Status Start() {
     const size_t count = config_.workers != 0 ? config_.workers : UsableCpus();
-    shared_.connections_max = RaiseDescriptorLimit(config_.connections_max);
-    if (shared_.connections_max < config_.connections_max) {
-      sink_.Add(Severity::kWarning,
-                core::Cat("MaxConnections: the descriptor limit carries ", shared_.connections_max,
-                          " connections, not ", config_.connections_max, "; raise it (ulimit -n)"));
+    const bool follows = predecessor_.present();
+    if (absl::Status status = listening_.Open(config_.listen, count, std::move(inheritance_.smtp),
+                                              inheritance_.smtp_by_manager);
+        !status.ok()) {
+      return status;
     }
-    if (config_.connections_per_client_max != 0) shared_.client_counts = std::make_unique<ClientCounts>();
-    if (absl::Status status = OpenListeners(config_, count, listeners_); !status.ok()) return status;
-    for (const net::Endpoint& endpoint : config_.listen) {
-      const auto* address = std::get_if<net::SocketAddress>(&endpoint);
-      if (address != nullptr && address->family() == AF_UNIX) local_listeners_.push_back(address->ToString());
-    }
+    left_ = listening_.left();
     if (config_.transparent_proxy) PrepareTransparentProxy();
     core::UniqueFd stats_fd;
     if (absl::Status status = OpenStats(stats_fd); !status.ok()) return status;
-    absl::StatusOr<HeaderTemplate> header = HeaderTemplate::Compile(config_.header);
-    if (!header.ok()) return header.status();
-    // A service manager that is to be told of the start wants the process that it has started.
-    if (!command_line_.foreground_level.has_value() && !ServiceManagerListens()) {
+    const bool daemon = !command_line_.foreground_level.has_value();
+    if (daemon && follows) {
+      // It is in the background already.
+      if (chdir("/") != 0) return absl::ErrnoToStatus(errno, "cannot change to /");
+    } else if (daemon && !ServiceManagerListens()) {
+      // A service manager that is to be told of the start wants the process that it has started.
       if (absl::Status status = Detach(report_); !status.ok()) return status;
     }
     if (!config_.pid_file.empty()) {
-      if (absl::Status status = pid_file_.Write(config_.pid_file); !status.ok()) return status;
+      absl::Status status = pid_file_.Open(config_.pid_file, inheritance_.pid_file);
+      if (status.ok() && !follows) status = pid_file_.Write();
+      if (!status.ok()) return status;
     }
+    if (inheritance_.pid_file.fd.valid()) left_.push_back(inheritance_.pid_file.number);
     if (!config_.user.empty()) {
       if (absl::Status status = BecomeUser(config_.user, config_.transparent_proxy); !status.ok())
         return status;
     }
     Control::BlockSignals();
     shared_.log_reader.severity_max = SeverityMax(command_line_);
-    shared_.log_reader.detailed = config_.log_format == LogFormat::kJson;
-    return StartThreads(count, *header, std::move(stats_fd));
+    return StartThreads(count, std::move(stats_fd));
   }
 
   // While still root: TPROXY gives connections only to sockets that may have foreign addresses. REDIRECT does
@@ -335,9 +219,9 @@ class Daemon {
   void PrepareTransparentProxy() {
     shared_.outgoing_ports = std::make_unique<net::OutgoingPorts>();
     bool permitted = true;
-    for (const core::UniqueFd& fd : listeners_.owned) {
-      const int family = net::SocketName(fd.get()).family();
-      if (family != AF_UNIX) permitted &= net::MakeTransparent(fd.get(), family);
+    for (const int fd : listening_.descriptors()) {
+      const int family = net::SocketName(fd).family();
+      if (family != AF_UNIX) permitted &= net::MakeTransparent(fd, family);
     }
     if (!permitted) {
       sink_.Add(Severity::kWarning,
@@ -346,10 +230,19 @@ class Daemon {
   }
 
   absl::Status OpenStats(core::UniqueFd& fd) {
+    Inheritance::Socket inherited = std::move(inheritance_.stats);
+    if (inheritance_.stats_by_manager) {
+      fd = std::move(inherited.fd);
+      return absl::OkStatus();
+    }
     if (!config_.stats_address.has_value()) return absl::OkStatus();
     const auto addresses = net::ListenAddresses(*config_.stats_address);
     absl::Status status = addresses.status();
     if (status.ok()) {
+      if (inherited.fd.valid() && net::SocketName(inherited.fd.get()) == addresses->front()) {
+        fd = std::move(inherited.fd);
+        return absl::OkStatus();
+      }
       auto opened = net::OpenListener(addresses->front(), false);
       if (opened.ok()) {
         fd = std::move(*opened);
@@ -363,94 +256,193 @@ class Daemon {
     return absl::OkStatus();
   }
 
-  absl::Status StartThreads(size_t count, const HeaderTemplate& header, core::UniqueFd stats_fd) {
+  absl::Status StartThreads(size_t count, core::UniqueFd stats_fd) {
+    if (absl::Status status = settings_.Begin(config_, count); !status.ok()) return status;
+    const bool follows = predecessor_.present();
+    stats_fd_ = stats_fd.get();
     StatsReport::About about;
     about.program = ToString(command_line_.program);
     about.version = BIVALVE_VERSION;
-    for (const net::Endpoint& endpoint : config_.clam_address)
-      about.scanners.push_back(net::ToString(endpoint));
-    const uint64_t memory = config_.body_memory_bytes != 0 ? config_.body_memory_bytes : DefaultBodyMemory();
+    about.restarts.generation = inheritance_.generation;
     Control::Options options{.about = std::move(about),
-                             .shutdown_timeout = config_.shutdown_timeout,
+                             .settings = ControlSettings(),
                              .stats_fd = std::move(stats_fd),
-                             .temp_directory = config_.temp_directory,
-                             .virus_action = config_.virus_action,
-                             .report_bytes_max = memory / 4,
-                             .debug_prefix = core::Cat(ToString(command_line_.program), ".")};
+                             .debug_prefix = core::Cat(ToString(command_line_.program), "."),
+                             .accepts = !follows,
+                             .hang_up = [this] { Reload(); },
+                             .restart = [this] { Restart(); },
+                             .stopping = [this] { Stopping(); }};
     control_ = std::make_unique<Control>(std::move(options), shared_, sink_);
     if (absl::Status status = control_->Open(); !status.ok()) return status;
+    SettingsChanged();
+    successor_ = std::make_unique<Successor>(control_->loop(), program_, SuccessorHost());
     shared_.log_reader.wake = [this] { control_->WakeLog(); };
-    const std::vector<scan::ScannerLimits> limits = LimitsOfScanners(config_);
-    for (const std::string& warning : QueueWarnings(config_, limits, count))
-      sink_.Add(Severity::kWarning, warning);
     limits_reader_ = std::make_unique<LimitsReader>(
-        config_.clam_address.size(),
-        [this](size_t scanner) { return LimitsOfScanner(config_.clam_address[scanner]); },
-        [this](size_t scanner, const scan::ScannerLimits& found) {
-          for (const auto& worker : workers_) worker->SetScannerLimits(scanner, found);
+        settings_.scanner_row_count(), [this](size_t row) { return settings_.LimitsOfRow(row); },
+        [this](size_t row, const scan::ScannerLimits& found) {
+          for (const auto& worker : workers_) worker->SetScannerLimits(row, found);
         });
-    const auto server_addresses = LookUpNames(config_.out_address);
-    const auto scanner_addresses = LookUpNames(config_.clam_address);
+    std::vector<Worker*> workers;
     for (size_t i = 0; i < count; ++i) {
-      Worker::Options worker;
-      worker.server_addresses = server_addresses;
-      worker.scanner_addresses = scanner_addresses;
-      worker.scanner_limits = limits;
-      worker.index = i;
-      worker.workers = count;
-      worker.settings = {.config = config_, .header = header};
-      worker.body_memory_bytes = memory / count;
-      worker.listen_fds = listeners_.by_worker[i];
-      worker.finished = [this] { control_->WorkerFinished(); };
-      worker.reports = &control_->reports();
-      worker.ring = RingOptions();
-      worker.scanner_opened = [this](size_t scanner) { limits_reader_->Ask(scanner); };
+      Worker::Options worker{.index = i,
+                             .workers = count,
+                             .settings = settings_.ForWorker(i),
+                             .listen_fds = listening_.of_worker(i),
+                             .finished = [this] { control_->WorkerFinished(); },
+                             .reports = &control_->reports(),
+                             .ring = RingOptions(),
+                             .scanner_opened = [this](size_t row) { limits_reader_->Ask(row); }};
       workers_.push_back(std::make_unique<Worker>(shared_, std::move(worker)));
-      control_->Add(*workers_.back());
+      workers.push_back(workers_.back().get());
+      control_->Add(*workers.back());
       if (absl::Status status = workers_.back()->Start(); !status.ok()) {
         workers_.pop_back();
         return status;
       }
     }
-    WatchNames();
+    watchdog_ = std::make_unique<Watchdog>(
+        control_->loop(), workers,
+        Watchdog::Host{
+            .say = [this](Severity severity, std::string line) { Log(severity, line); },
+            .post = [this](std::function<void()> message) { control_->Post(std::move(message)); }});
+    settings_.Follow(std::move(workers));
     limits_reader_->Start();
     sink_.Add(Severity::kNotice, core::Cat("bivalved ", BIVALVE_VERSION, " with ", count, " workers, ",
                                            workers_.front()->ring_description()));
+    if (inheritance_.smtp_by_manager) {
+      for (const std::string& address : listening_.addresses())
+        sink_.Add(Severity::kNotice, core::Cat("mail is accepted on the service manager's socket ", address));
+    }
+    serves_ = !follows;
+    if (follows) control_->Spawn(Follow());
     return absl::OkStatus();
   }
 
-  // The names among the endpoints, looked up once before the first connection. What does not resolve is
-  // watched all the same.
-  std::vector<std::vector<net::SocketAddress>> LookUpNames(const std::vector<net::Endpoint>& endpoints) {
-    std::vector<std::vector<net::SocketAddress>> found(endpoints.size());
-    for (size_t i = 0; i < endpoints.size(); ++i) {
-      const auto* name = std::get_if<net::HostName>(&endpoints[i]);
-      if (name == nullptr) continue;
-      found[i] = LookUp(*name);
-      if (found[i].empty()) {
-        sink_.Add(Severity::kWarning,
-                  core::Cat("'", name->name, "' cannot be looked up; it is tried again and again"));
-      }
-    }
-    return found;
+  // --- Reading the settings again.
+
+  Control::Settings ControlSettings() const {
+    const Config& config = settings_.config();
+    return {.shutdown_timeout = config.shutdown_timeout,
+            .drain_timeout = config.drain_timeout,
+            .temp_directory = config.temp_directory,
+            .virus_action = config.virus_action,
+            .report_bytes_max = settings_.body_memory_bytes() / 4};
   }
 
-  void WatchNames() {
-    for (size_t i = 0; i < config_.out_address.size(); ++i) {
-      if (const auto* name = std::get_if<net::HostName>(&config_.out_address[i])) {
-        resolver_.Watch(*name, [this, i](const std::vector<net::SocketAddress>& addresses) {
-          for (const auto& worker : workers_) worker->SetServerAddresses(i, addresses);
-        });
-      }
+  // The control thread, or its start, takes the settings that hold now.
+  void SettingsChanged() {
+    control_->Change(ControlSettings());
+    sink_.set_format(settings_.config().log_format);
+    shared_.log_reader.detailed = settings_.config().log_format == LogFormat::kJson;
+    if (limits_reader_ != nullptr) limits_reader_->set_scanners(settings_.scanner_row_count());
+    control_->about().scanners = settings_.scanner_names();
+    control_->about().scanner_rows = settings_.scanner_rows();
+    control_->about().reloads = settings_.reloads();
+  }
+
+  LiveSettings::Host SettingsHost() {
+    return {.say = [this](Severity severity, std::string line) { Log(severity, line); },
+            .post = [this](std::function<void()> message) { control_->Post(std::move(message)); },
+            .changed = [this] { SettingsChanged(); }};
+  }
+
+  void Log(Severity severity, std::string_view line) {
+    if (control_ != nullptr) {
+      control_->Say(severity, line);
+    } else {
+      sink_.Add(severity, line);
     }
-    for (size_t i = 0; i < config_.clam_address.size(); ++i) {
-      if (const auto* name = std::get_if<net::HostName>(&config_.clam_address[i])) {
-        resolver_.Watch(*name, [this, i](const std::vector<net::SocketAddress>& addresses) {
-          for (const auto& worker : workers_) worker->SetScannerAddresses(i, addresses);
-        });
-      }
+  }
+
+  void Reload() {
+    if (serves_) {
+      settings_.Reload();
+    } else {
+      Log(Severity::kWarning, "SIGHUP: not now, another process has the service");
     }
-    resolver_.Start();
+  }
+
+  // --- One process after the other.
+
+  void Restart() {
+    if (!serves_ || successor_->under_way()) {
+      Log(Severity::kWarning, serves_ ? "SIGUSR2: a restart is under way already"
+                                      : "SIGUSR2: not now, another process has the service");
+      return;
+    }
+    control_->Spawn(successor_->Start(settings_.config().restart_timeout));
+  }
+
+  Successor::Host SuccessorHost() {
+    return {.say = [this](Severity severity, std::string line) { Log(severity, line); },
+            .legacy =
+                [this] {
+                  return Legacy{.generation = inheritance_.generation + 1,
+                                .smtp_by_manager = inheritance_.smtp_by_manager,
+                                .stats_by_manager = inheritance_.stats_by_manager,
+                                .smtp = listening_.descriptors(),
+                                .stats = stats_fd_,
+                                .pid_file = pid_file_.descriptor()};
+                },
+            .failed =
+                [this](std::string why) {
+                  control_->LookAgain();
+                  control_->about().restarts.last_error = why;
+                  NotifyServiceManager(core::Cat("STATUS=The restart has failed: ", why));
+                },
+            .took = [this](pid_t pid, std::vector<int> left) { HandOver(pid, left); }};
+  }
+
+  void HandOver(pid_t pid, const std::vector<int>& left) {
+    watchdog_->Stop();
+    NotifyServiceManager(core::Cat("MAINPID=", pid));
+    serves_ = false;
+    settings_.Stop();
+    if (std::ranges::find(left, pid_file_.descriptor()) == left.end()) pid_file_.GiveAway();
+    std::vector<int> kept = listening_.descriptors();
+    std::erase_if(kept, [&left](int fd) { return std::ranges::find(left, fd) != left.end(); });
+    listening_.RemovePaths(kept);
+    Log(Severity::kNotice, core::Cat("process ", pid, " has taken over; ", shared_.connections.load(),
+                                     " connections go on here"));
+    control_->Drain(left, [this] { successor_->AcceptsNoMore(); });
+  }
+
+  core::Task<void> Follow() {
+    Predecessor::Host host{.prepared = [this] { return control_->AnyScannerUp(); },
+                           .take_over = [this] { return TakeOver(); },
+                           .alone = [this] { control_->LookAgain(); },
+                           .left = left_};
+    const absl::Status status = co_await predecessor_.TakeOver(control_->loop(), std::move(host));
+    if (status.ok()) co_return;
+    Log(Severity::kError, std::string(status.message()));
+    kill(getpid(), SIGTERM);
+  }
+
+  absl::Status TakeOver() {
+    if (absl::Status status = pid_file_.Write(); !status.ok()) return status;
+    serves_ = true;
+    control_->StartService();
+    Log(Severity::kNotice, core::Cat("has taken over from process ", predecessor_.pid(), " as the ",
+                                     inheritance_.generation, ". since the start"));
+    Ready();
+    return absl::OkStatus();
+  }
+
+  void Ready() {
+    NotifyServiceManager(core::Cat("READY=1\nSTATUS=Accepting mail with ", workers_.size(), " workers."));
+    control_->Spawn(watchdog_->Run());
+  }
+
+  void Stopping() {
+    watchdog_->Stop();
+    // Without this it would be taken for hung when messages take their time to finish.
+    if (serves_ && WatchdogInterval().count() > 0) {
+      const std::chrono::microseconds allowed = settings_.config().shutdown_timeout + kStopMargin;
+      NotifyServiceManager(core::Cat("WATCHDOG_USEC=", int64_t{allowed.count()}, "\nWATCHDOG=1"));
+    }
+    settings_.Stop();
+    successor_->Stop();
+    predecessor_.Stop();
   }
 
   void StopWorkers() {
@@ -458,18 +450,25 @@ class Daemon {
     for (const auto& worker : workers_) worker->Join();
   }
 
-  const CommandLine& command_line_;
-  Config config_;
+  const CommandLine command_line_;  // with the absolute path of the file
+  const Config config_;             // of the start; afterwards see settings_
+  Inheritance inheritance_;         // what of it was not taken is closed with us
+  Predecessor predecessor_;
+  const Successor::Program program_;
   StartReport report_;
   LogSink sink_;
   SharedState shared_;
   PidFile pid_file_;
-  Listeners listeners_;
-  std::vector<std::string> local_listeners_;
+  Listening listening_;
+  bool serves_ = false;    // mail is accepted here, and nowhere else
+  std::vector<int> left_;  // of the predecessor's listening sockets
+  int stats_fd_ = -1;      // the control thread's
   std::unique_ptr<Control> control_;
   std::vector<std::unique_ptr<Worker>> workers_;
-  std::unique_ptr<LimitsReader> limits_reader_;  // posts to the workers, too
-  Resolver resolver_;                            // ends first: it posts to the workers
+  std::unique_ptr<Successor> successor_;
+  std::unique_ptr<Watchdog> watchdog_;
+  LiveSettings settings_;                        // posts to the workers
+  std::unique_ptr<LimitsReader> limits_reader_;  // asks settings_, and posts to the workers
 };
 
 }  // namespace
@@ -479,15 +478,34 @@ int RunProgram(const CommandLine& command_line) {
     std::fputs(VersionText(command_line.program, BIVALVE_VERSION).c_str(), stdout);
     return kExitOk;
   }
-  Config config;
-  if (!LoadConfig(command_line, config)) return kExitUsage;
   if (command_line.mode == CommandLine::Mode::kCheckConfig) {
+    Config config;
+    if (!ReadSettings(command_line, {}, config)) return kExitUsage;
     const size_t workers = config.workers != 0 ? config.workers : UsableCpus();
     for (const std::string& warning : QueueWarnings(config, LimitsOfScanners(config), workers))
       Say(command_line, core::Cat("warning: ", warning));
     return kExitOk;
   }
-  return Daemon(command_line, std::move(config)).Run();
+  InheritableCapabilities::Forget();
+  std::string problem;
+  Inheritance inheritance = TakeInheritance(problem);
+  Predecessor predecessor(inheritance.from, std::move(inheritance.channel));
+  Config config;
+  if (!problem.empty()) {
+    Say(command_line, problem);
+    predecessor.Failed(problem);
+    return kExitSystem;
+  }
+  if (!ReadSettings(command_line, predecessor, config)) return kExitUsage;
+  Successor::Program program = NextProgram(command_line);
+  CommandLine absolute = command_line;
+  // A daemon changes to /, and reads the file again later.
+  std::error_code error;
+  const std::filesystem::path file = std::filesystem::absolute(command_line.config_file, error);
+  if (!error) absolute.config_file = file.string();
+  return Daemon(std::move(absolute), std::move(config), std::move(inheritance), std::move(predecessor),
+                std::move(program))
+      .Run();
 }
 
 }  // namespace bivalve::appliance

@@ -61,6 +61,8 @@ class HttpServer {
   ~HttpServer();
 
   void Start();
+  // See net::Acceptor.
+  void LookAgain() { acceptor_.LookAgain(); }
   // Stops accepting, waits for those that are being answered. Suspends.
   core::Task<void> Stop();
   bool stopped() const { return acceptor_.stopped(); }

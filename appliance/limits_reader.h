@@ -20,6 +20,8 @@ class LimitsReader {
 
   // Both are called on the reader's thread; `found` when `read` has an answer.
   LimitsReader(size_t scanners, Read read, Found found);
+  // Any thread: how many there are now; none is taken away.
+  void set_scanners(size_t scanners) { scanners_ = scanners; }
   LimitsReader(const LimitsReader&) = delete;
   ~LimitsReader();  // nobody asks any more
 
@@ -33,7 +35,7 @@ class LimitsReader {
 
   void Run();
 
-  const size_t scanners_;
+  std::atomic<size_t> scanners_;
   const Read read_;
   const Found found_;
   std::atomic<uint64_t> wanted_ = 0;  // a bit for each scanner; with more than 63 some share one

@@ -144,6 +144,7 @@ void AppendSetting(std::string& out, const Option& option) {
   core::Append(out, ".It Cm ", option.name, '\n');
   for (const std::string& sentence : Sentences(option.doc)) core::Append(out, Roff(sentence), '\n');
   if (!option.alias_of.empty()) return;
+  if (option.on_reload == OnReload::kNextStart) out += "A change takes effect at the next start.\n";
   if (option.required) {
     out += ".Pp\nRequired.\n";
   } else if (!Default(option).empty()) {

@@ -29,12 +29,21 @@ using Field =
                  BareNewline Config::*, FailurePolicies Config::*, std::vector<net::Network> Config::*,
                  scan::CanaryMode Config::*, LogFormat Config::*>;
 
+// When a setting that the file has changed takes effect, once the file is read again (HUP).
+enum class OnReload : uint8_t {
+  kUnset,        // of old names only
+  kNewSessions,  // for sessions that begin afterwards
+  kAtOnce,       // for everybody
+  kNextStart,    // the value stays, and the log says so
+};
+
 // One setting.
 struct Option {
   std::string_view name = {};  // matched without regard to case
   Field field = {};
   std::string_view default_text = {};  // parsed like the operator's words
-  std::string_view doc = {};           // one paragraph, used verbatim in the man page and the sample file
+  OnReload on_reload = OnReload::kUnset;
+  std::string_view doc = {};  // one paragraph, used verbatim in the man page and the sample file
 
   bool required = false;  // has no default and must be given
   // Numbers (seconds and bytes too): inclusive bounds, and the word that stands for 0 beside them, if any.
@@ -109,6 +118,17 @@ struct Parsed {
 // of the overrides, then what is missing. `file_name` is for messages only.
 Parsed ParseConfig(std::string_view text, std::string_view file_name, ProgramName program,
                    std::span<const Override> overrides = {}, PathExists exists = PathExistsOnDisk);
+
+// Reading again. The names of the settings in which two configurations differ.
+struct Changes {
+  std::vector<std::string_view> now;            // those that can change while the program runs
+  std::vector<std::string_view> at_next_start;  // the others
+};
+Changes ChangesOf(const Config& before, const Config& after);
+// Gives `after` the values of `before` where they cannot change while the program runs.
+void KeepWhatCannotChange(const Config& before, Config& after);
+// Required settings that have no value; KeepWhatCannotChange can leave some.
+std::vector<std::string_view> MissingSettings(const Config& config);
 
 // The text of a configuration file. NotFound when there is none at `path`; every error names the path.
 // Blocks.

@@ -72,6 +72,28 @@ bool SetCapabilities(uint64_t set) {
 
 }  // namespace
 
+InheritableCapabilities::InheritableCapabilities() {
+  if (geteuid() == 0) return;
+  __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  __user_cap_data_struct data[2] = {};
+  if (syscall(SYS_capget, &header, data) != 0) return;
+  for (auto& half : data) half.inheritable = half.permitted;
+  if (syscall(SYS_capset, &header, data) != 0) return;
+  for (int capability = 0; capability < 64; ++capability) {
+    if ((data[capability / 32].permitted >> (capability % 32) & 1) != 0)
+      prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0);
+  }
+}
+
+void InheritableCapabilities::Forget() {
+  prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+  __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  __user_cap_data_struct data[2] = {};
+  if (syscall(SYS_capget, &header, data) != 0) return;
+  for (auto& half : data) half.inheritable = 0;
+  syscall(SYS_capset, &header, data);
+}
+
 absl::Status BecomeUser(const std::string& user, bool keep_network) {
   Account account;
   if (absl::Status status = FindAccount(user, account); !status.ok()) return status;

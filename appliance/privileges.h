@@ -15,4 +15,15 @@ namespace bivalve::appliance {
 // up).
 absl::Status BecomeUser(const std::string& user, bool keep_network);
 
+// As long as it lives, programs that this thread starts get the capabilities that the thread has; otherwise
+// those of a user who is not root end with exec.
+class InheritableCapabilities {
+ public:
+  InheritableCapabilities();
+  InheritableCapabilities(const InheritableCapabilities&) = delete;
+  ~InheritableCapabilities() { Forget(); }
+  // No program started from now on gets any. For the process that was itself started with some.
+  static void Forget();
+};
+
 }  // namespace bivalve::appliance

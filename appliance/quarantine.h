@@ -19,6 +19,9 @@ class Quarantine {
  public:
   Quarantine(core::Loop& loop, std::string directory) : loop_(loop), directory_(std::move(directory)) {}
 
+  // For the files that are made from now on.
+  void set_directory(std::string directory) { directory_ = std::move(directory); }
+
   // What is kept: `bytes` of `fd` from `offset` on, which nobody changes. Borrowed until Keep returns.
   struct Content {
     int fd = -1;

@@ -23,6 +23,26 @@ std::vector<net::SocketAddress> LookUp(const net::HostName& name) {
   return addresses;
 }
 
+struct NameLookUp::State {
+  std::mutex mutex;
+  bool wanted = true;
+};
+
+NameLookUp::NameLookUp(std::vector<net::HostName> names, Done done) : state_(std::make_shared<State>()) {
+  // Detached for the same reason as below.
+  std::thread([state = state_, names = std::move(names), done = std::move(done)] {
+    std::vector<std::vector<net::SocketAddress>> addresses;
+    for (const net::HostName& name : names) addresses.push_back(LookUp(name));
+    const std::lock_guard lock(state->mutex);
+    if (state->wanted) done(std::move(addresses));
+  }).detach();
+}
+
+NameLookUp::~NameLookUp() {
+  const std::lock_guard lock(state_->mutex);
+  state_->wanted = false;
+}
+
 struct Resolver::State {
   struct Watched {
     net::HostName name;

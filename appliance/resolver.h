@@ -18,6 +18,21 @@ namespace bivalve::appliance {
 // The addresses of a name, with its port; empty when it does not resolve. Blocks.
 std::vector<net::SocketAddress> LookUp(const net::HostName& name);
 
+// Looks up names once, on a thread of its own.
+class NameLookUp {
+ public:
+  // By the index of the name. Called on the look-up's thread.
+  using Done = std::function<void(std::vector<std::vector<net::SocketAddress>> addresses)>;
+
+  NameLookUp(std::vector<net::HostName> names, Done done);
+  // Does not wait for a look-up under way; afterwards `done` is not called any more.
+  ~NameLookUp();
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
 class Resolver {
  public:
   static constexpr std::chrono::seconds kInterval{10};

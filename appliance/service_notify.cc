@@ -2,12 +2,18 @@
 
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
 
+#include <charconv>
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <string>
 
 #include "core/fd.h"
+#include "core/text.h"
 
 namespace bivalve::appliance {
 namespace {
@@ -37,6 +43,26 @@ void NotifyServiceManager(std::string_view state) {
   if (!fd.valid()) return;
   (void)sendto(fd.get(), state.data(), state.size(), MSG_DONTWAIT | MSG_NOSIGNAL,
                reinterpret_cast<const sockaddr*>(&address), bytes);
+}
+
+void NotifyReloading() {
+  timespec now = {};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  NotifyServiceManager(
+      core::Cat("RELOADING=1\nMONOTONIC_USEC=", int64_t{now.tv_sec} * 1'000'000 + now.tv_nsec / 1000));
+}
+
+std::chrono::microseconds WatchdogInterval() {
+  const char* interval = std::getenv("WATCHDOG_USEC");
+  const char* pid = std::getenv("WATCHDOG_PID");
+  if (interval == nullptr || !ServiceManagerListens()) return {};
+  // Meant for another process, whose child we are.
+  if (pid != nullptr && std::string_view(pid) != std::to_string(getpid())) return {};
+  const std::string_view text = interval;
+  int64_t microseconds = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), microseconds);
+  const bool good = error == std::errc() && end == text.data() + text.size() && microseconds > 0;
+  return std::chrono::microseconds(good ? microseconds : 0);
 }
 
 }  // namespace bivalve::appliance

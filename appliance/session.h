@@ -44,8 +44,9 @@ namespace bivalve::appliance {
 
 // The settings as a worker's sessions use them: its own copy, shared by the sessions that began under it.
 struct SessionSettings {
-  Config config;
-  HeaderTemplate header;
+  Config config = {};
+  HeaderTemplate header = {};
+  AddressList servers = {};  // OutAddress; the worker's thread only, once a session has it
 };
 
 class Session;
@@ -57,7 +58,6 @@ struct SessionServices {
   scan::ClamdPool& scanners;
   WorkerStats& stats;
   EventLog& log;
-  const AddressList& servers;
   std::shared_ptr<SessionSettings> settings;       // for new sessions
   core::LinkedList<Session> sessions = {};         // those that are served now, in the order of their start
   bool stopping = false;                           // sessions end when no transaction is open

@@ -71,7 +71,8 @@ core::Task<Session::CloseReason> Session::TakeProxyHeader() {
 
 // MaxConnectionsPerClient. By the client's own address, so behind a proxy it is not the proxy that counts.
 Session::CloseReason Session::EnterClient() {
-  if (services_.client_counts == nullptr) return CloseReason::kNone;
+  if (services_.client_counts == nullptr || config().connections_per_client_max == 0)
+    return CloseReason::kNone;
   entered_as_ = client_address_;
   const uint32_t connections = services_.client_counts->Enter(*entered_as_);
   if (connections <= config().connections_per_client_max) return CloseReason::kNone;

@@ -6,7 +6,7 @@
 namespace bivalve::appliance {
 
 std::vector<net::SocketAddress> Session::ServerAddresses() {
-  if (!config().transparent_proxy) return services_.servers.For(client_address_);
+  if (!config().transparent_proxy) return settings_->servers.For(client_address_);
   const net::SocketAddress destination = net::OriginalDestination(client_.stream().fd());
   // A connection of our own that a rule has sent back would go round until no connections are left.
   const bool our_own = services_.outgoing_ports != nullptr &&

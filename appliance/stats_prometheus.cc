@@ -86,6 +86,14 @@ std::string StatsReport::Prometheus() const {
   text.Sample({}, about_.accounting_violations);
   Begin(text, families::kNotKept);
   text.Sample({}, about_.not_kept);
+  Begin(text, families::kReloads);
+  text.Sample({}, about_.reloads.count);
+  Begin(text, families::kReloadsFailed);
+  text.Sample({}, about_.reloads.failed);
+  Begin(text, families::kReloadTime);
+  text.Sample({}, static_cast<uint64_t>(std::chrono::system_clock::to_time_t(about_.reloads.time)));
+  Begin(text, families::kGeneration);
+  text.Sample({}, about_.restarts.generation);
   WriteCounters(text, per_worker_);
 
   Begin(text, families::kViruses);

@@ -10,6 +10,7 @@
 
 #include "appliance/event.h"
 #include "appliance/prometheus.h"
+#include "core/text.h"
 
 namespace bivalve::appliance {
 namespace {
@@ -55,7 +56,10 @@ StatsReport::StatsReport(About about, const std::vector<const WorkerStats*>& wor
     for (size_t i = 0; i < totals_.size(); ++i) totals_[i] += per_worker_.back()[i];
     for (size_t i = 0; i < phases_us_.size(); ++i) phases_us_[i].Add(worker->phases_us[i].Read());
     server_connect_us_.Add(worker->server_connect_us.Read());
-    for (size_t i = 0; i < scanners_.size(); ++i) Add(*worker->scanners[i], scanners_[i]);
+    for (size_t i = 0; i < scanners_.size(); ++i) {
+      const size_t row = about_.scanner_rows.empty() ? i : about_.scanner_rows[i];
+      Add(*worker->scanners[row], scanners_[i]);
+    }
   }
   TakeViruses(workers);
 }
@@ -107,15 +111,32 @@ bool StatsReport::AnyScannerUp() const {
   return std::any_of(scanners_.begin(), scanners_.end(), [](const Scanner& one) { return one.up; });
 }
 
+std::string StatsReport::Account() const {
+  std::string text = "all in all:";
+  for (size_t i = 0; i < kMetrics.size(); ++i) {
+    const bool shown = kMetrics[i].group == "messages" || static_cast<Metric>(i) == Metric::kAccepted;
+    if (shown && totals_[i] != 0)
+      core::Append(text, " ", kMetrics[i].group, ".", kMetrics[i].name, "=", totals_[i]);
+  }
+  return text;
+}
+
 std::string StatsReport::Json() const {
   using Json = nlohmann::ordered_json;
-  Json json = {{"program", about_.program},
-               {"version", about_.version},
-               {"pid", getpid()},
-               {"started", about_.started},
-               {"uptime_seconds", about_.uptime_seconds},
-               {"workers", per_worker_.size()},
-               {"accounting_violations", about_.accounting_violations}};
+  Json json = {
+      {"program", about_.program},
+      {"version", about_.version},
+      {"pid", getpid()},
+      {"started", about_.started},
+      {"uptime_seconds", about_.uptime_seconds},
+      {"workers", per_worker_.size()},
+      {"accounting_violations", about_.accounting_violations},
+      {"reload",
+       {{"count", about_.reloads.count},
+        {"failed", about_.reloads.failed},
+        {"last_error", about_.reloads.last_error},
+        {"time", std::chrono::system_clock::to_time_t(about_.reloads.time)}}},
+      {"restart", {{"generation", about_.restarts.generation}, {"last_error", about_.restarts.last_error}}}};
   json.update(CountersJson(totals_));
   json["errors"]["not_kept"] = about_.not_kept;
   json["scanners"] = Json::array();

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -18,6 +19,18 @@ namespace bivalve::appliance {
 
 class StatsReport {
  public:
+  // Readings of the configuration while the program ran.
+  struct Reloads {
+    uint64_t count = 0;  // that took effect
+    uint64_t failed = 0;
+    std::string last_error = {};                      // of the last one; empty: it took effect
+    std::chrono::system_clock::time_point time = {};  // of the last one
+  };
+  // Hot restarts.
+  struct Restarts {
+    uint64_t generation = 1;      // of processes; 1: it was not started by another one
+    std::string last_error = {};  // why the last successor did not take over; empty: none failed
+  };
   struct About {
     std::string program;  // "bivalved" or "clamsmtpd"
     std::string version = {};
@@ -25,9 +38,12 @@ class StatsReport {
     double uptime_seconds = 0;
     double process_started = 0;  // seconds since 1970
     ProcessStats process = {};
-    uint64_t accounting_violations = 0;  // by AccountingCheck
-    uint64_t not_kept = 0;               // messages that Quarantine or DebugFiles could not keep
-    std::vector<std::string> scanners;   // as configured
+    uint64_t accounting_violations = 0;     // by AccountingCheck
+    uint64_t not_kept = 0;                  // messages that Quarantine or DebugFiles could not keep
+    std::vector<std::string> scanners;      // as configured
+    std::vector<size_t> scanner_rows = {};  // of WorkerStats::scanners; empty: in that order
+    Reloads reloads = {};
+    Restarts restarts = {};
   };
 
   // `workers` in order of their index.
@@ -41,6 +57,8 @@ class StatsReport {
 
   uint64_t Total(Metric metric) const { return totals_[static_cast<size_t>(metric)]; }
   bool AnyScannerUp() const;
+  // One line: how many connections and messages there were, and how they ended.
+  std::string Account() const;
 
  private:
   struct Scanner {

@@ -94,6 +94,12 @@ std::string StatsSchema() {
       {"uptime_seconds", Number("Seconds since then.")},
       {"workers", Count(families::kWorkers.help)},
       {"accounting_violations", Count(families::kViolations.help)},
+      {"reload", Object({{"count", Count(families::kReloads.help)},
+                         {"failed", Count(families::kReloadsFailed.help)},
+                         {"last_error", Text("Why it was not taken the last time; empty: it was.")},
+                         {"time", Count(families::kReloadTime.help)}})},
+      {"restart", Object({{"generation", Count(families::kGeneration.help)},
+                          {"last_error", Text("Why the last process that was to take over did not.")}})},
   };
   const Json groups = Groups();
   for (const auto& [name, group] : groups.items()) {

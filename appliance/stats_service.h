@@ -24,13 +24,16 @@ class StatsService {
   StatsService(core::Loop& loop, core::Mailbox& mailbox, const std::vector<Worker*>& workers,
                const AccountingCheck& accounting, const ReportOutlet& reports, StatsReport::About about);
 
+  // What the statistics say of the service as a whole; may change between requests.
+  StatsReport::About& about() { return about_; }
+  StatsReport Report() const;
+
   // The paths, for HttpServer; the service outlives it.
   std::vector<HttpServer::Route> Routes();
   // No mail is accepted any more: /readyz says so.
   void SetStopping() { stopping_ = true; }
 
  private:
-  StatsReport Report() const;
   core::Task<HttpResponse> Stats() const;
   core::Task<HttpResponse> Metrics() const;
   core::Task<HttpResponse> Sessions(std::string_view query);
@@ -40,7 +43,7 @@ class StatsService {
   const std::vector<Worker*>& workers_;
   const AccountingCheck& accounting_;
   const ReportOutlet& reports_;
-  StatsReport::About about_;  // what stays as it is
+  StatsReport::About about_;
   const std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
   SessionLister lister_;
   bool stopping_ = false;

@@ -30,6 +30,8 @@ class VirusActions {
   // Commands that run are left to finish on their own.
   ~VirusActions() = default;
 
+  // For the commands that are started from now on.
+  void set_command(std::string command) { command_ = std::move(command); }
   // Starts the command now, or when one of those that run has ended. The errors of the starts that were
   // tried.
   absl::Status Add(std::vector<std::string> environment);

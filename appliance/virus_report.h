@@ -43,12 +43,15 @@ class ReportOutlet {
   ReportOutlet(uint64_t body_bytes_max, std::function<void(std::shared_ptr<VirusReport>)> post)
       : body_bytes_max_(body_bytes_max), post_(std::move(post)) {}
 
+  // Any thread.
+  void set_body_bytes_max(uint64_t bytes) { body_bytes_max_.store(bytes, std::memory_order_relaxed); }
   // Takes the report, or says that too much is waiting already. A single report may be of any size.
   bool Send(VirusReport report) {
     const uint64_t bytes = report.body.valid() ? report.content_bytes : 0;
     const uint64_t bytes_before = body_bytes_.fetch_add(bytes, std::memory_order_relaxed);
     const uint32_t waiting_before = waiting_.fetch_add(1, std::memory_order_relaxed);
-    const bool too_large = bytes_before != 0 && bytes_before + bytes > body_bytes_max_;
+    const bool too_large =
+        bytes_before != 0 && bytes_before + bytes > body_bytes_max_.load(std::memory_order_relaxed);
     if (waiting_before >= kWaitingMax || too_large) {
       BodyDone(bytes);
       Done();
@@ -67,7 +70,7 @@ class ReportOutlet {
   uint32_t waiting() const { return waiting_.load(std::memory_order_relaxed); }
 
  private:
-  const uint64_t body_bytes_max_;
+  std::atomic<uint64_t> body_bytes_max_;
   std::function<void(std::shared_ptr<VirusReport>)> post_;
   std::atomic<uint64_t> body_bytes_ = 0;
   std::atomic<uint32_t> waiting_ = 0;

@@ -1,5 +1,6 @@
 #include "appliance/worker.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -25,6 +26,9 @@ namespace {
 // The first session's number, as clamsmtpd counts; each worker takes every n-th from there.
 constexpr uint64_t kFirstSession = 0x100000;
 
+// Between two looks at whether the last accept has come back.
+constexpr core::Duration kAcceptorLook = std::chrono::milliseconds(1);
+
 // How soon a changed signature database is noticed.
 constexpr core::Duration kVersionInterval = std::chrono::seconds(5);
 
@@ -47,17 +51,14 @@ struct Worker::Running {
   Running(Worker& worker, core::Ring& ring)
       : loop(ring),
         bodies(loop, BodyOptions(worker)),
-        scanner_addresses(worker.options_.settings.config.clam_address),
-        scanners(loop, bodies, PoolOptions(worker), ScannerStatsOf(worker)),
+        scanners(loop, bodies, PoolOptions(worker, worker.options_.settings), worker.first_scanners_),
         log(worker.log_queue_, worker.shared_.log_reader),
-        servers(worker.options_.settings.config.out_address),
         services{.loop = loop,
                  .bodies = bodies,
                  .scanners = scanners,
                  .stats = worker.stats_,
                  .log = log,
-                 .servers = servers,
-                 .settings = std::make_shared<SessionSettings>(worker.options_.settings),
+                 .settings = worker.options_.settings.sessions,
                  .client_counts = worker.shared_.client_counts.get(),
                  .reports = worker.options_.reports,
                  .listening = ListeningAddresses(worker),
@@ -69,16 +70,16 @@ struct Worker::Running {
 
   static core::BodyPool::Options BodyOptions(const Worker& worker) {
     core::BodyPool::Options options;
-    options.memory_bytes_max = worker.options_.body_memory_bytes;
+    options.memory_bytes_max = worker.options_.settings.body_memory_bytes;
     options.kept_bytes_max = std::min(options.kept_bytes_max, options.memory_bytes_max / 4);
     options.in_memory_message_bytes_max =
         std::min(options.in_memory_message_bytes_max, options.memory_bytes_max / 2);
-    options.temp_directory = worker.options_.settings.config.temp_directory;
+    options.temp_directory = worker.options_.settings.sessions->config.temp_directory;
     options.name = core::Cat("bivalve-", worker.options_.index);
     return options;
   }
-  scan::ClamdPool::Options PoolOptions(Worker& worker) {
-    const Config& config = worker.options_.settings.config;
+  scan::ClamdPool::Options PoolOptions(Worker& worker, const WorkerSettings& settings) {
+    const Config& config = settings.sessions->config;
     scan::ClamdPool::Options options;
     options.connections = config.clam_connections;
     options.canary = config.canary;
@@ -94,11 +95,12 @@ struct Worker::Running {
       scan::ScannerOptions scanner;
       scanner.name = net::ToString(config.clam_address[i]);
       scanner.method = MethodOf(config.clam_method);
-      if (i < worker.options_.scanner_limits.size()) scanner.limits = worker.options_.scanner_limits[i];
+      if (i < settings.scanner_limits.size()) scanner.limits = settings.scanner_limits[i];
+      scanner.number = settings.scanner_rows[i];
       scanner.outstanding_max = scanner.connections_max =
           scan::ShareOfQueue(scanner.limits, worker.options_.workers);
-      scanner.address = [this, i](sockaddr_storage& storage) -> socklen_t {
-        const std::vector<net::SocketAddress> addresses = scanner_addresses.At(i);
+      scanner.address = [list = settings.scanner_addresses, i](sockaddr_storage& storage) -> socklen_t {
+        const std::vector<net::SocketAddress> addresses = list->At(i);
         if (addresses.empty()) return 0;
         std::memcpy(&storage, addresses.front().raw(), addresses.front().raw_size());
         return addresses.front().raw_size();
@@ -107,40 +109,49 @@ struct Worker::Running {
     }
     return options;
   }
+  void Change(Worker& worker, const WorkerSettings& settings, std::vector<scan::ScannerStats*> scanner_stats,
+              ClientCounts* client_counts) {
+    services.settings = settings.sessions;
+    services.client_counts = client_counts;
+    bodies.set_memory_bytes_max(settings.body_memory_bytes);
+    bodies.set_temp_directory(settings.sessions->config.temp_directory);
+    scanners.Change(PoolOptions(worker, settings), std::move(scanner_stats));
+  }
   static std::vector<net::SocketAddress> ListeningAddresses(const Worker& worker) {
     std::vector<net::SocketAddress> addresses;
     for (const int fd : worker.options_.listen_fds) addresses.push_back(net::SocketName(fd));
     return addresses;
   }
-  static std::vector<scan::ScannerStats*> ScannerStatsOf(Worker& worker) {
-    std::vector<scan::ScannerStats*> stats;
-    for (const auto& one : worker.stats_.scanners) stats.push_back(one.get());
-    return stats;
-  }
-
   // Waits for the order to stop and carries it out.
   core::Task<void> Supervise(Worker& worker) {
-    while (!services.stopping) (void)co_await stop_requested.Wait();
+    while (!services.stopping && !draining) (void)co_await stop_requested.Wait();
     for (const auto& acceptor : acceptors) acceptor->Stop();
+    if (draining) {
+      while (!AcceptorsStopped()) (void)co_await stop_requested.Wait(loop.Now() + kAcceptorLook);
+      for (const int fd : left) worker.Empty(*this, fd);
+      accepts_no_more();
+    }
+    while (!services.stopping && sessions.running() > 0) (void)co_await stop_requested.Wait();
     for (Session* session : services.sessions) session->Notify();
     co_await sessions.Join();
     co_await scanners.Stop();
     worker.mailbox_.Close();
   }
 
-  bool done() const {
-    return tasks.running() == 0 &&
-           std::all_of(acceptors.begin(), acceptors.end(), [](const auto& one) { return one->stopped(); });
+  bool AcceptorsStopped() const {
+    return std::all_of(acceptors.begin(), acceptors.end(), [](const auto& one) { return one->stopped(); });
   }
+  bool done() const { return tasks.running() == 0 && AcceptorsStopped(); }
 
   core::Loop loop;
   core::BodyPool bodies;
-  AddressList scanner_addresses;
   scan::ClamdPool scanners;
   EventLog log;
-  AddressList servers;
   SessionServices services;
   core::Condition stop_requested;
+  bool draining = false;
+  std::function<void()> accepts_no_more;
+  std::vector<int> left = {};  // of the listening sockets, when another process has taken over
   core::Scope sessions;
   core::Scope tasks;
   std::vector<std::unique_ptr<net::Acceptor>> acceptors;
@@ -148,7 +159,9 @@ struct Worker::Running {
 };
 
 Worker::Worker(SharedState& shared, Options options)
-    : shared_(shared), options_(std::move(options)), stats_(options_.settings.config.clam_address.size()) {}
+    : shared_(shared), options_(std::move(options)), stats_(0) {
+  first_scanners_ = ScannerStatsOf(options_.settings);
+}
 
 Worker::~Worker() { Join(); }
 
@@ -167,17 +180,40 @@ void Worker::Stop() {
   });
 }
 
+void Worker::Accept() {
+  mailbox_.Post([this] { StartAccepting(*running_); });
+}
+
+void Worker::LookAgain() {
+  mailbox_.Post([this] {
+    for (const auto& acceptor : running_->acceptors) acceptor->LookAgain();
+  });
+}
+
+void Worker::Drain(std::vector<int> left, std::function<void()> accepts_no_more) {
+  mailbox_.Post([this, left = std::move(left), accepts_no_more = std::move(accepts_no_more)] {
+    running_->draining = true;
+    running_->accepts_no_more = accepts_no_more;
+    running_->left = left;
+    running_->stop_requested.Notify();
+  });
+}
+
 void Worker::Join() {
   if (thread_.joinable()) thread_.join();
 }
 
-void Worker::SetServerAddresses(size_t index, std::vector<net::SocketAddress> addresses) {
-  mailbox_.Post([this, index, addresses = std::move(addresses)] { running_->servers.Set(index, addresses); });
+void Worker::Change(WorkerSettings settings) {
+  mailbox_.Post([this, scanners = ScannerStatsOf(settings), settings = std::move(settings),
+                 client_counts = shared_.client_counts.get()] {
+    running_->Change(*this, settings, scanners, client_counts);
+  });
 }
 
-void Worker::SetScannerAddresses(size_t index, std::vector<net::SocketAddress> addresses) {
-  mailbox_.Post(
-      [this, index, addresses = std::move(addresses)] { running_->scanner_addresses.Set(index, addresses); });
+std::vector<scan::ScannerStats*> Worker::ScannerStatsOf(const WorkerSettings& settings) {
+  std::vector<scan::ScannerStats*> stats;
+  for (const size_t row : settings.scanner_rows) stats.push_back(&stats_.ScannerRow(row));
+  return stats;
 }
 
 // The list is in the order of the sessions' start, so this walks no further than `limit`, however many there
@@ -197,9 +233,9 @@ void Worker::ListSessions(size_t limit, std::function<void(WorkerSessions)> answ
   });
 }
 
-void Worker::SetScannerLimits(size_t index, const scan::ScannerLimits& limits) {
-  mailbox_.Post([this, index, limits] {
-    running_->scanners.SetLimits(index, limits, scan::ShareOfQueue(limits, options_.workers));
+void Worker::SetScannerLimits(size_t row, const scan::ScannerLimits& limits) {
+  mailbox_.Post([this, row, limits] {
+    running_->scanners.SetLimits(row, limits, scan::ShareOfQueue(limits, options_.workers));
   });
 }
 
@@ -214,23 +250,7 @@ void Worker::Run(std::function<void(absl::Status)> started) {
   {
     Running running(*this, **ring);
     running_ = &running;
-    for (size_t i = 0; i < options_.server_addresses.size(); ++i)
-      running.servers.Set(i, options_.server_addresses[i]);
-    for (size_t i = 0; i < options_.scanner_addresses.size(); ++i) {
-      running.scanner_addresses.Set(i, options_.scanner_addresses[i]);
-    }
     running.scanners.Start();
-    for (const int fd : options_.listen_fds) {
-      running.acceptors.push_back(std::make_unique<net::Acceptor>(
-          running.loop, fd, [this, &running](int client) { Accepted(running, client); },
-          [this, &running](int error) {
-            stats_.counters.Add(Metric::kAcceptErrors);
-            running.log.Text(
-                Severity::kError, 0,
-                core::Cat("cannot accept a connection: ", std::string_view(std::strerror(error))));
-          }));
-      running.acceptors.back()->Start();
-    }
     running.tasks.Spawn(mailbox_.Run(running.loop));
     running.tasks.Spawn(running.Supervise(*this));
     started(absl::OkStatus());
@@ -245,9 +265,38 @@ void Worker::Run(std::function<void(absl::Status)> started) {
   if (options_.finished) options_.finished();
 }
 
+void Worker::StartAccepting(Running& running) {
+  if (running.services.stopping || running.draining) return;
+  for (const int fd : options_.listen_fds) {
+    running.acceptors.push_back(std::make_unique<net::Acceptor>(
+        running.loop, fd, [this, &running](int client) { Accepted(running, client); },
+        [this, &running](int error) {
+          stats_.counters.Add(Metric::kAcceptErrors);
+          running.log.Text(Severity::kError, 0,
+                           core::Cat("cannot accept a connection: ", std::string_view(std::strerror(error))));
+        }));
+    running.acceptors.back()->Start();
+  }
+}
+
+// Takes what waits in the queue of a socket from which nobody will accept any more. Nobody else has it, so it
+// may be made not to wait.
+void Worker::Empty(Running& running, int listen_fd) {
+  if (std::find(options_.listen_fds.begin(), options_.listen_fds.end(), listen_fd) ==
+      options_.listen_fds.end())
+    return;
+  fcntl(listen_fd, F_SETFL, fcntl(listen_fd, F_GETFL) | O_NONBLOCK);
+  for (;;) {
+    const int fd = accept4(listen_fd, nullptr, nullptr, SOCK_CLOEXEC);
+    if (fd < 0) return;
+    Accepted(running, fd);
+  }
+}
+
 void Worker::Accepted(Running& running, int fd) {
   stats_.counters.Add(Metric::kAccepted);
-  if (shared_.connections.fetch_add(1, std::memory_order_relaxed) >= shared_.connections_max) {
+  if (shared_.connections.fetch_add(1, std::memory_order_relaxed) >=
+      shared_.connections_max.load(std::memory_order_relaxed)) {
     shared_.connections.fetch_sub(1, std::memory_order_relaxed);
     RefuseBusy(fd);
     return;
@@ -264,6 +313,7 @@ void Worker::Accepted(Running& running, int fd) {
 core::Task<void> Worker::ServeAndCount(Running& running, int fd, net::SocketAddress client, uint64_t number) {
   co_await Session::Serve(running.services, fd, client, number);
   shared_.connections.fetch_sub(1, std::memory_order_relaxed);
+  if (running.draining) running.stop_requested.Notify();
 }
 
 // A socket that was just accepted takes a short line without waiting.

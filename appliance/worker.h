@@ -27,9 +27,21 @@ namespace bivalve::appliance {
 struct SharedState {
   EventLog::Reader log_reader;
   std::atomic<uint32_t> connections = 0;  // open now, over all workers
-  uint32_t connections_max = 0;
-  std::unique_ptr<ClientCounts> client_counts;         // null: MaxConnectionsPerClient is off
+  std::atomic<uint32_t> connections_max = 0;
+  // Null until MaxConnectionsPerClient is on for the first time. Control thread; workers get it with their
+  // settings.
+  std::unique_ptr<ClientCounts> client_counts;
   std::unique_ptr<net::OutgoingPorts> outgoing_ports;  // with TransparentProxy
+};
+
+// What a worker takes from the settings, at the start and each time they were read again. Objects of its own,
+// so that workers do not share the memory in which references are counted.
+struct WorkerSettings {
+  std::shared_ptr<SessionSettings> sessions;
+  std::shared_ptr<AddressList> scanner_addresses;        // the worker's thread only, once it has them
+  std::vector<scan::ScannerLimits> scanner_limits = {};  // in the order of ClamAddress; may be shorter
+  std::vector<size_t> scanner_rows;                      // in that order: where it counts, WorkerStats
+  uint64_t body_memory_bytes = 0;                        // this worker's share
 };
 
 class Worker {
@@ -37,13 +49,7 @@ class Worker {
   struct Options {
     size_t index = 0;
     size_t workers = 1;
-    SessionSettings settings;
-    uint64_t body_memory_bytes = 0;                        // this worker's share
-    std::vector<scan::ScannerLimits> scanner_limits = {};  // in the order of ClamAddress; may be shorter
-    // What the names among OutAddress and ClamAddress mean at the start, by index; the others' entries are
-    // empty.
-    std::vector<std::vector<net::SocketAddress>> server_addresses = {};
-    std::vector<std::vector<net::SocketAddress>> scanner_addresses = {};
+    WorkerSettings settings;
     std::vector<int> listen_fds;      // borrowed; outlive the worker
     std::function<void()> finished;   // called on the worker's thread when it has stopped
     ReportOutlet* reports = nullptr;  // outlives the worker
@@ -56,22 +62,31 @@ class Worker {
   Worker(const Worker&) = delete;
   ~Worker();
 
-  // Starts the thread and waits until its ring is open and it accepts connections, or says why not.
+  // Starts the thread and waits until its ring is open, or says why not.
   absl::Status Start();
+  // Any thread: accepts connections from now on. Returns at once.
+  void Accept();
+  // Any thread: another process accepts from the same sockets no more. See net::Acceptor. Returns at once.
+  void LookAgain();
+  // Any thread: another process accepts from now on. What it has left of the listening sockets is emptied
+  // here; the sessions go on, and with the last one the thread ends. Returns at once; `accepts_no_more` is
+  // called on the worker's thread.
+  void Drain(std::vector<int> left, std::function<void()> accepts_no_more);
   // Any thread: stops accepting, lets transactions finish, then ends the thread. Returns at once.
   void Stop();
   void Join();
 
-  // Any thread: what the names among the settings' addresses mean now.
-  void SetServerAddresses(size_t index, std::vector<net::SocketAddress> addresses);
-  void SetScannerAddresses(size_t index, std::vector<net::SocketAddress> addresses);
+  // Control thread: from now on new sessions have these settings; those that are there keep theirs.
+  void Change(WorkerSettings settings);
+  // Any thread: runs it on the worker's.
+  void Post(std::function<void()> message) { mailbox_.Post(std::move(message)); }
 
   // Any thread: asks for the sessions that are served now, the `limit` that last longest. `answer` is called
   // on the worker's thread, and never when the worker has ended. Returns at once.
   void ListSessions(size_t limit, std::function<void(WorkerSessions)> answer);
 
   // The same: what a scanner's clamd.conf says now.
-  void SetScannerLimits(size_t index, const scan::ScannerLimits& limits);
+  void SetScannerLimits(size_t row, const scan::ScannerLimits& limits);
 
   const WorkerStats& stats() const { return stats_; }
   core::LogQueue& log_queue() { return log_queue_; }
@@ -82,12 +97,16 @@ class Worker {
 
   void Run(std::function<void(absl::Status)> started);
   void Accepted(Running& running, int fd);
+  void StartAccepting(Running& running);
+  void Empty(Running& running, int listen_fd);
+  std::vector<scan::ScannerStats*> ScannerStatsOf(const WorkerSettings& settings);
   core::Task<void> ServeAndCount(Running& running, int fd, net::SocketAddress client, uint64_t number);
   void RefuseBusy(int fd);
 
   SharedState& shared_;
   Options options_;
   WorkerStats stats_;
+  std::vector<scan::ScannerStats*> first_scanners_;
   core::LogQueue log_queue_;
   core::Mailbox mailbox_;
   std::string ring_description_;

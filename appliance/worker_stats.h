@@ -64,10 +64,17 @@ struct WorkerStats {
     for (size_t i = 0; i < scanner_count; ++i) scanners.push_back(std::make_unique<scan::ScannerStats>());
   }
 
+  // The row of a scanner, made where it is missing. A row stays for good, so that a scanner that is removed
+  // from the settings and comes back goes on counting. Control thread, or before there is one.
+  scan::ScannerStats& ScannerRow(size_t row) {
+    while (scanners.size() <= row) scanners.push_back(std::make_unique<scan::ScannerStats>());
+    return *scanners[row];
+  }
+
   MetricCounters counters;
   std::array<core::Histogram, kPhaseNames.size()> phases_us;
   core::Histogram server_connect_us;
-  std::vector<std::unique_ptr<scan::ScannerStats>> scanners;
+  std::vector<std::unique_ptr<scan::ScannerStats>> scanners;  // the vector: as ScannerRow()
   VirusTable viruses;
   RecentViruses recent_viruses;
 

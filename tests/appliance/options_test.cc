@@ -122,6 +122,7 @@ TEST(Options, EveryRowIsWhole) {
     if (option.check != nullptr) {
       EXPECT_TRUE(is_text);
     }
+    EXPECT_EQ(option.on_reload == OnReload::kUnset, !option.alias_of.empty());
     EXPECT_EQ(option.value_on.empty(), option.value_off.empty());
     if (option.alias_of.empty()) continue;
     const Option* target = FindOption(option.alias_of);
@@ -134,6 +135,58 @@ TEST(Options, EveryRowIsWhole) {
       }
     }
   }
+}
+
+// Reading again.
+
+TEST(Reload, SettingsThatCannotChangeKeepTheirValuesAndAreNamed) {
+  const Config before = Good("Workers: 1\nTimeOut: 5\n");
+  Config after = Good(
+      "OutAddress: 26\nWorkers: 2\nListen: 10.0.0.1:25\nUser: mail\nPidFile: /p\nStatsAddress: 1.2.3.4:5\n"
+      "TransparentProxy: on\nTimeOut: 6\n");
+  const Changes changes = ChangesOf(before, after);
+  EXPECT_THAT(changes.now, testing::ElementsAre("OutAddress", "TimeOut"));
+  EXPECT_THAT(changes.at_next_start, testing::UnorderedElementsAre("Listen", "TransparentProxy", "User",
+                                                                   "PidFile", "Workers", "StatsAddress"));
+  KeepWhatCannotChange(before, after);
+  EXPECT_TRUE(ChangesOf(before, after).at_next_start.empty());
+  EXPECT_THAT(ChangesOf(before, after).now, testing::ElementsAre("OutAddress", "TimeOut"));
+  EXPECT_EQ(after.workers, 1u);
+  EXPECT_FALSE(after.stats_address_set);
+  EXPECT_EQ(after.timeout, std::chrono::seconds(6));
+}
+
+// Each row keeps its value or takes the new one, as the table says.
+TEST(Reload, EveryRowDoesAsTheTableSays) {
+  for (const Option& option : Options()) {
+    if (!option.alias_of.empty()) continue;
+    SCOPED_TRACE(option.name);
+    const Config before = Good("");
+    Config after = before;
+    bool differs = false;
+    for (const std::string_view text :
+         {"on", "off", "77", "127.0.0.1:77", "127.0.0.1", "bounce", "instream", "reject", "warn", "json"}) {
+      Config other = before;
+      if (!SetOption(other, option, text).ok()) continue;
+      if (PrintOption(other, option) == PrintOption(before, option)) continue;
+      after = other;
+      differs = true;
+    }
+    ASSERT_TRUE(differs);
+    const bool fixed = option.on_reload == OnReload::kNextStart;
+    EXPECT_EQ(ChangesOf(before, after).now.size(), fixed ? 0u : 1u);
+    EXPECT_EQ(ChangesOf(before, after).at_next_start.size(), fixed ? 1u : 0u);
+    KeepWhatCannotChange(before, after);
+    EXPECT_EQ(PrintOption(before, option) == PrintOption(after, option), fixed);
+  }
+}
+
+TEST(Reload, WhatIsLeftMustBeWhole) {
+  const Config before = Good("");
+  Config after = Parse("TransparentProxy: on\n").config;
+  EXPECT_TRUE(MissingSettings(after).empty());
+  KeepWhatCannotChange(before, after);
+  EXPECT_THAT(MissingSettings(after), testing::ElementsAre("OutAddress"));
 }
 
 // The values that CONTRACT promises.
@@ -530,6 +583,8 @@ TEST(DumpConfig, WritesEverySetting) {
             "#StatsAddress: 127.0.0.1:10027\n"
             "ShutdownTimeOut: 30\n"
             "LogFormat: text\n"
+            "DrainTimeOut: 300\n"
+            "RestartTimeOut: 30\n"
             "DebugFiles: off\n");
 }
 

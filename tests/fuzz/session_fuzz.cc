@@ -401,6 +401,7 @@ std::shared_ptr<appliance::SessionSettings> Settings(uint8_t kind, const net::So
   auto header = appliance::HeaderTemplate::Compile(config.header);
   BV_CHECK(header.ok());
   settings->header = *std::move(header);
+  settings->servers = appliance::AddressList(config.out_address);
   return settings;
 }
 
@@ -435,14 +436,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     appliance::EventLog::Reader reader;
     appliance::EventLog log(queue, reader);
     auto settings = Settings(kind, server_address);
-    appliance::AddressList servers(settings->config.out_address);
-    appliance::SessionServices services{.loop = loop,
-                                        .bodies = bodies,
-                                        .scanners = pool,
-                                        .stats = stats,
-                                        .log = log,
-                                        .servers = servers,
-                                        .settings = settings};
+    appliance::SessionServices services{
+        .loop = loop, .bodies = bodies, .scanners = pool, .stats = stats, .log = log, .settings = settings};
     core::Scope scope(loop);
     Server server(world, abilities, server_misdeeds);
     Scanner scanner(world, scanner_misdeeds);

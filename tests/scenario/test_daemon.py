@@ -297,7 +297,7 @@ class ServiceManager(ScenarioCase):
             daemon.write_configuration()
             process = Process("bivalved", [program(), "-f", daemon.configuration], env={"NOTIFY_SOCKET": shown})
             self.addCleanup(process.kill)
-            self.assertEqual(manager.recv(4096), b"READY=1")
+            self.assertRegex(manager.recv(4096), b"^READY=1\nSTATUS=.")
             self.assertTrue(process.running(), "no fork")
             with daemon.client() as client:
                 client.ehlo()

@@ -104,6 +104,11 @@ class Figures(Case):
         compared.add("version")
         same("workers", "bivalve_workers", stats["workers"])
         same("started", "bivalve_start_time_seconds", stats["started"])
+        same("reload/count", "bivalve_reloads_total", stats["reload"]["count"])
+        same("reload/failed", "bivalve_reload_failures_total", stats["reload"]["failed"])
+        same("reload/time", "bivalve_reload_time_seconds", stats["reload"]["time"])
+        same("restart/generation", "bivalve_restart_generation", 1)
+        compared.update(("reload/last_error", "restart/last_error"))
         same("accounting_violations", "bivalve_accounting_violations_total", 0)
         same("errors/not_kept", "bivalve_errors_not_kept_total", stats["errors"]["not_kept"])
         for name in (*self.names, "other"):

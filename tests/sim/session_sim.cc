@@ -86,13 +86,11 @@ struct SessionSim::World {
         stats(scanner_addresses.size()),
         pool(loop, bodies, PoolOptions(random, scanner_addresses), StatsOf(stats)),
         log(queue, log_reader),
-        servers(settings->config.out_address),
         services{.loop = loop,
                  .bodies = bodies,
                  .scanners = pool,
                  .stats = stats,
                  .log = log,
-                 .servers = servers,
                  .settings = std::move(settings)},
         scope(loop),
         server(seed ^ 1, chances.server, ledger),
@@ -107,7 +105,6 @@ struct SessionSim::World {
   core::LogQueue queue;
   appliance::EventLog::Reader log_reader;
   appliance::EventLog log;
-  appliance::AddressList servers;
   appliance::SessionServices services;
   core::Scope scope;
   SimSmtpServer server;
@@ -135,6 +132,7 @@ SessionSim::SessionSim(uint64_t seed, const SessionChances& chances, Mutation mu
   auto header = appliance::HeaderTemplate::Compile(config.header);
   BV_CHECK(header.ok());
   settings->header = *std::move(header);
+  settings->servers = appliance::AddressList(config.out_address);
   ledger_.action = config.action;
   ledger_.scan_failure = config.scan_failure;
   ledger_.bare_newline = config.bare_newline;

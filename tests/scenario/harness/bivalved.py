@@ -9,7 +9,7 @@ import unittest
 from pathlib import Path
 
 from .ports import free_port
-from .process import TIMEOUT, Process, binary_directory, wait_until
+from .process import TIMEOUT, Process, adopt_orphans, binary_directory, wait_until
 from .smtp_client import SmtpClient
 
 # clamsmtpd 1.10 can stand in for the daemon (BIVALVE_PROGRAM=/usr/sbin/clamsmtpd): what it has in common with its
@@ -165,6 +165,15 @@ class Bivalved:
             s["messages"][name] == value for name, value in counts.items()))
         check_accounting(stats)
         return stats
+
+    def restart(self):
+        """SIGUSR2, and waits until the next process has taken over. The one before may still have sessions."""
+        adopt_orphans()
+        start = len(self.process.lines)
+        self.process.signal(signal.SIGUSR2)
+        pid = int(self.process.wait_line(r"process (\d+) has taken over", start=start).group(1))
+        self.process.follow(pid)
+        return pid
 
     def temporary_files(self):
         return sorted(p.name for p in self.temporary.iterdir())

@@ -293,13 +293,15 @@ class ClamdTap:
 class NullClamd:
     """The project's null scanner: answers at once, or late, always the same."""
 
-    def __init__(self, directory, *, reply=None, delay_ms=None, tcp=False):
+    def __init__(self, directory, *, reply=None, delay_ms=None, canary=True, tcp=False):
         self.port = free_port() if tcp else None
         self._path = Path(directory) / "null.ctl"
         self.address = str(self.port) if tcp else str(self._path)
         argv = [tool("null_clamd"), "--listen", self.address]
         if delay_ms is not None:
             argv += ["--delay-ms", str(delay_ms)]
+        if not canary:
+            argv += ["--canary", "off"]
         if reply is not None:
             argv += ["--reply", reply]
         self.process = Process("null_clamd", argv)

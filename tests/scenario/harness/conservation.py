@@ -146,7 +146,7 @@ class ConservationRun:
                     one.process.signal(signal.SIGCONT)
                     del stopped[one]
             what = self.random.choice(("kill scanner", "stop scanner", "reload", "drop server connections", "stop server",
-                                       "look", "look", "look"))
+                                       "read again", "hot restart", "look", "look", "look"))
             self.chaos[what] += 1
             try:
                 if what == "kill scanner" and scanner not in stopped:
@@ -164,6 +164,12 @@ class ConservationRun:
                     self.sink.stop()
                     time.sleep(self.random.uniform(0, 0.3))
                     self.sink.start()
+                elif what == "read again":
+                    self.daemon.settings["Header"] = f"X-Reading: {self.chaos[what]}"
+                    self.daemon.write_configuration()
+                    self.daemon.process.signal(signal.SIGHUP)
+                elif what == "hot restart" and self.ending == "calm":
+                    self.daemon.restart()
                 self._look()
             except OSError:
                 pass

@@ -21,7 +21,7 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_N
 PROJECT = Path(__file__).resolve().parents[3]
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP = 1, 38, 22
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _PR_SET_CHILD_SUBREAPER = 1, 38, 22, 36
 
 
 def binary_directory():
@@ -93,6 +93,35 @@ def run_program(argv, *, before_exec=None, timeout=None, stdin=b"", env=None):
                           preexec_fn=_child_setup(before_exec, os.getpid()))
 
 
+def adopt_orphans():
+    """From now on processes whose parent ends become ours, so that the end of a successor can be waited for."""
+    if _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def process_runs(pid):
+    """Whether there is such a process, and it has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def wait_orphan(pid, timeout):
+    """The exit status of a process that is ours, or will be when its parent ends (adopt_orphans)."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        try:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(status)
+        except ChildProcessError:
+            if not Path(f"/proc/{pid}").exists():
+                return 0  # waited for before
+        time.sleep(0.005)
+    raise TimeoutError
+
+
 class Process:
     """A running program and the lines that it has printed, standard output and error together."""
 
@@ -101,6 +130,7 @@ class Process:
         self.lines = []
         self._changed = threading.Condition()
         self._ended = False
+        self._followers = []  # numbers of the processes that took its place, in order
         # PDEATHSIG follows the thread that forks: programs are started from the thread that outlives them.
         self.popen = subprocess.Popen(
             [str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -111,7 +141,11 @@ class Process:
 
     @property
     def pid(self):
-        return self.popen.pid
+        return self._followers[-1] if self._followers else self.popen.pid
+
+    def follow(self, pid):
+        """From now on the program is process `pid`, which the one before has started. See adopt_orphans."""
+        self._followers.append(pid)
 
     @property
     def output(self):
@@ -127,6 +161,8 @@ class Process:
             self._changed.notify_all()
 
     def running(self):
+        if self._followers:
+            return process_runs(self._followers[-1])
         return self.popen.poll() is None
 
     def wait_line(self, pattern, *, start=0, timeout=None):
@@ -157,7 +193,9 @@ class Process:
         """Waits for the end and for the last line. Returns the exit status, negative for a signal."""
         try:
             status = self.popen.wait(timeout or TIMEOUT)
-        except subprocess.TimeoutExpired:
+            for pid in self._followers:
+                status = status or wait_orphan(pid, timeout or TIMEOUT)
+        except (subprocess.TimeoutExpired, TimeoutError):
             self.kill()
             raise AssertionError(f"{self.name} did not end within {timeout or TIMEOUT:.0f} s; its last lines:\n"
                                  + "\n".join(self.lines[-30:])) from None
@@ -167,7 +205,10 @@ class Process:
 
     def kill(self):
         """Ends it at once. For clean-ups, and for tests in which a peer dies."""
-        if self.running():
+        for pid in self._followers:
+            if process_runs(pid):
+                os.kill(pid, signal.SIGKILL)
+        if self.popen.poll() is None:
             self.popen.kill()
         self.popen.wait(TIMEOUT)
         self._reader.join(TIMEOUT)

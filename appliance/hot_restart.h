@@ -1,0 +1,111 @@
+// The hot restart: one process takes the place of another without a connection being lost.
+//
+// The old process starts the new one with its listening sockets and a channel, and goes on as before. Then:
+//
+//   new  "failed TEXT"   for each reason why it will not start; it ends
+//   new  "ready"         it has read its settings, its workers run, a scanner has proven itself
+//   old  "go"
+//   new                  accepts connections, beside the old one
+//   new  "left N"        for each descriptor that it does not want, by the old one's number
+//   new  "took"
+//   old                  accepts no more, empties the sockets that were left, closes the channel
+//   new                  looks into the sockets' queues once more
+//   old                  lets its sessions end, ends
+//
+// Until "took" nothing has changed for the old process, whatever happens to the new one. Control thread.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "appliance/event.h"
+#include "appliance/handover.h"
+#include "core/condition.h"
+#include "core/fd.h"
+#include "core/loop.h"
+#include "core/stream.h"
+#include "core/task.h"
+
+namespace bivalve::appliance {
+
+// The process that is to follow this one.
+class Successor {
+ public:
+  // What to start; by the path that was used at the start, so that a new version there is what runs next.
+  struct Program {
+    std::string path;
+    std::string directory;
+    std::vector<std::string> arguments;
+    bool new_session = false;  // for a daemon
+  };
+  struct Host {
+    std::function<void(Severity, std::string)> say;
+    std::function<Legacy()> legacy;                     // all but the channel
+    std::function<void(std::string why)> failed;        // everything is as before
+    std::function<void(pid_t, std::vector<int>)> took;  // and what it has left; AcceptsNoMore() must follow
+  };
+
+  Successor(core::Loop& loop, Program program, Host host)
+      : loop_(loop), wake_(loop), program_(std::move(program)), host_(std::move(host)) {}
+  Successor(const Successor&) = delete;
+
+  bool under_way() const { return under_way_; }
+  // Tries to have a successor. One at a time. Suspends until it has taken over or has failed.
+  core::Task<void> Start(std::chrono::seconds timeout);
+  // After it has taken over: this process does not accept any more.
+  void AcceptsNoMore();
+  // The service stops: an attempt under way is ended.
+  void Stop();
+
+ private:
+  struct Attempt;
+  core::Task<void> Run(Attempt& attempt);
+  bool TakeLine(Attempt& attempt, core::Stream& stream);
+  core::Task<std::string> End(pid_t pid, bool by_itself);
+
+  core::Loop& loop_;
+  core::Condition wake_;
+  const Program program_;
+  const Host host_;
+  bool under_way_ = false;
+  bool stopping_ = false;
+  bool accepts_no_more_ = false;
+};
+
+// The process that this one follows.
+class Predecessor {
+ public:
+  struct Host {
+    std::function<bool()> prepared;           // scanners and all
+    std::function<absl::Status()> take_over;  // accepts from now on
+    std::function<void()> alone;              // nobody else accepts any more
+    std::vector<int> left;
+  };
+
+  Predecessor() = default;
+  Predecessor(pid_t pid, core::UniqueFd channel) : pid_(pid), channel_(std::move(channel)) {}
+
+  bool present() const { return channel_.valid(); }
+  pid_t pid() const { return pid_; }
+  // Tells it why there will be no start. Before TakeOver. Never blocks.
+  void Failed(std::string_view text) const;
+  // Waits until this process is prepared, then until the other one agrees, and takes over; also when the
+  // other one has ended meanwhile, since then there is nobody else. Suspends.
+  core::Task<absl::Status> TakeOver(core::Loop& loop, Host host);
+  void Stop();
+
+ private:
+  core::Task<absl::Status> Talk(core::Stream& stream, core::Condition& wake, Host& host);
+  core::Task<void> AwaitEnd(core::Stream& stream, core::Condition& wake);
+
+  pid_t pid_ = 0;
+  core::UniqueFd channel_;
+  core::Condition* wake_ = nullptr;
+  bool stopping_ = false;
+};
+
+}  // namespace bivalve::appliance

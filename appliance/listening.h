@@ -1,0 +1,51 @@
+// Listening: the sockets on which mail is accepted, and which worker accepts from which.
+//
+// The kernel keeps a queue of connections for each socket, and a socket that is closed takes its queue along.
+// So a socket that was handed over is accepted from by somebody, whatever the number of workers was before.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "appliance/handover.h"
+#include "core/fd.h"
+#include "net/address.h"
+
+namespace bivalve::appliance {
+
+class Listening {
+ public:
+  // Opens what `endpoints` say. Sockets that were inherited for these addresses are taken; the others are
+  // closed here, and left() names them. With `by_manager` all that were inherited are taken and `endpoints`
+  // mean nothing. A TCP address has a socket for each worker where that can be had, so that the kernel
+  // spreads the connections; otherwise several workers accept from one. A path has one for all. Blocks.
+  absl::Status Open(const std::vector<net::Endpoint>& endpoints, size_t workers,
+                    std::vector<Inheritance::Socket> inherited, bool by_manager);
+
+  // Of the worker with that index.
+  const std::vector<int>& of_worker(size_t index) const { return by_worker_[index]; }
+  std::vector<int> descriptors() const;
+  // The inherited sockets that are not wanted, by their number in the process that gave them: it empties
+  // them.
+  const std::vector<int>& left() const { return left_; }
+  // The addresses, as text; each once.
+  std::vector<std::string> addresses() const;
+
+  // Removes the files of local sockets, but for those whose descriptors are in `kept`.
+  void RemovePaths(const std::vector<int>& kept) const;
+
+ private:
+  absl::Status OpenEndpoint(const net::Endpoint& endpoint, size_t workers,
+                            std::vector<Inheritance::Socket>& inherited);
+  absl::Status OpenAddress(const net::SocketAddress& address, size_t workers);
+  void Share(std::vector<core::UniqueFd> sockets, size_t workers);
+
+  std::vector<core::UniqueFd> owned_;
+  std::vector<std::vector<int>> by_worker_;
+  std::vector<int> left_;
+  bool by_manager_ = false;
+};
+
+}  // namespace bivalve::appliance

@@ -1,0 +1,36 @@
+// The file that names this process, and how it goes from one process to the next at a hot restart.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "appliance/handover.h"
+#include "core/fd.h"
+
+namespace bivalve::appliance {
+
+class PidFile {
+ public:
+  PidFile() = default;
+  PidFile(const PidFile&) = delete;
+  // Removes it, unless another process is named there.
+  ~PidFile();
+
+  // Opens the file, or takes the one that was handed over if that is the same: who opened it as root may have
+  // been able to what we are not. Then `inherited` is empty. While still root.
+  absl::Status Open(const std::string& path, Inheritance::Socket& inherited);
+  // This process is the one from now on.
+  absl::Status Write();
+  // Another one is.
+  void GiveAway() { ours_ = false; }
+
+  int descriptor() const { return fd_.get(); }  // -1: there is none
+
+ private:
+  std::string path_;
+  core::UniqueFd fd_;
+  bool ours_ = false;  // to be removed
+};
+
+}  // namespace bivalve::appliance

@@ -1,0 +1,50 @@
+// Watchdog: tells the service manager that the service lives (sd_watchdog_enabled(3)), and only when every
+// worker has answered since the last time: one that hangs makes the service manager act. Control thread.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "appliance/event.h"
+#include "appliance/worker.h"
+#include "core/condition.h"
+#include "core/loop.h"
+#include "core/mailbox.h"
+#include "core/task.h"
+
+namespace bivalve::appliance {
+
+class Watchdog {
+ public:
+  struct Host {
+    std::function<void(Severity, std::string)> say;
+    std::function<void(std::function<void()>)> post;  // any thread: runs it on the control thread
+  };
+
+  Watchdog(core::Loop& loop, std::vector<Worker*> workers, Host host)
+      : loop_(loop), wake_(loop), workers_(std::move(workers)), host_(std::move(host)) {}
+  Watchdog(const Watchdog&) = delete;
+
+  // Asks the workers and tells the service manager, at half of the time after which that would act; returns
+  // at once when it does not want to be told. Suspends until Stop().
+  core::Task<void> Run();
+  void Stop();
+
+ private:
+  void Ask();
+  void Complain();
+
+  core::Loop& loop_;
+  core::Condition wake_;
+  const std::vector<Worker*> workers_;
+  const Host host_;
+  std::vector<bool> answered_;  // by worker, since the last question
+  size_t missing_ = 0;
+  uint64_t round_ = 0;
+  bool stopping_ = false;
+};
+
+}  // namespace bivalve::appliance
