@@ -103,11 +103,17 @@ class RunningWorkersTest : public testing::Test {
       Worker::Options options;
       options.index = i;
       options.workers = 2;
-      options.settings = {.config = parsed.config, .header = HeaderTemplate::Compile("").value()};
-      options.body_memory_bytes = 1 << 20;
+      options.settings.sessions = std::make_shared<SessionSettings>();
+      options.settings.sessions->config = parsed.config;
+      options.settings.sessions->header = HeaderTemplate::Compile("").value();
+      options.settings.sessions->servers = AddressList(parsed.config.out_address);
+      options.settings.scanner_addresses = std::make_shared<AddressList>(parsed.config.clam_address);
+      options.settings.scanner_rows = {0};
+      options.settings.body_memory_bytes = 1 << 20;
       options.listen_fds = {listeners_.back().get()};
       workers_.push_back(std::make_unique<Worker>(shared_, std::move(options)));
       EXPECT_TRUE(workers_.back()->Start().ok());
+      workers_.back()->Accept();
       pointers_.push_back(workers_.back().get());
     }
     scope_.Spawn(mailbox_.Run(loop_));
