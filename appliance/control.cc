@@ -11,6 +11,7 @@
 #include "appliance/accounting.h"
 #include "appliance/http_server.h"
 #include "appliance/quarantine.h"
+#include "appliance/quarantine_record.h"
 #include "appliance/service_notify.h"
 #include "appliance/stats_service.h"
 #include "appliance/virus_action.h"
@@ -32,6 +33,30 @@ sigset_t HandledSignals() {
   sigemptyset(&set);
   for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR2, SIGCHLD}) sigaddset(&set, signal);
   return set;
+}
+
+// What is known of a quarantined message.
+QuarantineRecord RecordOf(const VirusReport& report, const Quarantine::Kept& kept) {
+  QuarantineRecord record{.id = kept.path.substr(kept.path.rfind('/') + 1),
+                          .time = report.found_at,
+                          .session = SessionText(report.session),
+                          .virus = report.virus,
+                          .from = report.sender,
+                          .recipients_left_out = report.recipients_left_out,
+                          .client = report.client,
+                          .helo = report.helo,
+                          .remote = report.remote,
+                          .remote_helo = report.remote_helo,
+                          .scanner = report.scanner,
+                          .scanner_version = report.scanner_version,
+                          .size_bytes = report.content_bytes,
+                          .sha256 = ToHex(kept.sha256)};
+  for (std::string_view rest = report.recipients; !rest.empty();) {
+    const size_t end = std::min(rest.find('\n'), rest.size());
+    record.recipients.emplace_back(rest.substr(0, end));
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return record;
 }
 
 }  // namespace
@@ -308,10 +333,18 @@ core::Task<void> Control::Running::HandleReport(VirusReport& report) {
   if (report.body.valid()) {
     const Quarantine::Content content = {report.body.get(), report.content_offset, report.content_bytes};
     const std::string_view prefix =
-        report.quarantine ? "virus." : std::string_view(control.options_.debug_prefix);
-    absl::StatusOr<std::string> kept = co_await quarantine.Keep(content, prefix);
+        report.quarantine ? kQuarantinePrefix : std::string_view(control.options_.debug_prefix);
+    absl::StatusOr<Quarantine::Kept> kept = co_await quarantine.Keep(content, prefix);
     if (kept.ok()) {
-      path = *std::move(kept);
+      path = kept->path;
+      if (report.quarantine) {
+        std::string json = ToJson(RecordOf(report, *kept));
+        const absl::Status recorded = co_await quarantine.KeepRecord(path, std::move(json));
+        if (!recorded.ok()) {
+          Log(Severity::kError, report.session,
+              core::Cat("the message is kept without its record: ", std::string(recorded.message())));
+        }
+      }
       Log(Severity::kDebug, report.session, core::Cat("message kept as: ", path));
     } else {
       control.reports_.CountNotKept();

@@ -87,8 +87,10 @@ constexpr Option kOptions[] = {
      .on_reload = OnReload::kNewSessions,
      .doc = "Whether infected messages are kept, as files in TempDirectory that only the user of this "
             "program can read. Their names are virus.XXXXXX, with six random characters; the content is the "
-            "message as it was sent. A file that cannot be written, because the disk is full for example, "
-            "is reported in the log and changes nothing for the client."},
+            "message as it was sent. Beside each lies virus.XXXXXX.json, with the envelope, the client, the "
+            "virus, the scanner, the time and a SHA-256 of the message; see quarantine in bivalvectl(1). A "
+            "file that cannot be written, because the disk is full for example, is reported in the log and "
+            "changes nothing for the client."},
     {.name = "VirusAction",
      .field = &Config::virus_action,
      .default_text = "",

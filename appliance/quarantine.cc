@@ -7,9 +7,11 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <utility>
 
+#include "appliance/quarantine_record.h"
 #include "core/await_op.h"
 #include "core/fd.h"
 #include "core/text.h"
@@ -35,19 +37,54 @@ std::string_view ErrorText(int error) { return std::strerror(error); }
 
 }  // namespace
 
-core::Task<absl::StatusOr<std::string>> Quarantine::Keep(Content content, std::string_view prefix) {
+core::Task<absl::StatusOr<Quarantine::Kept>> Quarantine::Keep(Content content, std::string_view prefix) {
   const core::IoResult opened = co_await OpenNew(prefix);
   if (!opened.ok()) {
     co_return absl::UnavailableError(
         core::Cat("cannot make a file in ", directory_, ": ", ErrorText(opened.error())));
   }
   core::UniqueFd file(static_cast<int>(opened.value()));
-  const absl::Status copied = co_await Copy(content, file.get());
+  scan::Sha256 hash;
+  const absl::Status copied = co_await Copy(content, file.get(), hash);
   if (!copied.ok()) {
     RemovePartial();
     co_return copied;
   }
-  co_return std::exchange(partial_, {});
+  Kept kept;
+  kept.path = std::exchange(partial_, {});
+  kept.sha256 = hash.Finish();
+  co_return kept;
+}
+
+core::Task<absl::Status> Quarantine::KeepRecord(std::string path, std::string json) {
+  const std::string name = core::Cat(path, kRecordSuffix);
+  const core::IoResult opened = co_await Create(core::Cat(name, kPartialSuffix));
+  if (!opened.ok()) {
+    co_return absl::UnavailableError(core::Cat("cannot make ", name, ": ", ErrorText(opened.error())));
+  }
+  core::UniqueFd file(static_cast<int>(opened.value()));
+  absl::Status status = co_await Write(file.get(), json, 0);
+  if (status.ok() && rename(partial_.c_str(), name.c_str()) != 0) {
+    status = absl::UnavailableError(core::Cat("cannot make ", name, ": ", ErrorText(errno)));
+  }
+  if (status.ok()) {
+    partial_.clear();
+  } else {
+    RemovePartial();
+  }
+  co_return status;
+}
+
+core::Task<core::IoResult> Quarantine::Create(std::string path) {
+  core::IoRequest open;
+  open.code = core::IoCode::kOpenAt;
+  open.fd = AT_FDCWD;
+  open.address = path.data();
+  open.flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+  open.bytes = 0600;
+  const core::IoResult result = co_await core::AwaitOp(loop_, open);
+  if (result.ok()) partial_ = std::move(path);
+  co_return result;
 }
 
 core::Task<core::IoResult> Quarantine::OpenNew(std::string_view prefix) {
@@ -55,20 +92,12 @@ core::Task<core::IoResult> Quarantine::OpenNew(std::string_view prefix) {
   for (int tries = 0; tries < kNameTries && result.error() == EEXIST; ++tries) {
     const std::string random = RandomName();
     if (random.empty()) co_return core::IoResult(-EAGAIN);
-    std::string path = core::Cat(directory_, "/", prefix, random);
-    core::IoRequest open;
-    open.code = core::IoCode::kOpenAt;
-    open.fd = AT_FDCWD;
-    open.address = path.data();
-    open.flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-    open.bytes = 0600;
-    result = co_await core::AwaitOp(loop_, open);
-    if (result.ok()) partial_ = std::move(path);
+    result = co_await Create(core::Cat(directory_, "/", prefix, random));
   }
   co_return result;
 }
 
-core::Task<absl::Status> Quarantine::Copy(Content content, int to) {
+core::Task<absl::Status> Quarantine::Copy(Content content, int to, scan::Sha256& hash) {
   piece_.resize(kPieceBytes);
   for (uint64_t done = 0; done < content.bytes;) {
     core::IoRequest read;
@@ -81,21 +110,29 @@ core::Task<absl::Status> Quarantine::Copy(Content content, int to) {
     if (!got.ok())
       co_return absl::UnavailableError(core::Cat("cannot read the message: ", ErrorText(got.error())));
     if (got.eof()) co_return absl::UnavailableError("the message is shorter than it was");
-    for (size_t written = 0; written < got.value();) {
-      core::IoRequest write;
-      write.code = core::IoCode::kWrite;
-      write.fd = to;
-      write.address = piece_.data() + written;
-      write.bytes = got.value() - written;
-      write.offset = done + written;
-      const core::IoResult put = co_await core::AwaitOp(loop_, write);
-      if (!put.ok() || put.eof()) {
-        const int error = put.ok() ? ENOSPC : put.error();
-        co_return absl::UnavailableError(core::Cat("cannot write ", partial_, ": ", ErrorText(error)));
-      }
-      written += put.value();
-    }
+    const std::string_view bytes(piece_.data(), got.value());
+    hash.Add(bytes);
+    absl::Status written = co_await Write(to, bytes, done);
+    if (!written.ok()) co_return written;
     done += got.value();
+  }
+  co_return absl::OkStatus();
+}
+
+core::Task<absl::Status> Quarantine::Write(int to, std::string_view bytes, uint64_t offset) {
+  for (size_t written = 0; written < bytes.size();) {
+    core::IoRequest write;
+    write.code = core::IoCode::kWrite;
+    write.fd = to;
+    write.address = const_cast<char*>(bytes.data()) + written;  // is only read
+    write.bytes = bytes.size() - written;
+    write.offset = offset + written;
+    const core::IoResult put = co_await core::AwaitOp(loop_, write);
+    if (!put.ok() || put.eof()) {
+      const int error = put.ok() ? ENOSPC : put.error();
+      co_return absl::UnavailableError(core::Cat("cannot write ", partial_, ": ", ErrorText(error)));
+    }
+    written += put.value();
   }
   co_return absl::OkStatus();
 }

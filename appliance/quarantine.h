@@ -12,6 +12,7 @@
 #include "core/io.h"
 #include "core/loop.h"
 #include "core/task.h"
+#include "scan/sha256.h"
 
 namespace bivalve::appliance {
 
@@ -29,9 +30,18 @@ class Quarantine {
     uint64_t bytes = 0;
   };
 
-  // Writes a new file, mode 0600, called `prefix` and six random characters, and returns its path. After an
-  // error (a sentence for the log) nothing is left of it. One call at a time. Suspends.
-  core::Task<absl::StatusOr<std::string>> Keep(Content content, std::string_view prefix);
+  struct Kept {
+    std::string path;
+    scan::Sha256::Digest sha256 = {};
+  };
+  // Writes a new file, mode 0600, called `prefix` and six random characters. After an error (a sentence for
+  // the log) nothing is left of it. One call at a time, of this and of KeepRecord. Suspends.
+  core::Task<absl::StatusOr<Kept>> Keep(Content content, std::string_view prefix);
+
+  // Writes the record of the message at `path` beside it, mode 0600: to a file of another name, which then
+  // gets its own. So a record that is there is whole, and so is its message, which was written before. After
+  // an error nothing is left of the record. Suspends.
+  core::Task<absl::Status> KeepRecord(std::string path, std::string json);
 
   // For the end of the process: removes the file that is being written, if there is one. Blocks.
   void RemovePartial();
@@ -39,8 +49,11 @@ class Quarantine {
  private:
   static constexpr size_t kPieceBytes = size_t{256} << 10;
 
+  // A file that does not exist yet, and is partial_ from then on.
+  core::Task<core::IoResult> Create(std::string path);
   core::Task<core::IoResult> OpenNew(std::string_view prefix);
-  core::Task<absl::Status> Copy(Content content, int to);
+  core::Task<absl::Status> Copy(Content content, int to, scan::Sha256& hash);
+  core::Task<absl::Status> Write(int to, std::string_view bytes, uint64_t offset);
 
   core::Loop& loop_;
   std::string directory_;

@@ -387,7 +387,7 @@ void Session::NoteReply(const Pending& pending, uint16_t code) {
     }
     case net::Verb::kRcpt:
       transaction_.AddRecipient(pending.path);
-      if (!config().virus_action.empty()) transaction_.AddRecipientLine(pending.path);
+      if (config().quarantine || !config().virus_action.empty()) transaction_.AddRecipientLine(pending.path);
       break;
     case net::Verb::kXForward:
       net::ApplyXForward(pending.path, original_client_);
@@ -421,6 +421,7 @@ core::Task<Session::CloseReason> Session::RelayHello(net::Verb verb, std::string
     co_return reply.code == 421 ? CloseReason::kQuit : CloseReason::kNone;
   }
   ForgetTransaction();
+  hello_name_ = core::Trim(net::ParseCommand(line).arguments).substr(0, kHelloNameBytesMax);
   if (verb == net::Verb::kHelo) {
     extensions_ = {};
     Answer(core::Cat("250 ", config().host_name, "\r\n"));

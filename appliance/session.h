@@ -109,6 +109,8 @@ class Session : public core::Linked<Session> {
     bool binary_mime = false;
   };
   static constexpr size_t kGroupMax = 64;
+  // RFC 1035 section 2.3.4, and room for an address literal.
+  static constexpr size_t kHelloNameBytesMax = 255;
   // A client that does not read its replies is not read from either.
   static constexpr size_t kUnsentBytesMax = size_t{64} << 10;
 
@@ -155,8 +157,8 @@ class Session : public core::Linked<Session> {
   enum class ScanEnd : uint8_t { kVerdict, kTimeout, kClientLeft };
   core::Task<ScanEnd> AwaitVerdict(scan::Request& request, core::Body& body);
   // For Quarantine, VirusAction and DebugFiles (session_report.cc): hands the message to the control thread,
-  // which then shares the body. `virus`: empty when there is none.
-  void ReportMessage(core::Body& body, std::string_view virus);
+  // which then shares the body.
+  void ReportMessage(core::Body& body, const scan::Request& scanned);
   core::Task<CloseReason> ActOnVirus(core::Body& body, const std::string& name, bool may_need_stuffing);
   core::Task<CloseReason> ActOnFailure(core::Body& body, const scan::Verdict& verdict,
                                        bool may_need_stuffing);
@@ -211,6 +213,7 @@ class Session : public core::Linked<Session> {
   net::KeepAlive keep_alive_;
   std::string helo_;            // what the client called itself last, as far as the log wants it
   std::string server_host_;     // for VirusAction
+  std::string hello_name_;      // what the client calls itself
   bool introduced_ = false;     // XCLIENT was tried
   uint16_t outgoing_port_ = 0;  // ours in services_.outgoing_ports
   net::OriginalClient

@@ -225,8 +225,7 @@ core::Task<Session::CloseReason> Session::ScanAndAct(std::unique_ptr<core::Body>
   if (request.scanner() >= 0) record_.scanner = services_.scanners.scanner_name(request.scanner());
   CloseReason reason = CloseReason::kNone;
   if (end == ScanEnd::kVerdict && request.verdict().kind != scan::VerdictKind::kNone) {
-    const bool infected = request.verdict().kind == scan::VerdictKind::kInfected;
-    ReportMessage(*body, infected ? std::string_view(request.verdict().text) : "");
+    ReportMessage(*body, request);
   }
   switch (end) {
     case ScanEnd::kClientLeft:

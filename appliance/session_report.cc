@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <utility>
 
@@ -70,8 +71,8 @@ void Session::LogMessage(Metric outcome, std::string_view status) {
   services_.log.Commit();
 }
 
-void Session::ReportMessage(core::Body& body, std::string_view virus) {
-  const bool infected = !virus.empty();
+void Session::ReportMessage(core::Body& body, const scan::Request& scanned) {
+  const bool infected = scanned.verdict().kind == scan::VerdictKind::kInfected;
   const bool keep = config().debug_files || (infected && config().quarantine);
   const bool act = infected && !config().virus_action.empty();
   if (services_.reports == nullptr || (!keep && !act)) return;
@@ -81,14 +82,22 @@ void Session::ReportMessage(core::Body& body, std::string_view virus) {
   report.quarantine = infected && config().quarantine;
   report.debug = keep && !report.quarantine;
   report.act = act;
-  report.virus = virus;
-  if (act) {
+  if (infected) {
+    report.virus = scanned.verdict().text;
+    report.found_at = std::chrono::system_clock::now();
     report.client = client_host_;
     report.server = server_host_;
     report.sender = transaction_.reverse_path;
     report.recipients = transaction_.recipient_lines;
+    report.recipients_left_out = transaction_.recipients_left_out;
+    report.helo = hello_name_;
     report.remote = original_client_.address;
     report.remote_helo = original_client_.helo;
+    const auto scanner = static_cast<size_t>(scanned.scanner());
+    if (scanned.scanner() >= 0 && scanner < config().clam_address.size()) {
+      report.scanner = net::ToString(config().clam_address[scanner]);
+      report.scanner_version = services_.stats.scanners[scanner]->version.Get();
+    }
   }
   if (keep) {
     report.content_offset = core::Body::kContentOffset;

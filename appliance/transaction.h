@@ -17,16 +17,17 @@ namespace bivalve::appliance {
 struct Transaction {
   // Recipients kept for the log; further ones are only counted.
   static constexpr size_t kRecipientsKept = 100;
-  // Those for VirusAction: Linux takes 128 KiB for one variable (execve(2)).
-  static constexpr size_t kRecipientLinesBytesMax = size_t{100} << 10;
+  // Those for Quarantine and VirusAction.
+  static constexpr size_t kRecipientLinesBytesMax = size_t{1} << 20;
 
   bool mail_accepted = false;
   uint32_t recipients_accepted = 0;
   std::string reverse_path;
   std::vector<std::string> forward_paths;
-  std::string recipient_lines;  // for VirusAction, one per line
-  uint64_t declared_bytes = 0;  // SIZE= of MAIL; 0: not said
-  bool binary_mime = false;     // BODY=BINARYMIME
+  std::string recipient_lines;       // for Quarantine and VirusAction, one per line
+  uint32_t recipients_left_out = 0;  // of these
+  uint64_t declared_bytes = 0;       // SIZE= of MAIL; 0: not said
+  bool binary_mime = false;          // BODY=BINARYMIME
 
   // BDAT so far (RFC 3030). A transaction in which a chunk could not be kept takes no further ones.
   std::unique_ptr<core::Body> chunks;
@@ -41,7 +42,10 @@ struct Transaction {
     if (forward_paths.size() < kRecipientsKept) forward_paths.emplace_back(path);
   }
   void AddRecipientLine(std::string_view path) {
-    if (recipient_lines.size() + path.size() >= kRecipientLinesBytesMax) return;
+    if (recipient_lines.size() + path.size() >= kRecipientLinesBytesMax) {
+      ++recipients_left_out;
+      return;
+    }
     if (!recipient_lines.empty()) recipient_lines += '\n';
     recipient_lines += path;
   }

@@ -52,13 +52,23 @@ class SpawnSettings {
   posix_spawnattr_t attributes_;
 };
 
+// Linux takes 128 KiB for one variable (execve(2)).
+constexpr size_t kRecipientsBytesMax = size_t{100} << 10;
+
+// As many whole lines as fit.
+std::string_view FittingLines(std::string_view lines) {
+  if (lines.size() < kRecipientsBytesMax) return lines;
+  const size_t end = lines.rfind('\n', kRecipientsBytesMax);
+  return lines.substr(0, end == std::string_view::npos ? 0 : end);
+}
+
 }  // namespace
 
 std::vector<std::string> ActionEnvironment(const VirusReport& report, std::string_view email,
                                            std::string_view temp_directory) {
   const std::pair<std::string_view, std::string_view> variables[] = {
       {"PATH", kSafePath},        {"CLIENT", report.client},
-      {"EMAIL", email},           {"RECIPIENTS", report.recipients},
+      {"EMAIL", email},           {"RECIPIENTS", FittingLines(report.recipients)},
       {"REMOTE", report.remote},  {"REMOTE_HELO", report.remote_helo},
       {"SENDER", report.sender},  {"SERVER", report.server},
       {"TMPDIR", temp_directory}, {"VIRUS", report.virus},

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -25,9 +26,15 @@ struct VirusReport {
   std::string client = {};
   std::string server = {};
   std::string sender = {};
-  std::string recipients = {};  // one per line
+  std::string recipients = {};       // one per line
+  uint32_t recipients_left_out = 0;  // of these
   std::string remote = {};
   std::string remote_helo = {};
+  // For the record beside a quarantined message.
+  std::chrono::system_clock::time_point found_at = {};
+  std::string helo = {};
+  std::string scanner = {};
+  std::string scanner_version = {};
   // A descriptor of the body of its own, invalid when nothing is kept. Nobody writes into the body any more.
   core::UniqueFd body = {};
   uint64_t content_offset = 0;

@@ -1,5 +1,8 @@
 """Quarantine, VirusAction, DebugFiles and KeepAlives: what happens beside a message, and that the mail does not wait for it."""
 import ctypes
+import datetime
+import hashlib
+import json
 import os
 import re
 import stat
@@ -27,15 +30,23 @@ class _Case(ScenarioCase):
         return path, out
 
     def take_files(self, daemon, count):
-        """Waits for the files in TempDirectory, and takes them away: {name: (mode, content)}."""
+        """Waits for the files in TempDirectory, and takes them away: {name: (mode, content)}.
+
+        The records beside quarantined messages go to self.records: {name: record}."""
         # A file is there from its first byte on; the log has the line when it is whole.
         daemon.process.wait_lines("message kept as: ", count)
-        files = {}
+        files, self.records = {}, {}
         for name in daemon.temporary_files():
             path = daemon.temporary / name
-            files[name] = (stat.S_IMODE(path.stat().st_mode), path.read_bytes())
+            mode, content = stat.S_IMODE(path.stat().st_mode), path.read_bytes()
             path.unlink()
+            if name.endswith(".json"):
+                self.assertEqual(mode, 0o600)
+                self.records[name.removesuffix(".json")] = json.loads(content)
+            else:
+                files[name] = (mode, content)
         self.assertEqual(len(files), count)
+        self.assertEqual(set(self.records), {name for name in files if name.startswith("virus.")})
         return files
 
 
@@ -125,8 +136,64 @@ class Quarantined(_Case):
             # What fits is kept again.
             self.assertReply(client.deliver(infected_attachment()), 250)
             daemon.wait_log("message kept as: ")
-            self.assertEqual(len(os.listdir(inside)), 1)
+            self.assertEqual(len(os.listdir(inside)), 2)
         daemon.expect_messages(received=2, dropped=2, infected=2)
+
+    def test_no_room_for_the_record(self):
+        """A file system with room for the message alone: it is kept, and nothing of a record is."""
+        daemon = self.bivalved(self.sink(), settings={"Quarantine": "on"}, start=False)
+        target = os.fsencode(daemon.temporary)
+
+        def small_disk():
+            if (_libc.unshare(0x00020000) != 0 or _libc.mount(b"none", b"/", None, 0x44000, None) != 0
+                    or _libc.mount(b"none", target, b"tmpfs", 0, b"nr_blocks=1") != 0):
+                os._exit(124)
+        daemon.start(before_exec=small_disk)
+        with daemon.client() as client:
+            client.ehlo()
+            self.assertReply(client.deliver(infected_attachment()), 250, "Virus Detected; Discarded Email")
+            daemon.wait_log(r"kept without its record: cannot write .*/virus\.\w{6}\.json\.new: No space left")
+            daemon.wait_log("message kept as: ")
+            kept, = os.listdir(f"/proc/{daemon.process.pid}/root{daemon.temporary}")
+            self.assertRegex(kept, r"^virus\.\w{6}$")
+
+    def test_the_record(self):
+        sink = self.sink(extensions=["XFORWARD NAME ADDR HELO", "SMTPUTF8", "8BITMIME"])
+        daemon = self.bivalved(sink, settings={"Quarantine": "on"})
+        recipients = ["bob@example.net", "\"a b\\\\\"@example.net", "j\u00f6rg@example.net"]
+        before = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
+        with daemon.client() as client:
+            client.ehlo("mx.example.net")
+            client.command("XFORWARD ADDR=192.0.2.1 HELO=m.example")
+            self.assertReply(client.deliver(self.CONTENT, "eve@example.com", recipients), 250)
+        after = datetime.datetime.now(datetime.timezone.utc)
+        (name, (_, kept)), = self.take_files(daemon, 1).items()
+        record = self.records[name]
+        session, = daemon.wait_log(r"(\w{6}): message kept as").groups()
+        found_at = datetime.datetime.fromisoformat(record.pop("time").replace("Z", "+00:00"))
+        self.assertTrue(before <= found_at <= after, found_at)
+        version = record["scanner"].pop("version")
+        self.assertRegex(version, r"^ClamAV \d+\.\d+")
+        self.assertEqual(record, {
+            "id": name, "session": session, "virus": VIRUS, "from": "eve@example.com", "recipients": recipients,
+            "recipients_left_out": 0, "client": "127.0.0.1", "helo": "mx.example.net", "remote": "192.0.2.1",
+            "remote_helo": "m.example", "scanner": {"address": self.shared_clamd().address}, "size": len(kept),
+            "sha256": hashlib.sha256(kept).hexdigest()})
+
+    def test_a_record_of_bytes_that_are_no_text(self):
+        """An envelope in ISO 8859-1 is kept to the byte; a name that cannot be shown is replaced."""
+        daemon = self.bivalved(self.sink(), settings={"Quarantine": "on"})
+        with daemon.client() as client:
+            client.command(b"EHLO m\xfcx\x1b[2J\r\n")
+            for line in (b"MAIL FROM:<j\xf6rg@a.example>\r\n", b"RCPT TO:<\xff\xc3\xb6@b.example>\r\n"):
+                self.assertReply(client.command(line), 250)
+            self.assertReply(client.data(infected_attachment()), 250)
+        self.take_files(daemon, 1)
+        record, = self.records.values()
+        self.assertEqual(record["envelope_encoding"], "iso-8859-1")
+        self.assertEqual(record["from"].encode("iso-8859-1"), b"j\xf6rg@a.example")
+        self.assertEqual([r.encode("iso-8859-1") for r in record["recipients"]], [b"\xff\xc3\xb6@b.example"])
+        self.assertEqual(record["helo"], "m\ufffdx\x1b[2J")
 
     def test_a_directory_that_is_gone(self):
         daemon = self.bivalved(self.sink(), settings={"Quarantine": "on"})

@@ -1,0 +1,78 @@
+#include "appliance/quarantine_record.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace bivalve::appliance {
+namespace {
+
+QuarantineRecord Example() {
+  return {.id = "virus.aB3dE5",
+          .time = std::chrono::system_clock::from_time_t(1'795'352'709),
+          .session = "10002f",
+          .virus = "Eicar \"quoted\" \x1b[2J",
+          .from = "eve@example.com",
+          .recipients = {"bob@example.net", "j\xc3\xb6rg@example.net"},
+          .recipients_left_out = 3,
+          .client = "192.0.2.7",
+          .helo = "mx.example",
+          .remote = "2001:db8::1",
+          .remote_helo = "far.example",
+          .scanner = "/run/clamav/clamd.ctl",
+          .scanner_version = "ClamAV 1.4.6/27500/Tue",
+          .size_bytes = 12345,
+          .sha256 = std::string(64, 'a')};
+}
+
+TEST(QuarantineRecord, ReadsWhatItWrote) {
+  const auto read = ParseQuarantineRecord(ToJson(Example()));
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(ToJson(*read), ToJson(Example()));
+  EXPECT_EQ(read->recipients, Example().recipients);
+  EXPECT_EQ(read->virus, Example().virus);
+  EXPECT_EQ(read->time, Example().time);
+  EXPECT_EQ(read->recipients_left_out, 3u);
+}
+
+// An address must come back to the byte, or the message would be released to somebody else.
+TEST(QuarantineRecord, KeepsAnEnvelopeThatIsNotUtf8) {
+  QuarantineRecord record = Example();
+  record.from = "j\xf6rg@example.com";
+  for (int c = 1; c < 256; ++c) record.recipients[0] += static_cast<char>(c);
+  const auto read = ParseQuarantineRecord(ToJson(record));
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->from, record.from);
+  EXPECT_EQ(read->recipients, record.recipients);
+}
+
+TEST(QuarantineRecord, ReplacesWhatCannotBeShownOutsideTheEnvelope) {
+  QuarantineRecord record = Example();
+  record.helo = "m\xfcx";
+  const auto read = ParseQuarantineRecord(ToJson(record));
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->helo, "m\xef\xbf\xbdx");
+}
+
+TEST(QuarantineRecord, RefusesWhatIsNotOne) {
+  const std::string whole = ToJson(Example());
+  ASSERT_TRUE(ParseQuarantineRecord(whole).ok());
+  for (size_t cut = 0; cut + 2 < whole.size(); ++cut) {
+    EXPECT_FALSE(ParseQuarantineRecord(whole.substr(0, cut)).ok()) << cut;
+  }
+  for (const std::string_view name : {"time", "from", "recipients", "size", "sha256"}) {
+    std::string without = whole;
+    without.replace(without.find('"' + std::string(name) + '"'), name.size() + 2, "\"x\"");
+    EXPECT_FALSE(ParseQuarantineRecord(without).ok()) << name;
+  }
+  for (const std::string_view json : {"[]", "null", "1", "{\"from\":[1],\"recipients\":{}}"}) {
+    EXPECT_FALSE(ParseQuarantineRecord(json).ok()) << json;
+  }
+}
+
+TEST(QuarantineRecord, WritesTimesAsRfc3339) {
+  EXPECT_EQ(FormatTime(std::chrono::system_clock::from_time_t(0)), "1970-01-01T00:00:00Z");
+}
+
+}  // namespace
+}  // namespace bivalve::appliance
