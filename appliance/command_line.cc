@@ -22,6 +22,12 @@ constexpr OldOption kOldOptions[] = {
     {'X', "DebugFiles", "on"}, {'\0', "OutAddress", ""},
 };
 
+constexpr CommandOption kOptions[] = {{.name = "-d", .argument = "level"},
+                                      {.name = "-f", .argument = "configfile", .takes_file = true},
+                                      {.name = "-p", .argument = "pidfile", .takes_file = true},
+                                      {.name = "--check-config"},
+                                      {.name = "-v", .alone = true}};
+
 const OldOption* FindOldOption(char letter) {
   const auto* found = std::ranges::find(kOldOptions, letter, &OldOption::letter);
   return found == std::end(kOldOptions) ? nullptr : found;
@@ -195,10 +201,21 @@ std::string_view DefaultConfigFile(ProgramName program) {
   return program == ProgramName::kClamsmtpd ? "/etc/clamsmtpd.conf" : "/etc/bivalved.conf";
 }
 
+std::span<const CommandOption> CommandOptions() { return kOptions; }
+
 std::string UsageText(ProgramName program) {
   const std::string_view name = ToString(program);
-  return core::Cat("usage: ", name, " [-d level] [-f configfile] [-p pidfile] [--check-config]\n",  //
-                   "       ", name, " -v\n");
+  std::string first = core::Cat("usage: ", name);
+  std::string others;
+  for (const CommandOption& option : kOptions) {
+    const std::string text = core::Cat(option.name, option.argument.empty() ? "" : " ", option.argument);
+    if (option.alone) {
+      core::Append(others, "       ", name, " ", text, "\n");
+    } else {
+      core::Append(first, " [", text, "]");
+    }
+  }
+  return core::Cat(first, "\n", others);
 }
 
 std::string VersionText(ProgramName program, std::string_view version) {

@@ -30,6 +30,15 @@ struct CommandLine {
   std::vector<std::string> warnings;
 };
 
+// The options of today, in the order of the usage line.
+struct CommandOption {
+  std::string_view name;
+  std::string_view argument = {};  // empty: there is none
+  bool takes_file = false;
+  bool alone = false;  // stands without the others
+};
+std::span<const CommandOption> CommandOptions();
+
 // Parses main's arguments, the program's name included. An error is a usage error (exit status 2): a line for
 // the operator, to be followed by UsageText().
 absl::StatusOr<CommandLine> ParseCommandLine(std::span<const char* const> arguments);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "appliance/options.h"
+#include "appliance/roff.h"
 #include "core/text.h"
 
 namespace bivalve::appliance {
@@ -95,44 +96,6 @@ constexpr std::string_view kSampleHead =
 #
 # Lines that begin with # mean nothing.
 )";
-
-// In a manual page each sentence begins on a line of its own.
-std::vector<std::string> Sentences(std::string_view text) {
-  std::vector<std::string> sentences;
-  while (!text.empty()) {
-    size_t end = text.find(". ");
-    end = end == std::string_view::npos ? text.size() : end + 1;
-    sentences.emplace_back(text.substr(0, end));
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return sentences;
-}
-
-// What roff would take for a command or an escape.
-std::string Roff(std::string_view text) {
-  std::string out;
-  if (text.starts_with('.') || text.starts_with('\'')) out += "\\&";
-  for (const char c : text) {
-    if (c == '\\') {
-      out += "\\e";
-    } else if (c == '-') {
-      out += "\\-";
-    } else {
-      out += c;
-    }
-  }
-  return out;
-}
-
-// As the argument of a macro.
-std::string RoffArgument(std::string_view text) {
-  std::string out = "\"";
-  for (const char c : Roff(text)) {
-    if (c == '"') out += '"';
-    out += c;
-  }
-  return out + '"';
-}
 
 bool NothingExists(const std::string&) { return false; }
 

@@ -66,7 +66,11 @@ std::optional<std::chrono::system_clock::time_point> ParseTime(const std::string
   tm fields = {};
   const char* end = strptime(text.c_str(), "%Y-%m-%dT%H:%M:%SZ", &fields);
   if (end == nullptr || *end != '\0') return std::nullopt;
-  return std::chrono::system_clock::from_time_t(timegm(&fields));
+  // The clock counts nanoseconds, and ends in 2262.
+  constexpr time_t kSecondsMax = 9'000'000'000;
+  const time_t seconds = timegm(&fields);
+  if (seconds < 0 || seconds > kSecondsMax) return std::nullopt;
+  return std::chrono::system_clock::from_time_t(seconds);
 }
 
 absl::Status Wrong(std::string_view what) {

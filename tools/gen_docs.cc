@@ -1,11 +1,9 @@
-// Prints what is made from the tables of settings and of metrics:
+// Prints what is made from the tables of settings, metrics, commands and options; "gen_docs" alone lists the
+// documents:
 //
-//   gen_docs conf.5             the manual page bivalved.conf(5)
-//   gen_docs sample             the sample configuration
-//   gen_docs stats.schema       the JSON Schema of GET /stats
-//   gen_docs sessions.schema    the JSON Schema of GET /sessions
-//   gen_docs --check DIRECTORY    status 1 when DIRECTORY (appliance/man) has something else
-#include <array>
+//   gen_docs conf.5               one of them
+//   gen_docs --write DIRECTORY    all of them, to where they belong in DIRECTORY (appliance)
+//   gen_docs --check DIRECTORY    status 1 when DIRECTORY has something else
 #include <cstdio>
 #include <fstream>
 #include <sstream>
@@ -14,8 +12,24 @@
 
 #include "appliance/manual.h"
 #include "appliance/stats_schema.h"
+#include "tools/bivalvectl/documents.h"
 
 namespace {
+
+struct Document {
+  std::string_view name;
+  std::string_view file;
+  std::string (*text)();
+};
+constexpr Document kDocuments[] = {
+    {"conf.5", "man/bivalved.conf.5", bivalve::appliance::ConfigManual},
+    {"sample", "man/bivalved.conf", bivalve::appliance::SampleConfig},
+    {"stats.schema", "man/stats.schema.json", bivalve::appliance::StatsSchema},
+    {"sessions.schema", "man/sessions.schema.json", bivalve::appliance::SessionsSchema},
+    {"bivalvectl.1", "man/bivalvectl.1", bivalve::ctl::CtlManual},
+    {"bivalvectl.bash", "completion/bivalvectl", bivalve::ctl::BashCompletionOfCtl},
+    {"bivalved.bash", "completion/bivalved", bivalve::ctl::BashCompletionOfDaemon},
+};
 
 bool IsCurrent(const std::string& path, const std::string& text) {
   std::ifstream file(path, std::ios::binary);
@@ -26,30 +40,31 @@ bool IsCurrent(const std::string& path, const std::string& text) {
   return false;
 }
 
+bool Write(const std::string& path, const std::string& text) {
+  std::ofstream file(path, std::ios::binary);
+  file << text;
+  if (file.flush()) return true;
+  std::fprintf(stderr, "cannot write %s\n", path.c_str());
+  return false;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  using namespace bivalve::appliance;
-  struct Document {
-    std::string_view name;
-    std::string_view file;
-    std::string (*print)();
-  };
-  static constexpr std::array kDocuments = {
-      Document{"conf.5", "bivalved.conf.5", ConfigManual},
-      Document{"sample", "bivalved.conf", SampleConfig},
-      Document{"stats.schema", "stats.schema.json", StatsSchema},
-      Document{"sessions.schema", "sessions.schema.json", SessionsSchema},
-  };
   const std::string_view what = argc > 1 ? argv[1] : "";
-  bool current = true;
-  for (const Document& document : kDocuments) {
-    if (what == document.name) return std::fputs(document.print().c_str(), stdout) < 0;
-    if (what == "--check" && argc == 3)
-      current &= IsCurrent(argv[2] + ("/" + std::string(document.file)), document.print());
+  if ((what == "--check" || what == "--write") && argc == 3) {
+    bool good = true;
+    for (const Document& document : kDocuments) {
+      const std::string path = std::string(argv[2]) + "/" + std::string(document.file);
+      good &= what == "--check" ? IsCurrent(path, document.text()) : Write(path, document.text());
+    }
+    return good ? 0 : 1;
   }
-  if (what == "--check" && argc == 3) return current ? 0 : 1;
-  std::fputs("usage: gen_docs conf.5 | sample | stats.schema | sessions.schema | --check directory\n",
-             stderr);
+  for (const Document& document : kDocuments) {
+    if (document.name == what) return std::fputs(document.text().c_str(), stdout) < 0;
+  }
+  std::fputs("usage: gen_docs document | --check directory | --write directory\ndocuments:", stderr);
+  for (const Document& document : kDocuments) std::fprintf(stderr, " %s", std::string(document.name).c_str());
+  std::fputs("\n", stderr);
   return 2;
 }

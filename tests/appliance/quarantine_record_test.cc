@@ -65,6 +65,12 @@ TEST(QuarantineRecord, RefusesWhatIsNotOne) {
     without.replace(without.find('"' + std::string(name) + '"'), name.size() + 2, "\"x\"");
     EXPECT_FALSE(ParseQuarantineRecord(without).ok()) << name;
   }
+  for (const std::string_view time :
+       {"2999-01-01T00:00:00Z", "1900-01-01T00:00:00Z", "today", "2026-11-22"}) {
+    std::string other = whole;
+    other.replace(other.find("20"), FormatTime(Example().time).size(), time);
+    EXPECT_FALSE(ParseQuarantineRecord(other).ok()) << time;
+  }
   for (const std::string_view json : {"[]", "null", "1", "{\"from\":[1],\"recipients\":{}}"}) {
     EXPECT_FALSE(ParseQuarantineRecord(json).ok()) << json;
   }

@@ -64,9 +64,10 @@ class User(ScenarioCase):
         wait_until("the action", out.exists)
         self.assertEqual(out.read_text(), "nobody\n")
         daemon.process.wait_line("message kept as")
-        kept, = daemon.temporary.iterdir()
-        self.assertEqual(kept.stat().st_uid, NOBODY.pw_uid)
-        kept.unlink()
+        kept = list(daemon.temporary.iterdir())  # the message and its record
+        self.assertEqual([p.stat().st_uid for p in kept], [NOBODY.pw_uid] * 2)
+        for path in kept:
+            path.unlink()
         self.assertEqual(int((self.directory / "pid").read_text()), daemon.process.pid)
 
     def test_by_number(self):

@@ -110,7 +110,7 @@ class _Arrangement(ScenarioCase):
                                                  for n in range(MESSAGES)))
         self.daemon.process.wait_lines("message kept as: ", len(infected))
         kept = list(self.daemon.temporary.iterdir())
-        self.assertEqual(len(kept), len(infected))
+        self.assertEqual(len(kept), 2 * len(infected))  # each with its record
         for path in kept:
             path.unlink()
         self.assertEqual(self.postfix.complaints(), [])

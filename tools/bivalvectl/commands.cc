@@ -1,0 +1,110 @@
+#include "tools/bivalvectl/command.h"
+
+namespace bivalve::ctl {
+namespace {
+
+constexpr Option kJson = {.name = "--json", .doc = "As JSON, for programs."};
+constexpr Option kDirectory = {.name = "--directory",
+                               .argument = "directory",
+                               .doc =
+                                   "Where the quarantined messages are, in place of TempDirectory of the "
+                                   "configuration.",
+                               .completion = Completion::kDirectory};
+
+constexpr Option kCommonOptions[] = {
+    {.name = "-s",
+     .argument = "address",
+     .doc =
+         "The daemon's StatsAddress: an address and a port, a port of this machine, or the path of a local "
+         "socket. Without it, what the configuration says; where there is none, 127.0.0.1:10027."},
+    {.name = "-f",
+     .argument = "configfile",
+     .doc = "The daemon's configuration file. The default is /etc/bivalved.conf.",
+     .completion = Completion::kFile},
+};
+
+constexpr Option kStatsOptions[] = {kJson};
+constexpr Option kListOptions[] = {kJson, kDirectory};
+constexpr Option kShowOptions[] = {
+    kJson,
+    {.name = "--message",
+     .doc = "The message itself, byte for byte. On a terminal its control characters are escaped."},
+    kDirectory};
+constexpr Option kReleaseOptions[] = {
+    {.name = "--to",
+     .argument = "address",
+     .doc = "The mail server, in place of OutAddress of the configuration: an address and a port, or a name "
+            "and a "
+            "port."},
+    {.name = "--delete", .doc = "Delete the message when every recipient was accepted."},
+    kDirectory};
+constexpr Option kDeleteOptions[] = {
+    {.name = "--older-than",
+     .argument = "days",
+     .doc = "Every message that was kept so many days ago or earlier, in place of one."},
+    kDirectory};
+
+constexpr Command kCommands[] = {
+    {.name = "stats",
+     .summary = "the counters of the running daemon",
+     .doc = "Prints the counters in groups, the times of the phases of a message, and the state of each "
+            "scanner. "
+            "With --json it prints them as they are served.",
+     .options = kStatsOptions,
+     .run = RunStats},
+    {.name = "ready",
+     .summary = "whether mail is accepted and a scanner answers",
+     .doc = "Says whether the daemon accepts mail and at least one scanner answers. The exit status is 0 "
+            "when it "
+            "does, else 1.",
+     .run = RunReady},
+    {.name = "quarantine list",
+     .summary = "the infected messages that were kept",
+     .doc =
+         "Lists the messages that Quarantine has kept, the newest first. A message without a usable record "
+         "beside it is listed with the reason, and so is a record whose message is gone.",
+     .options = kListOptions,
+     .run = RunQuarantineList},
+    {.name = "quarantine show",
+     .operands = "id",
+     .summary = "what is known of one of them, or the message",
+     .doc =
+         "Prints the record of a quarantined message: envelope, client, virus, scanner, time, size and hash.",
+     .options = kShowOptions,
+     .operands_min = 1,
+     .operands_max = 1,
+     .operand_completion = Completion::kQuarantineId,
+     .run = RunQuarantineShow},
+    {.name = "quarantine release",
+     .operands = "id",
+     .summary = "send one on to its recipients, unscanned",
+     .doc =
+         "Sends a quarantined message on to OutAddress, with the envelope it came with and byte for byte as "
+         "it "
+         "came. It is not scanned again. The message is compared with the hash in its record first. "
+         "Recipients "
+         "that the server refuses are named, and the exit status is then 1. The message stays in quarantine "
+         "unless --delete says otherwise.",
+     .options = kReleaseOptions,
+     .operands_min = 1,
+     .operands_max = 1,
+     .operand_completion = Completion::kQuarantineId,
+     .run = RunQuarantineRelease},
+    {.name = "quarantine delete",
+     .operands = "[id ...]",
+     .summary = "delete some of them",
+     .doc = "Deletes quarantined messages, each with its record: those named, or all that are older than a "
+            "number "
+            "of days.",
+     .options = kDeleteOptions,
+     .operands_max = 1000,
+     .operand_completion = Completion::kQuarantineId,
+     .run = RunQuarantineDelete},
+};
+
+}  // namespace
+
+std::span<const Command> Commands() { return kCommands; }
+std::span<const Option> CommonOptions() { return kCommonOptions; }
+
+}  // namespace bivalve::ctl

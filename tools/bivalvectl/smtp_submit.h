@@ -1,0 +1,40 @@
+// Sends one message to a mail server, for bivalvectl quarantine release. Blocking and simple: one message,
+// one connection. Not for the mail path, which has net/delivery.h.
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "net/address.h"
+
+namespace bivalve::ctl {
+
+struct Submission {
+  std::string host_name;  // for EHLO
+  std::string from;       // without angle brackets; empty: the null reverse-path
+  std::vector<std::string> recipients;
+  std::string_view content;
+  std::chrono::seconds timeout{300};
+};
+
+struct SubmissionResult {
+  std::string reply;                                         // the server's last word on the message
+  std::vector<std::pair<std::string, std::string>> refused;  // recipients, and the server's reply to each
+};
+
+// Content that DATA cannot carry as it is: without a line end at its end, or with a dot line whose line ends
+// are not both CRLF, where some servers would see the end of the message (and begin the next one).
+bool NeedsChunking(std::string_view content);
+
+// The mail data for DATA: dot-stuffed, with the line that ends it.
+std::string Stuffed(std::string_view content);
+
+// Sends the message byte for byte: by DATA, or by BDAT (RFC 3030) where DATA cannot carry it and the server
+// offers that. OK when the server has taken it for at least one recipient. Blocks.
+absl::StatusOr<SubmissionResult> Submit(const net::SocketAddress& server, const Submission& submission);
+
+}  // namespace bivalve::ctl
