@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "appliance/config.h"
+#include "appliance/config_check.h"
 #include "appliance/control.h"
 #include "appliance/handover.h"
 #include "appliance/hot_restart.h"
@@ -71,9 +72,14 @@ void Say(const CommandLine& command_line, std::string_view text) {
 }
 
 // Reads the settings and reports every problem. False when they cannot be used.
+// With --check-config also what the machine it is read on has against them.
 bool ReadSettings(const CommandLine& command_line, const Predecessor& predecessor, Config& config) {
   for (const std::string& warning : command_line.warnings) Say(command_line, warning);
   Parsed parsed = LoadConfig(command_line);
+  if (command_line.mode == CommandLine::Mode::kCheckConfig && parsed.ok()) {
+    for (Problem& problem : CheckSurroundings(parsed, command_line.config_file))
+      parsed.problems.push_back(std::move(problem));
+  }
   for (const Problem& problem : parsed.problems) {
     const bool warning = problem.kind == Problem::Kind::kWarning;
     Say(command_line, core::Cat(warning ? "warning: " : "", ToString(problem)));

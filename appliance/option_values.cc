@@ -273,6 +273,10 @@ absl::Status Parse(const Option& option, std::string_view text, FailurePolicies&
   BV_CHECK(ParseWord(option.default_text, kFailurePolicyWords, every).ok());
   policies.fill(every);
   std::array<bool, kFailureCauses> seen = {};
+  std::string faults;  // all of them, so that one look is enough to mend the list
+  const auto fault = [&faults](const std::string& sentence) {
+    core::Append(faults, faults.empty() ? "" : "; ", sentence);
+  };
   for (bool more = true; more;) {
     const size_t comma = text.find(',');
     const std::string_view item = core::Trim(text.substr(0, comma));
@@ -281,21 +285,22 @@ absl::Status Parse(const Option& option, std::string_view text, FailurePolicies&
 
     const size_t equals = item.find('=');
     if (equals == std::string_view::npos) {
-      return absl::InvalidArgumentError(
-          core::Cat(QuotedValue(item), " is not like CAUSE=ACTION, as everything in a list must be"));
+      fault(core::Cat(QuotedValue(item), " is not like CAUSE=ACTION, as everything in a list must be"));
+      continue;
     }
     FailureCause cause = FailureCause::kDown;
     FailurePolicy policy = FailurePolicy::kTempfail;
-    absl::Status status = ParseWord(core::Trim(item.substr(0, equals)), kFailureCauseWords, cause);
-    if (status.ok()) status = ParseWord(core::Trim(item.substr(equals + 1)), kFailurePolicyWords, policy);
-    if (!status.ok()) return status;
+    const absl::Status known = ParseWord(core::Trim(item.substr(0, equals)), kFailureCauseWords, cause);
+    if (!known.ok()) fault(std::string(known.message()));
+    const absl::Status action = ParseWord(core::Trim(item.substr(equals + 1)), kFailurePolicyWords, policy);
+    if (!action.ok()) fault(std::string(action.message()));
+    if (!known.ok()) continue;
     const auto index = static_cast<size_t>(cause);
-    if (std::exchange(seen[index], true)) {
-      return absl::InvalidArgumentError(
-          core::Cat("has the cause '", kFailureCauseWords[index].text, "' twice"));
-    }
+    if (std::exchange(seen[index], true))
+      fault(core::Cat("has the cause '", kFailureCauseWords[index].text, "' twice"));
     policies[index] = policy;
   }
+  if (!faults.empty()) return absl::InvalidArgumentError(faults);
   out = policies;
   return absl::OkStatus();
 }

@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -107,11 +108,21 @@ struct Override {
   std::string value;
 };
 
+// Where a value was written.
+struct Place {
+  std::string file = {};
+  int line = 0;  // 0: not in the file
+};
+
 struct Parsed {
   Config config;  // to be used only when ok()
   std::vector<Problem> problems;
+  // The values that count, in the order in which they came; with the setting's name in the table.
+  std::vector<std::pair<std::string_view, Place>> places;
 
   bool ok() const;  // no errors; warnings may be there
+  // Where the value of that number (from 0) of a setting was written; empty when it is the default.
+  Place PlaceOf(std::string_view setting, size_t index = 0) const;
 };
 
 // Reads a configuration. Never fails as a whole: reports every problem, in the order of the lines, then those

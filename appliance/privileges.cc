@@ -94,6 +94,11 @@ void InheritableCapabilities::Forget() {
   syscall(SYS_capset, &header, data);
 }
 
+bool UserExists(const std::string& user) {
+  Account account;
+  return FindAccount(user, account).ok();
+}
+
 absl::Status BecomeUser(const std::string& user, bool keep_network) {
   Account account;
   if (absl::Status status = FindAccount(user, account); !status.ok()) return status;

@@ -26,4 +26,7 @@ class InheritableCapabilities {
   static void Forget();
 };
 
+// Whether BecomeUser would find `user`: a name that is known, or any number. Blocks.
+bool UserExists(const std::string& user);
+
 }  // namespace bivalve::appliance

@@ -477,6 +477,11 @@ TEST(ParseConfig, ReadsScanFailureAsOneActionOrAList) {
   EXPECT_EQ(Problem1("ScanFailure: down=pass,"),
             "ScanFailure: '' is not like CAUSE=ACTION, as everything in a list must be");
   EXPECT_EQ(Problem1("ScanFailure:"), "ScanFailure: needs a value");
+  // All that is wrong with a list, at once.
+  EXPECT_EQ(Problem1("ScanFailure: load=drop, down, size=pass, size=reject"),
+            "ScanFailure: 'load' is not one of down, timeout, error, size, limits; "
+            "'drop' is not one of tempfail, reject, pass; "
+            "'down' is not like CAUSE=ACTION, as everything in a list must be; has the cause 'size' twice");
 }
 
 TEST(ParseConfig, ChecksAddresses) {

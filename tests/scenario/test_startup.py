@@ -60,6 +60,11 @@ class WrongConfiguration(ScenarioCase):
         self.assertEqual(done.returncode, 2)
         for word in (b"Wrong", b"Action"):
             self.assertIn(word, done.stdout, "every problem is printed")
+        path.write_text("OutAddress: 127.0.0.1:10025\nUser: no-such-user\nPidFile: /no/such/place/pid\n")
+        done = run_program([program(), "--check-config", "-f", path])
+        self.assertEqual(done.returncode, 2)
+        for line, name in ((1, "OutAddress"), (2, "User"), (3, "PidFile")):
+            self.assertIn(f"fine.conf:{line}: {name}: ".encode(), done.stdout, "and what the machine has against it")
 
     def test_names_in_any_case_and_spaces(self):
         path = self.directory / "odd.conf"

@@ -1,0 +1,122 @@
+#include "appliance/config_check.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "core/text.h"
+
+namespace bivalve::appliance {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+class CheckSurroundings : public testing::Test {
+ protected:
+  CheckSurroundings() {
+    std::string name = (std::filesystem::temp_directory_path() / "config_check_test.XXXXXX").string();
+    directory_ = mkdtemp(name.data());
+    chmod(directory_.c_str(), 0755);
+  }
+  ~CheckSurroundings() override { std::filesystem::remove_all(directory_); }
+
+  // The problems, warnings marked, of these lines in x.conf.
+  static std::vector<std::string> Problems(std::string_view text, std::span<const Override> overrides = {}) {
+    const Parsed parsed = ParseConfig(text, "x.conf", ProgramName::kBivalved, overrides);
+    EXPECT_TRUE(parsed.ok()) << text;
+    std::vector<std::string> out;
+    for (const Problem& problem : appliance::CheckSurroundings(parsed, "x.conf"))
+      out.push_back((problem.kind == Problem::Kind::kWarning ? "warning: " : "") + ToString(problem));
+    return out;
+  }
+  // Of one line behind a sufficient configuration.
+  std::vector<std::string> Line(std::string_view line) const {
+    return Problems(core::Cat("OutAddress: 192.0.2.1:25\nTempDirectory: ", directory_, "\n", line, "\n"));
+  }
+
+  std::string directory_;
+};
+
+TEST_F(CheckSurroundings, HasNothingAgainstWhatFits) {
+  EXPECT_THAT(Line(core::Cat("PidFile: ", directory_, "/pid")), IsEmpty());
+  EXPECT_THAT(Line("StatsAddress:"), IsEmpty());
+}
+
+TEST_F(CheckSurroundings, KnowsUsers) {
+  EXPECT_THAT(Line("User: no-such-user"), ElementsAre("x.conf:3: User: there is no user 'no-such-user'"));
+  EXPECT_THAT(Line("User: root"), IsEmpty());
+  chmod(directory_.c_str(), 0777);
+  EXPECT_THAT(Line("User: 4711"), IsEmpty());
+}
+
+TEST_F(CheckSurroundings, LooksAtDirectories) {
+  std::ofstream(directory_ + "/file") << "x";
+  EXPECT_THAT(Line(core::Cat("PidFile: ", directory_, "/none/pid")),
+              ElementsAre(core::Cat("x.conf:3: PidFile: the directory '", directory_,
+                                    "/none': No such file or directory")));
+  EXPECT_THAT(Line(core::Cat("PidFile: ", directory_, "/file/pid")),
+              ElementsAre(core::Cat("x.conf:3: PidFile: '", directory_, "/file' is no directory")));
+  EXPECT_THAT(Line(core::Cat("PidFile: ", directory_)),
+              ElementsAre(core::Cat("x.conf:3: PidFile: '", directory_, "' exists and is no file")));
+  EXPECT_THAT(
+      Problems("OutAddress: 192.0.2.1\nTempDirectory: /no/such/place"),
+      ElementsAre(HasSubstr("x.conf:2: TempDirectory: the directory '/no/such/place': No such file")));
+}
+
+// Root may write everywhere; what counts is the user that the program becomes.
+TEST_F(CheckSurroundings, LooksAtDirectoriesWithTheUsersEyes) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can become another user";
+  EXPECT_THAT(Line("User: nobody"),
+              ElementsAre(core::Cat("x.conf:2: TempDirectory: the directory '", directory_,
+                                    "' cannot be written to by user 'nobody': Permission denied")));
+  chmod(directory_.c_str(), 0777);
+  EXPECT_THAT(Line("User: nobody"), IsEmpty());
+  // The file with the number is written while still root.
+  chmod(directory_.c_str(), 0755);
+  EXPECT_EQ(Line(core::Cat("User: nobody\nPidFile: ", directory_, "/pid")).size(), 1u);
+}
+
+TEST_F(CheckSurroundings, FindsItselfWhereOthersAreMeant) {
+  const auto problem = [this](std::string_view lines) {
+    const auto problems = Problems(core::Cat("TempDirectory: ", directory_, "\n", lines, "\n"));
+    return problems.empty() ? "" : problems.size() == 1 ? problems[0] : "several";
+  };
+  EXPECT_EQ(problem("Listen: 10025\nOutAddress: 127.0.0.1:10025"),
+            "x.conf:3: OutAddress: '127.0.0.1:10025' is where this program itself listens (Listen): mail "
+            "would come "
+            "back here for ever");
+  EXPECT_EQ(problem("OutAddress: 192.0.2.1\nOutAddress: [::1]:10025"),
+            "x.conf:3: OutAddress: '[::1]:10025' is where this program itself listens (Listen): mail would "
+            "come back "
+            "here for ever");
+  EXPECT_THAT(problem("OutAddress: localhost:10025"), HasSubstr("itself listens"));
+  EXPECT_THAT(problem("OutAddress: 10025"),
+              HasSubstr("warning: x.conf:2: OutAddress: '10025' is this program's own port"));
+  EXPECT_THAT(problem("Listen: 192.0.2.9:25\nOutAddress: 192.0.2.9:25"), HasSubstr("itself listens"));
+  EXPECT_EQ(problem("Listen: 192.0.2.9:25\nOutAddress: 192.0.2.1:25"), "");
+  EXPECT_EQ(problem("Listen: 10025\nOutAddress: 192.0.2.1:10025"), "");
+  EXPECT_EQ(problem("Listen: 127.0.0.1:10025\nOutAddress: 127.0.0.2:10025"), "");
+  EXPECT_EQ(problem("TransparentProxy: on\nOutAddress: 127.0.0.1:10025"), "");
+  EXPECT_THAT(problem("Listen: /run/b.sock\nOutAddress: 192.0.2.1\nClamAddress: /run/b.sock"),
+              HasSubstr("ClamAddress"));
+  EXPECT_THAT(problem("OutAddress: 192.0.2.1\nClamAddress: 10025"), HasSubstr("there is no scanner"));
+  EXPECT_THAT(problem("OutAddress: 192.0.2.1\nStatsAddress: 10025"), HasSubstr("mail is accepted there"));
+}
+
+TEST_F(CheckSurroundings, NamesTheCommandLine) {
+  const std::vector<Override> overrides = {{.setting = "PidFile", .value = "/no/such/place/pid"}};
+  EXPECT_THAT(Problems(core::Cat("OutAddress: 192.0.2.1\nTempDirectory: ", directory_), overrides),
+              ElementsAre(HasSubstr("command line: PidFile: the directory '/no/such/place'")));
+}
+
+}  // namespace
+}  // namespace bivalve::appliance
