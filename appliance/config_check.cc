@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <ifaddrs.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -208,6 +209,14 @@ class Checker {
 };
 
 }  // namespace
+
+uint32_t WorkersOf(const Config& config) {
+  if (config.workers != 0) return config.workers;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
+  return static_cast<uint32_t>(std::max(CPU_COUNT(&set), 1));
+}
 
 std::vector<Problem> CheckSurroundings(const Parsed& parsed, std::string_view file) {
   return Checker(parsed, file).Run();

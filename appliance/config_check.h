@@ -2,6 +2,7 @@
 // --check-config and bivalvectl check; the start meets the same faults one by one.
 #pragma once
 
+#include <cstdint>
 #include <string_view>
 #include <vector>
 
@@ -13,5 +14,8 @@ namespace bivalve::appliance {
 // is ok(); `file` is for problems with what is not written there. Whether the User may write is only known to
 // root; what only this process may not do is a warning. Blocks; forks, so not beside threads.
 std::vector<Problem> CheckSurroundings(const Parsed& parsed, std::string_view file);
+
+// Workers, or what auto means here.
+uint32_t WorkersOf(const Config& config);
 
 }  // namespace bivalve::appliance

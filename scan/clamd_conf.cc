@@ -39,6 +39,14 @@ std::optional<uint64_t> ParseAmount(std::string_view text) {
   }
 }
 
+// As clamd's own parser: yes, true, 1, no, false, 0.
+void SetSwitch(std::string_view text, bool& value) {
+  for (const std::string_view word : {"yes", "true", "1"})
+    value = value || core::EqualsIgnoreCase(text, word);
+  for (const std::string_view word : {"no", "false", "0"})
+    value = value && !core::EqualsIgnoreCase(text, word);
+}
+
 }  // namespace
 
 uint32_t ShareOfQueue(const ScannerLimits& limits, size_t workers) {
@@ -49,6 +57,7 @@ uint32_t ShareOfQueue(const ScannerLimits& limits, size_t workers) {
 
 ClamdConf ParseClamdConf(std::string_view text) {
   static constexpr uint64_t kMebi = uint64_t{1} << 20;
+  static constexpr uint64_t kCountMax = 1'000'000'000;
   ClamdConf conf;
   conf.limits = {.file_bytes_max = 100 * kMebi,
                  .scan_bytes_max = 400 * kMebi,
@@ -67,6 +76,8 @@ ClamdConf ParseClamdConf(std::string_view text) {
     if (value.size() >= 2 && value.front() == '"' && value.back() == '"')
       value = value.substr(1, value.size() - 2);
     if (core::EqualsIgnoreCase(name, "LocalSocket")) conf.local_socket = value;
+    if (core::EqualsIgnoreCase(name, "AlertExceedsMax")) SetSwitch(value, conf.alert_exceeds_max);
+    if (core::EqualsIgnoreCase(name, "ConcurrentDatabaseReload")) SetSwitch(value, conf.concurrent_reload);
     const std::optional<uint64_t> amount = ParseAmount(value);
     if (!amount.has_value()) continue;
     if (core::EqualsIgnoreCase(name, "TCPSocket") && *amount <= 65535) {
@@ -83,36 +94,53 @@ ClamdConf ParseClamdConf(std::string_view text) {
       threads = static_cast<uint32_t>(*amount);
     } else if (core::EqualsIgnoreCase(name, "MaxQueue") && *amount > 0 && *amount <= 65535) {
       queue = static_cast<uint32_t>(*amount);
+    } else if (core::EqualsIgnoreCase(name, "ReadTimeout") && *amount <= kCountMax) {
+      conf.read_timeout = std::chrono::seconds(*amount);
+    } else if (core::EqualsIgnoreCase(name, "CommandReadTimeout") && *amount <= kCountMax) {
+      conf.command_read_timeout = std::chrono::seconds(*amount);
     }
   }
   // clamd raises it to that itself.
   conf.limits.queue_max = std::max(queue, 2 * threads);
+  conf.threads_max = threads;
   return conf;
 }
 
-std::optional<ScannerLimits> FindScannerLimits(std::string_view socket_path, uint16_t tcp_port) {
+std::optional<std::string> ReadClamdConf(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return std::nullopt;
+  std::string text(kFileBytesMax, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<size_t>(std::max<std::streamsize>(file.gcount(), 0)));
+  return text;
+}
+
+std::optional<FoundClamdConf> FindClamdConf(std::string_view socket_path, uint16_t tcp_port) {
   std::vector<std::string> places = {"/etc/clamav/clamd.conf", "/etc/clamd.conf", "/etc/clamd.d/scan.conf",
                                      "/usr/local/etc/clamd.conf"};
   if (const size_t slash = socket_path.rfind('/'); slash != std::string_view::npos) {
     places.insert(places.begin(), core::Cat(socket_path.substr(0, slash), "/clamd.conf"));
   }
   for (const std::string& place : places) {
-    std::ifstream file(place, std::ios::binary);
-    std::string text(kFileBytesMax, '\0');
-    file.read(text.data(), static_cast<std::streamsize>(text.size()));
-    text.resize(static_cast<size_t>(std::max<std::streamsize>(file.gcount(), 0)));
-    if (text.empty()) continue;
-    const ClamdConf conf = ParseClamdConf(text);
+    const std::optional<std::string> text = ReadClamdConf(place);
+    if (!text.has_value() || text->empty()) continue;
+    FoundClamdConf found{.path = place, .conf = ParseClamdConf(*text)};
     // /var/run is a link to /run, and both are written.
     const auto canonical = [](std::string_view path) {
       return path.starts_with("/var/run/") ? path.substr(4) : path;
     };
-    const bool its_own = socket_path.empty()
-                             ? std::count(conf.tcp_ports.begin(), conf.tcp_ports.end(), tcp_port) > 0
-                             : canonical(conf.local_socket) == canonical(socket_path);
-    if (its_own) return conf.limits;
+    const std::vector<uint16_t>& ports = found.conf.tcp_ports;
+    const bool its_own = socket_path.empty() ? std::count(ports.begin(), ports.end(), tcp_port) > 0
+                                             : canonical(found.conf.local_socket) == canonical(socket_path);
+    if (its_own) return found;
   }
   return std::nullopt;
+}
+
+std::optional<ScannerLimits> FindScannerLimits(std::string_view socket_path, uint16_t tcp_port) {
+  const std::optional<FoundClamdConf> found = FindClamdConf(socket_path, tcp_port);
+  if (!found.has_value()) return std::nullopt;
+  return found->conf.limits;
 }
 
 }  // namespace bivalve::scan

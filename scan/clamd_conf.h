@@ -31,11 +31,28 @@ uint32_t ShareOfQueue(const ScannerLimits& limits, size_t workers);
 struct ClamdConf {
   std::string local_socket;
   std::vector<uint16_t> tcp_ports;
-  ScannerLimits limits;  // clamd 1.4's defaults where the file says nothing
+  // From here on clamd 1.4's defaults where the file says nothing.
+  ScannerLimits limits;
+  uint32_t threads_max = 10;
+  std::chrono::seconds read_timeout{120};
+  std::chrono::seconds command_read_timeout{30};
+  bool alert_exceeds_max = false;
+  bool concurrent_reload = true;
 };
 
 // Takes what it understands and passes over the rest, as clamd is the judge of its own file.
 ClamdConf ParseClamdConf(std::string_view text);
+
+// A clamd.conf and where it is.
+struct FoundClamdConf {
+  std::string path;
+  ClamdConf conf;
+};
+// The one of the scanner that listens at this local socket, or (empty path) on this port of this machine;
+// nullopt when none says that it is this scanner's. Looks in the usual places and beside the socket. Blocks.
+std::optional<FoundClamdConf> FindClamdConf(std::string_view socket_path, uint16_t tcp_port);
+// The text of a clamd.conf, at most so much as one can have; nullopt when there is none to read. Blocks.
+std::optional<std::string> ReadClamdConf(const std::string& path);
 
 // The limits of the scanner that listens at this local socket, or (empty path) on this port of this machine;
 // nullopt when no clamd.conf says that it is this scanner's. Looks in the usual places and beside the socket.

@@ -37,6 +37,20 @@ TEST(ParseClamdConf, KeepsClamdsDefaultsForWhatItCannotRead) {
   EXPECT_EQ(conf.limits.scan_time_max, std::chrono::minutes(2));
 }
 
+TEST(ParseClamdConf, ReadsWhatConcernsItsNeighbours) {
+  const ClamdConf conf = ParseClamdConf(
+      "MaxQueue 200\nMaxThreads 12\nReadTimeout 180\nCommandReadTimeout 30\nAlertExceedsMax yes\n"
+      "ConcurrentDatabaseReload no\n");
+  EXPECT_EQ(conf.limits.queue_max, 200u);
+  EXPECT_EQ(conf.threads_max, 12u);
+  EXPECT_EQ(conf.read_timeout, std::chrono::seconds(180));
+  EXPECT_EQ(conf.command_read_timeout, std::chrono::seconds(30));
+  EXPECT_TRUE(conf.alert_exceeds_max);
+  EXPECT_FALSE(conf.concurrent_reload);
+  EXPECT_FALSE(ParseClamdConf("AlertExceedsMax maybe").alert_exceeds_max);
+  EXPECT_TRUE(ParseClamdConf("ConcurrentDatabaseReload").concurrent_reload);
+}
+
 TEST(ParseClamdConf, TakesZeroForNoLimit) {
   EXPECT_EQ(ParseClamdConf("StreamMaxLength 0").limits.stream_bytes_max, 0u);
 }

@@ -242,6 +242,62 @@ class Quarantine(_Case):
         self.assertIn(b"No such file", self.ctl("quarantine", "list", "--directory", self.directory / "none", status=2)[1])
 
 
+class Check(_Case):
+    """check: status 0 when there is nothing to say, 1 with warnings, 2 with errors."""
+
+    CLAMD = "AlertExceedsMax yes\nMaxFileSize 100M\nMaxScanSize 400M\nStreamMaxLength 100M\nMaxScanTime 60000\nMaxThreads 2\n"
+    BEFORE_QUEUE = PROJECT / "appliance/examples/postfix-before-queue"
+
+    def check(self, settings="", clamd=CLAMD, main_cf="", master_cf=None, status=0):
+        configuration = self.directory / "b.conf"
+        configuration.write_text(f"Listen: 127.0.0.1:10025\nOutAddress: 127.0.0.1:10026\nTempDirectory: {self.directory}\n{settings}\n")
+        (self.directory / "clamd.conf").write_text(clamd)
+        (self.directory / "main.cf").write_text(main_cf)
+        (self.directory / "master.cf").write_text(master_cf or (self.BEFORE_QUEUE / "master.cf").read_text())
+        arguments = ["-f", configuration, "check", "--clamd-conf", self.directory / "clamd.conf",
+                     "--postfix-main-cf", self.directory / "main.cf"]
+        out, error = self.ctl(*arguments, status=status)
+        self.assertEqual(error, b"")
+        self.assertHarmless(out)
+        document = json.loads(self.ctl(*arguments, "--json", status=status)[0])
+        lines = out.decode().splitlines()
+        self.assertEqual(len([p for p in document["problems"] if p["kind"] == "warning"]),
+                         len([line for line in lines if line.startswith("warning: ")]))
+        self.assertRegex(lines[-1], rf"^{document['errors']} errors?, {document['warnings']} warnings?$")
+        return lines
+
+    def test_the_example_fits(self):
+        self.assertEqual(self.check()[-1], "0 errors, 0 warnings")
+
+    def test_warnings(self):
+        lines = self.check("KeepAlives: 0", self.CLAMD + "MaxFileSize 1M\n", "message_size_limit = 0\n", status=1)
+        self.assertRegex(lines[0], r"^warning: .*/clamd\.conf: MaxFileSize: is 1M")
+        self.assertRegex(lines[1], r"^warning: .*/main\.cf:1: message_size_limit: is without limit")
+
+    def test_errors(self):
+        lines = self.check("User: no-such-user\nPidFile: /no/such/place/pid", status=2)
+        self.assertRegex(lines[0], r"^error: .*/b\.conf:4: User: there is no user 'no-such-user'$")
+        self.assertRegex(lines[1], r"^error: .*/b\.conf:5: PidFile: ")
+        lines = self.check("ScanFailure: a=b, down", status=2)
+        self.assertEqual(len(lines), 2, "without a configuration there is nothing to compare")
+        self.assertRegex(self.check("ClamConnections: 100\nWorkers: 1", status=2)[0], "^error: .*MaxQueue")
+
+    def test_hostile_files(self):
+        for text in (HOSTILE, "message_size_limit = " + HOSTILE, "\0" * 1000, "a=$a\nb=${b}\n" * 1000):
+            self.check(clamd=self.CLAMD + text, main_cf=text, master_cf=text)
+            self.check("Header" + text.replace("\n", ""), status=2)
+
+    def test_files_that_are_not_there(self):
+        configuration = self.directory / "c.conf"
+        configuration.write_text(f"OutAddress: 192.0.2.1\nClamAddress: 192.0.2.2:3310\nTempDirectory: {self.directory}\n")
+        none = self.directory / "none"
+        for option in ("--clamd-conf", "--postfix-main-cf"):
+            out, _ = self.ctl("-f", configuration, "check", option, none, status=2)
+            self.assertIn(f"{option}: cannot be read".encode(), out)
+        self.assertIn(b"another machine", self.ctl("-f", configuration, "check", "--postfix-main-cf", "/dev/null")[0])
+        self.ctl("-f", none, "check", status=2)
+
+
 class CommandLine(_Case):
     def test_help(self):
         out, _ = self.ctl("--help")

@@ -147,7 +147,7 @@ std::string UsageText(const Command& command) {
 }
 
 int Fail(int status, std::string_view text) {
-  std::fprintf(stderr, "bivalvectl: %.*s\n", static_cast<int>(text.size()), text.data());
+  std::fprintf(stderr, "bivalvectl: %s\n", PrintableLines(text).c_str());
   return status;
 }
 

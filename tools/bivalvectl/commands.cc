@@ -24,6 +24,19 @@ constexpr Option kCommonOptions[] = {
 };
 
 constexpr Option kStatsOptions[] = {kJson};
+constexpr Option kCheckOptions[] = {kJson,
+                                    {.name = "--clamd-conf",
+                                     .argument = "file",
+                                     .doc = "The clamd.conf of every scanner. Without it, the one in the "
+                                            "usual places that says that it listens where "
+                                            "ClamAddress points.",
+                                     .completion = Completion::kFile},
+                                    {.name = "--postfix-main-cf",
+                                     .argument = "file",
+                                     .doc = "Postfix's main.cf; the master.cf beside it is read too. The "
+                                            "default is /etc/postfix/main.cf, where there "
+                                            "is one.",
+                                     .completion = Completion::kFile}};
 constexpr Option kListOptions[] = {kJson, kDirectory};
 constexpr Option kShowOptions[] = {
     kJson,
@@ -58,6 +71,18 @@ constexpr Command kCommands[] = {
             "when it "
             "does, else 1.",
      .run = RunReady},
+    {.name = "check",
+     .summary = "the configuration, and whether clamd and Postfix fit it",
+     .doc =
+         "Reads the configuration and reports everything that is wrong with it, as bivalved --check-config "
+         "does. "
+         "Then it compares it with its neighbours: the limits, threads and times in clamd.conf, and the "
+         "sizes and "
+         "times of the Postfix services that send mail here or get it from here. Each finding is one line, "
+         "with "
+         "the advice. The exit status is 0 when there is nothing to say, 1 with warnings and 2 with errors.",
+     .options = kCheckOptions,
+     .run = RunCheck},
     {.name = "quarantine list",
      .summary = "the infected messages that were kept",
      .doc =
