@@ -421,7 +421,6 @@ core::Task<Session::CloseReason> Session::RelayHello(net::Verb verb, std::string
     co_return reply.code == 421 ? CloseReason::kQuit : CloseReason::kNone;
   }
   ForgetTransaction();
-  hello_name_ = core::Trim(net::ParseCommand(line).arguments).substr(0, kHelloNameBytesMax);
   if (verb == net::Verb::kHelo) {
     extensions_ = {};
     Answer(core::Cat("250 ", config().host_name, "\r\n"));

@@ -109,8 +109,6 @@ class Session : public core::Linked<Session> {
     bool binary_mime = false;
   };
   static constexpr size_t kGroupMax = 64;
-  // RFC 1035 section 2.3.4, and room for an address literal.
-  static constexpr size_t kHelloNameBytesMax = 255;
   // A client that does not read its replies is not read from either.
   static constexpr size_t kUnsentBytesMax = size_t{64} << 10;
 
@@ -213,7 +211,6 @@ class Session : public core::Linked<Session> {
   net::KeepAlive keep_alive_;
   std::string helo_;            // what the client called itself last, as far as the log wants it
   std::string server_host_;     // for VirusAction
-  std::string hello_name_;      // what the client calls itself
   bool introduced_ = false;     // XCLIENT was tried
   uint16_t outgoing_port_ = 0;  // ours in services_.outgoing_ports
   net::OriginalClient

@@ -90,7 +90,7 @@ void Session::ReportMessage(core::Body& body, const scan::Request& scanned) {
     report.sender = transaction_.reverse_path;
     report.recipients = transaction_.recipient_lines;
     report.recipients_left_out = transaction_.recipients_left_out;
-    report.helo = hello_name_;
+    report.helo = helo_;
     report.remote = original_client_.address;
     report.remote_helo = original_client_.helo;
     const auto scanner = static_cast<size_t>(scanned.scanner());
