@@ -24,7 +24,6 @@ install(FILES README.md appliance/man/stats.schema.json appliance/man/sessions.s
   DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(FILES appliance/completion/bivalvectl appliance/completion/bivalved
   DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
-install(FILES README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(FILES appliance/man/bivalved.conf DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
 install(DIRECTORY appliance/examples/ DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
 install(FILES appliance/systemd/bivalved-forking.service DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)

@@ -1,13 +1,22 @@
 """bivalvectl, the operator's tool: the real program, with real daemons and with files and answers made up to deceive it."""
+import fcntl
 import hashlib
+import http.server
 import json
 import os
+import pty
 import pwd
 import re
+import select
+import shutil
+import signal
+import struct
 import subprocess
+import termios
+import threading
 import unittest
 
-from harness import CLOSE, PROJECT, TIMEOUT, ScenarioCase, free_port, infected_attachment, main, tool
+from harness import CLOSE, PROJECT, TIMEOUT, ScenarioCase, free_port, infected_attachment, main, tool, wait_until
 
 VIRUS = "Eicar-Test-Signature.UNOFFICIAL"
 NOBODY = pwd.getpwnam("nobody").pw_uid
@@ -280,7 +289,7 @@ class Check(_Case):
         self.assertRegex(lines[1], r"^error: .*/b\.conf:5: PidFile: ")
         lines = self.check("ScanFailure: a=b, down", status=2)
         self.assertEqual(len(lines), 2, "without a configuration there is nothing to compare")
-        self.assertRegex(self.check("ClamConnections: 100\nWorkers: 1", status=2)[0], "^error: .*MaxQueue")
+        self.assertRegex(self.check("ClamConnections: 100\nWorkers: 1", status=1)[0], "^warning: .*MaxQueue")
 
     def test_hostile_files(self):
         for text in (HOSTILE, "message_size_limit = " + HOSTILE, "\0" * 1000, "a=$a\nb=${b}\n" * 1000):
@@ -296,6 +305,328 @@ class Check(_Case):
             self.assertIn(f"{option}: cannot be read".encode(), out)
         self.assertIn(b"another machine", self.ctl("-f", configuration, "check", "--postfix-main-cf", "/dev/null")[0])
         self.ctl("-f", none, "check", status=2)
+
+
+class ScriptedDaemon:
+    """A statistics address that answers what a test has it answer: a document, or a function that makes one."""
+
+    def __init__(self):
+        self.documents = {}
+        self.asked = []
+        daemon = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                daemon.asked.append(self.path)
+                answer = daemon.documents.get(self.path.partition("?")[0])
+                answer = answer() if callable(answer) else answer
+                body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+                self.send_response(404 if answer is None else 200)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+        Handler.protocol_version = "HTTP/1.1"
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.thread.start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+class Pty:
+    """bivalvectl on a terminal of its own."""
+
+    def __init__(self, arguments, columns=100, rows=30):
+        self.master, self.slave = pty.openpty()
+        self.resize(columns, rows)
+        self.before = termios.tcgetattr(self.slave)
+        self.output = b""
+
+        def own_the_terminal():
+            os.setsid()
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        self.process = subprocess.Popen([tool("bivalvectl"), *map(str, arguments)], stdin=self.slave, stdout=self.slave,
+                                        stderr=self.slave, preexec_fn=own_the_terminal, env={**os.environ, "TERM": "xterm"})
+
+    def resize(self, columns, rows):
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def read(self):
+        """What has been written since, at most some of it; waits a little."""
+        if select.select([self.master], [], [], 0.05)[0]:
+            self.output += os.read(self.master, 65536)
+
+    def screen(self):
+        """The lines of the last screen that was drawn whole."""
+        frames = self.output.split(b"\x1b[H")
+        if len(frames) < 2:
+            return []
+        last = frames[-1] if frames[-1].endswith(b"\x1b[J") else frames[-2]
+        # The terminal's own processing puts a second CR before the LF.
+        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", last.decode()).replace("\r\r\n", "\n").split("\n")
+
+    def wait_screen(self, what, condition):
+        def look():
+            self.read()
+            return condition(self.screen())
+        return wait_until(what, look)
+
+    def wait_end(self):
+        wait_until("bivalvectl to end", lambda: (self.read(), self.process.poll() is not None)[1])
+        while select.select([self.master], [], [], 0)[0]:
+            self.read()
+        return self.process.returncode
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+        os.close(self.slave)
+
+
+class Top(_Case):
+    LEAVE = b"\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l"
+
+    def setUp(self):
+        super().setUp()
+        if tool("bivalvectl") is None:
+            self.skipTest("bivalvectl is not built")
+
+    def scripted(self, **stats):
+        daemon = ScriptedDaemon()
+        self.addCleanup(daemon.close)
+        daemon.documents["/stats"] = {"program": "bivalved", "pid": 4711, "uptime_seconds": 5, **stats}
+        return daemon
+
+    def terminal(self, *arguments, **size):
+        terminal = Pty(arguments, **size)
+        self.addCleanup(terminal.close)
+        return terminal
+
+    def assertRestored(self, terminal):
+        self.assertEqual(termios.tcgetattr(terminal.slave), terminal.before)
+        self.assertTrue(terminal.output.endswith(self.LEAVE), terminal.output[-200:])
+        self.assertEqual(terminal.output.count(b"\x1b[?1049h"), terminal.output.count(b"\x1b[?1049l"))
+
+    def test_a_daemon_at_work(self):
+        daemon = self.bivalved(self.sink())
+        terminal = self.terminal("-f", daemon.configuration, "top", "--interval", "0.1")
+        with daemon.client() as client, daemon.client() as idle:
+            idle.ehlo()
+            client.ehlo("busy.example")
+            for _ in range(3):
+                client.deliver(infected_attachment())
+            client.mail("eve@example.com")
+            screen = terminal.wait_screen("the sessions", lambda lines: any("eve@example.com" in line for line in lines)
+                                          and any(re.search(r"sessions 2 ", line) for line in lines) and lines)
+            self.assertRegex(screen[0], rf"^bivalved \S+ +pid {daemon.process.pid} +up ")
+            text = "\n".join(screen)
+            self.assertRegex(text, r"\nup +closed +found ")
+            self.assertRegex(text, r"\nscan +")
+            self.assertRegex(text, r"\n\w{6} +127\.0\.0\.1 +command .*eve@example\.com  busy\.example")
+            self.assertEqual(len(screen), 30)
+        os.write(terminal.master, b"q")
+        self.assertEqual(terminal.wait_end(), 0)
+        self.assertRestored(terminal)
+
+    def test_keys_and_sizes(self):
+        daemon = self.scripted()
+        daemon.documents["/sessions"] = {"total": 2, "sessions": [
+            {"id": "1", "client": "b", "age_seconds": 2, "bytes": 1}, {"id": "2", "client": "a", "age_seconds": 1, "bytes": 2}]}
+        terminal = self.terminal("-s", daemon.address, "top", "--interval", "1000")
+        terminal.wait_screen("the first screen", lambda lines: any("(by age)" in line for line in lines))
+        for order in ("by time in phase", "by bytes", "by messages", "by client", "by age"):
+            os.write(terminal.master, b"s")
+            terminal.wait_screen(order, lambda lines: any(f"({order})" in line for line in lines))
+        os.write(terminal.master, b"r")
+        terminal.wait_screen("reversed", lambda lines: any("(by age, reversed)" in line for line in lines))
+        os.write(terminal.master, b"v")
+        terminal.wait_screen("by time", lambda lines: any("by time" in line for line in lines))
+        asked = len(daemon.asked)
+        os.write(terminal.master, b" ")
+        wait_until("another look", lambda: (terminal.read(), len(daemon.asked) > asked)[1])
+        for columns, rows in ((40, 10), (200, 50), (1, 1), (132, 24)):
+            terminal.resize(columns, rows)
+            screen = terminal.wait_screen(f"{rows} rows", lambda lines: len(lines) == rows and lines)
+            self.assertLessEqual(max(map(len, screen)), columns)
+        os.write(terminal.master, b"q")
+        self.assertEqual(terminal.wait_end(), 0)
+        self.assertRestored(terminal)
+
+    def test_every_way_out(self):
+        daemon = self.scripted()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGABRT):
+            with self.subTest(signal=number):
+                terminal = self.terminal("-s", daemon.address, "top")
+                terminal.wait_screen("the first screen", lambda lines: lines)
+                terminal.process.send_signal(number)
+                self.assertEqual(terminal.wait_end(), -number)
+                self.assertRestored(terminal)
+        terminal = self.terminal("-s", daemon.address, "top", "--interval", "0.1", "--count", "3")
+        self.assertEqual(terminal.wait_end(), 0)
+        self.assertRestored(terminal)
+        terminal = self.terminal("-s", daemon.address, "top")
+        terminal.wait_screen("the first screen", lambda lines: lines)
+        os.write(terminal.master, b"\x03")
+        self.assertEqual(terminal.wait_end(), -signal.SIGINT)
+        self.assertRestored(terminal)
+
+    def test_stopped_and_continued(self):
+        daemon = self.scripted()
+        terminal = self.terminal("-s", daemon.address, "top", "--interval", "1000")
+        terminal.wait_screen("the first screen", lambda lines: lines)
+        # Nobody would continue an orphaned group that SIGTSTP stopped, so the kernel does not stop it; SIGSTOP always does.
+        terminal.process.send_signal(signal.SIGSTOP)
+        wait_until("the stop", lambda: "(stopped)" in open(f"/proc/{terminal.process.pid}/status").read())
+        terminal.process.send_signal(signal.SIGCONT)
+        os.write(terminal.master, b"q")
+        self.assertEqual(terminal.wait_end(), 0)
+        self.assertRestored(terminal)
+
+    def test_hostile_names(self):
+        """Nothing that a client, a scanner or a forger of statistics has chosen moves the cursor."""
+        daemon = self.scripted(
+            version=HOSTILE, scanners=[{"address": HOSTILE, "version": HOSTILE, "circuit": HOSTILE, "canary": HOSTILE}],
+            phases_us={HOSTILE: {"count": 1}}, viruses_recent=[{"name": HOSTILE, "client": HOSTILE, "time": 1e10}])
+        daemon.documents["/sessions"] = {"total": 1, "sessions": [{name: HOSTILE for name in (
+            "id", "client", "helo", "phase", "from", "scanner")}]}
+        terminal = self.terminal("-s", daemon.address, "top", columns=250)
+        screen = terminal.wait_screen("the screen", lambda lines: lines)
+        self.assertIn("\\x1b[2J", "".join(screen))
+        self.assertHarmless("\n".join(screen).encode())
+        known = rb"\x1b\[(\?1049h|\?25l|\?7l|2J|H|K|J|7m|0m|1;31m)"
+        self.assertNotIn(b"\x1b", re.sub(known, b"", terminal.output))
+        self.assertEqual(terminal.output.count(b"\x1b[2J"), 1)
+        for arguments in (["top", "--count", "1"], ["stats"], ["sessions"]):
+            out, _ = self.ctl("-s", daemon.address, *arguments)
+            self.assertHarmless(out)
+
+    def test_a_daemon_that_goes_and_comes_back(self):
+        sink = self.sink()
+        daemon = self.bivalved(sink)
+        terminal = self.terminal("-f", daemon.configuration, "top", "--interval", "0.1")
+        terminal.wait_screen("the first screen", lambda lines: lines)
+        daemon.stop()
+        terminal.wait_screen("the trouble", lambda lines: any("NO ANSWER: cannot connect" in line for line in lines))
+        daemon.start()
+        terminal.wait_screen("the new one", lambda lines: lines and f"pid {daemon.process.pid} " in lines[0])
+        os.write(terminal.master, b"q")
+        self.assertEqual(terminal.wait_end(), 0)
+        self.assertRestored(terminal)
+
+    def test_lines_for_a_log(self):
+        daemon = self.bivalved(self.sink())
+        with daemon.client() as client:
+            client.ehlo()
+            client.deliver(infected_attachment())
+        out, _ = self.ctl("-f", daemon.configuration, "top", "--interval", "0.1", "--count", "3")
+        lines = out.decode().splitlines()
+        self.assertEqual(len(lines), 3)
+        first, last = (dict(item.partition("=")[::2] for item in line.split()) for line in (lines[0], lines[-1]))
+        self.assertEqual((first["pid"], first["messages_per_s"]), (str(daemon.process.pid), "-"))
+        self.assertEqual((last["messages_per_s"], last["scanners_up"]), ("0.0", "1/1"))
+        self.assertGreater(int(last["scan_p99_us"]), 0)
+        for wrong in (["--interval", "0"], ["--interval", "x"], ["--count", "0"]):
+            self.ctl("-s", "1", "top", *wrong, status=2)
+        port = free_port()
+        self.addCleanup(port.release)
+        self.assertIn(b"cannot connect", self.ctl("-s", port, "top", status=1)[1])
+
+
+class Sessions(_Case):
+    def test_longest_first(self):
+        daemon = self.bivalved(self.sink())
+        with daemon.client() as first, daemon.client() as second:
+            first.ehlo("first.example")
+            second.ehlo("second.example")
+            second.mail("eve@example.com")
+            document = json.loads(self.ctl("-f", daemon.configuration, "sessions", "--json")[0])
+            self.assertEqual([s["helo"] for s in document["sessions"]], ["first.example", "second.example"])
+            lines = self.ctl("-f", daemon.configuration, "sessions")[0].decode().splitlines()
+            self.assertRegex(lines[0], "^SESSION +CLIENT +PHASE +AGE")
+            self.assertRegex(lines[1], r"^\w{6} +127\.0\.0\.1 +command .* first\.example")
+            self.assertRegex(lines[2], r"^\w{6} +127\.0\.0\.1 +command .* eve@example\.com +second\.example")
+            lines = self.ctl("-f", daemon.configuration, "sessions", "--limit", "1")[0].decode().splitlines()
+            self.assertEqual((len(lines), lines[-1]), (3, "1 of 2 sessions"))
+        for wrong in ("0", "x", "1e9"):
+            self.ctl("sessions", "--limit", wrong, status=2)
+
+    def test_answers_that_are_none(self):
+        daemon = ScriptedDaemon()
+        self.addCleanup(daemon.close)
+        self.ctl("-s", daemon.address, "sessions", status=1)
+        for document in (b"", b"[]", b"{", b"\xff", [1], None):
+            daemon.documents["/sessions"] = daemon.documents["/stats"] = document
+            for command in ("sessions", "stats", "top"):
+                self.assertHarmless(self.ctl("-s", daemon.address, command, status=1)[1])
+        daemon.documents["/sessions"] = {"sessions": [1, None, {"id": 1, "bytes": "x"}], "total": "many"}
+        self.ctl("-s", daemon.address, "sessions")
+
+
+class Signals(_Case):
+    """reload and restart: the right signal to the right process, and what the statistics then say of it."""
+
+    def scripted(self, stats):
+        """A process called bivalved that dies of any signal, and statistics: stats(its pid, whether it is dead)."""
+        program = self.directory / "bivalved"
+        shutil.copy("/bin/sleep", program)
+        process = subprocess.Popen([program, "1000"])
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        wait_until("its name", lambda: open(f"/proc/{process.pid}/comm").read() == "bivalved\n")
+        daemon = ScriptedDaemon()
+        self.addCleanup(daemon.close)
+        daemon.documents["/stats"] = lambda: stats(process.pid, process.poll() is not None)
+        return process, daemon
+
+    def test_reload(self):
+        process, daemon = self.scripted(lambda pid, dead: {"pid": pid, "reload": {"count": 7 + dead, "failed": 1}})
+        self.assertIn(b"read again", self.ctl("-s", daemon.address, "reload")[0])
+        self.assertEqual(process.returncode, -signal.SIGHUP)
+
+    def test_a_reload_that_fails(self):
+        reason = "b.conf:3: Action: 'x' is not one of " + HOSTILE
+        _, daemon = self.scripted(lambda pid, dead: {"pid": pid, "reload": {
+            "count": 7, "failed": 1 + dead, "last_error": reason}})
+        _, error = self.ctl("-s", daemon.address, "reload", status=1)
+        self.assertHarmless(error)
+        self.assertIn(b"the reload has failed: b.conf:3: Action: 'x' is not one of ", error)
+
+    def test_restart(self):
+        process, daemon = self.scripted(lambda pid, dead: {"pid": pid + dead, "restart": {"generation": 1 + dead}})
+        self.assertEqual(self.ctl("-s", daemon.address, "restart")[0].decode(),
+                         f"process {process.pid + 1} has taken over from {process.pid}\n")
+        self.assertEqual(process.returncode, -signal.SIGUSR2)
+
+    def test_a_restart_that_fails(self):
+        _, daemon = self.scripted(lambda pid, dead: {"pid": pid, "restart": {"last_error": "no luck" if dead else ""}})
+        self.assertIn(b"the restart has failed: no luck", self.ctl("-s", daemon.address, "restart", status=1)[1])
+
+    def test_nothing_comes_of_it(self):
+        _, daemon = self.scripted(lambda pid, dead: {"pid": pid, "reload": {"count": 1}})
+        self.assertIn(b"nothing has come of the reload yet",
+                      self.ctl("-s", daemon.address, "reload", "--wait", "0.2", status=1)[1])
+        self.ctl("-s", daemon.address, "reload", "--wait", "0", status=2)
+
+    def test_processes_that_get_no_signal(self):
+        other = subprocess.Popen(["/bin/sleep", "1000"])
+        self.addCleanup(other.wait)
+        self.addCleanup(other.kill)
+        daemon = ScriptedDaemon()
+        self.addCleanup(daemon.close)
+        for pid in (other.pid, 0, 1, -1, 2 ** 40, "x", None):
+            daemon.documents["/stats"] = {"pid": pid, "reload": {"count": 1}, "restart": {}}
+            for command in ("reload", "restart"):
+                self.assertIn(b"no bivalved of that number", self.ctl("-s", daemon.address, command, status=1)[1])
+        daemon.documents["/stats"] = {"pid": other.pid}
+        self.assertIn(b"too old", self.ctl("-s", daemon.address, "reload", status=1)[1])
+        self.assertIsNone(other.poll())
 
 
 class CommandLine(_Case):

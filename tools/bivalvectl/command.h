@@ -81,6 +81,10 @@ int Fail(int status, std::string_view text);
 // The commands, each in a file of its own.
 int RunStats(const Invocation& invocation);
 int RunReady(const Invocation& invocation);
+int RunTop(const Invocation& invocation);
+int RunSessions(const Invocation& invocation);
+int RunReload(const Invocation& invocation);
+int RunRestart(const Invocation& invocation);
 int RunCheck(const Invocation& invocation);
 int RunQuarantineList(const Invocation& invocation);
 int RunQuarantineShow(const Invocation& invocation);

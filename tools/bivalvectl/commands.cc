@@ -24,6 +24,19 @@ constexpr Option kCommonOptions[] = {
 };
 
 constexpr Option kStatsOptions[] = {kJson};
+constexpr Option kTopOptions[] = {
+    {.name = "--interval",
+     .argument = "seconds",
+     .doc = "Between two looks at the daemon; the default is 1."},
+    {.name = "--count", .argument = "number", .doc = "End after so many looks; the default is never."}};
+constexpr Option kSessionsOptions[] = {{.name = "--limit",
+                                        .argument = "number",
+                                        .doc = "At most so many sessions, up to 1000; the default is 50."},
+                                       kJson};
+constexpr Option kSignalOptions[] = {
+    {.name = "--wait",
+     .argument = "seconds",
+     .doc = "How long to wait for the result; the default is 60. After that the exit status is 1."}};
 constexpr Option kCheckOptions[] = {kJson,
                                     {.name = "--clamd-conf",
                                      .argument = "file",
@@ -71,6 +84,50 @@ constexpr Command kCommands[] = {
             "when it "
             "does, else 1.",
      .run = RunReady},
+    {.name = "top",
+     .summary = "the daemon live: rates, latencies, scanners, viruses, sessions",
+     .doc = "Shows what the daemon does, again and again: messages, megabytes, infected messages and "
+            "failures a second; "
+            "how long the phases of a message take; each scanner with its state, circuit, canary and what it "
+            "has in "
+            "hand; the viruses of the last ten minutes; the sessions by phase and age, and the longest of "
+            "them. Rates "
+            "are of the time between two looks, percentiles of the time since the daemon was started. q ends "
+            "it, s "
+            "sorts the sessions by something else (age, time in the phase, bytes, messages, client), r turns "
+            "their "
+            "order round, v sorts the viruses by time or by number, and the space bar looks at once. When "
+            "standard "
+            "output is no terminal, each look is a line of names and values.",
+     .options = kTopOptions,
+     .run = RunTop},
+    {.name = "sessions",
+     .summary = "what is going on now, longest first",
+     .doc = "Lists the sessions that last longest: client, phase, age, time in the phase, messages and bytes "
+            "so far, "
+            "the sender of the message under way, the client's greeting, and the scanner that has the "
+            "message. The "
+            "phases are start, command (the client's next command), server (the server's replies), room "
+            "(memory for a "
+            "message), receive, wait (for a scanner that is free), scan, deliver and end.",
+     .options = kSessionsOptions,
+     .run = RunSessions},
+    {.name = "reload",
+     .summary = "have the daemon read its configuration again",
+     .doc =
+         "Sends SIGHUP to the daemon on this machine and waits until it has read its configuration again. "
+         "When the "
+         "daemon does not take it, its reason is printed, the old settings stay, and the exit status is 1.",
+     .options = kSignalOptions,
+     .run = RunReload},
+    {.name = "restart",
+     .summary = "put a new process in the daemon's place, without a gap",
+     .doc = "Sends SIGUSR2 to the daemon on this machine and waits until a new process has taken over its "
+            "sockets. "
+            "When the new one does not start, its reason is printed, the old one stays, and the exit status "
+            "is 1.",
+     .options = kSignalOptions,
+     .run = RunRestart},
     {.name = "check",
      .summary = "the configuration, and whether clamd and Postfix fit it",
      .doc =

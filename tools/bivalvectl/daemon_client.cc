@@ -133,7 +133,9 @@ double NumberOf(const Json& object, const char* name) {
 
 uint64_t CountOf(const Json& object, const char* name) {
   const Json& member = MemberOf(object, name);
-  return member.is_number_unsigned() ? member.get<uint64_t>() : 0;
+  const bool negative =
+      member.is_number_integer() && !member.is_number_unsigned() && member.get<int64_t>() < 0;
+  return member.is_number_integer() && !negative ? member.get<uint64_t>() : 0;
 }
 
 }  // namespace bivalve::ctl

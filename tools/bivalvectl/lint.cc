@@ -83,10 +83,13 @@ class ClamdLint {
 
   void CheckQueue() {
     uint64_t connections = uint64_t{workers_} * config_.clam_connections;
-    if (const uint64_t share = scan::ShareOfQueue(limits_, workers_); share != 0 && 2 * connections >= limits_.queue_max) {
+    if (const uint64_t share = scan::ShareOfQueue(limits_, workers_);
+        share != 0 && 2 * connections >= limits_.queue_max) {
       Warn("MaxQueue", "is ", limits_.queue_max, ", and ", workers_, " workers with ClamConnections ",
-           config_.clam_connections, " would keep ", connections, " connections, which is not below half of it: each keeps ",
-           std::min<uint64_t>(share, config_.clam_connections), "; raise it to ", 2 * connections + 1, " or lower ClamConnections");
+           config_.clam_connections, " would keep ", connections,
+           " connections, which is not below half of it: each keeps ",
+           std::min<uint64_t>(share, config_.clam_connections), "; raise it to ", 2 * connections + 1,
+           " or lower ClamConnections");
       connections = std::min(connections, share * workers_);
     }
     const uint64_t each = scanner_.by_stream ? 1 : scan::ClamdPool::Options{}.outstanding_max;
