@@ -85,6 +85,7 @@ struct Control::Running {
   void CheckAccounts();
   core::Task<void> HandleReports();
   core::Task<void> HandleReport(VirusReport& report);
+  std::string ScannerVersion(std::string_view scanner) const;
   void StartAction(const VirusReport& report, std::string_view path);
   void ReapActions();
   void Log(Severity severity, uint64_t session, std::string_view text);
@@ -328,6 +329,20 @@ core::Task<void> Control::Running::HandleReports() {
   }
 }
 
+// As the scanner said last, to whichever worker asked it; empty when it is not known, or no scanner any more.
+std::string Control::Running::ScannerVersion(std::string_view scanner) const {
+  const StatsReport::About& about = control.about();
+  const auto found = std::ranges::find(about.scanners, scanner);
+  const auto index = static_cast<size_t>(found - about.scanners.begin());
+  if (found == about.scanners.end()) return {};
+  const size_t row = about.scanner_rows.empty() ? index : about.scanner_rows[index];
+  for (const Worker* worker : control.workers_) {
+    if (row >= worker->stats().scanners.size()) continue;
+    if (std::string version = worker->stats().scanners[row]->version.Get(); !version.empty()) return version;
+  }
+  return {};
+}
+
 core::Task<void> Control::Running::HandleReport(VirusReport& report) {
   std::string path;
   if (report.body.valid()) {
@@ -338,6 +353,7 @@ core::Task<void> Control::Running::HandleReport(VirusReport& report) {
     if (kept.ok()) {
       path = kept->path;
       if (report.quarantine) {
+        report.scanner_version = ScannerVersion(report.scanner);
         std::string json = ToJson(RecordOf(report, *kept));
         const absl::Status recorded = co_await quarantine.KeepRecord(path, std::move(json));
         if (!recorded.ok()) {

@@ -95,7 +95,7 @@ class Reader {
         Report(Problem::Kind::kError, item.setting, "unknown setting");
         continue;
       }
-      if (!overridden[Index(*option)]) ClearRepeatable(parsed_.config, *option);
+      if (!overridden[Index(*option)]) Clear(*option);
       overridden[Index(*option)] = true;
       SetValue(*option, option->name, item.value);
     }
@@ -119,6 +119,12 @@ class Reader {
     int line = 0;           // of the first
     std::string_view name;  // the name used there, maybe an old one
   };
+
+  // The setting's values so far: the default's, or those of the file when the command line has others.
+  void Clear(const Option& option) {
+    ClearRepeatable(parsed_.config, option);
+    std::erase_if(parsed_.places, [&option](const auto& place) { return place.first == option.name; });
+  }
 
   static size_t Index(const Option& option) { return static_cast<size_t>(&option - Options().data()); }
 
@@ -183,7 +189,7 @@ class Reader {
       return;
     }
     if (!given.given) {
-      ClearRepeatable(parsed_.config, *option);
+      Clear(*option);
       given = {.given = true, .line = line_, .name = written.name};
     }
     SetValue(*option, written.name, value);
@@ -202,6 +208,9 @@ class Reader {
       return;
     }
     if (option.set_flag != nullptr) parsed_.config.*option.set_flag = true;
+    if (!option.repeatable()) Clear(option);
+    const Place place{.file = file_, .line = line_};
+    parsed_.places.emplace_back(option.name, place);
     CheckRepeated(option, name);
   }
 
@@ -222,6 +231,7 @@ class Reader {
     if (values.empty()) return;
     if (values.size() > kRepeatMax) {
       values.pop_back();
+      parsed_.places.pop_back();
       Report(Problem::Kind::kError, name, core::Cat("may not stand more than ", kRepeatMax, " times"));
       return;
     }
@@ -229,6 +239,7 @@ class Reader {
     for (size_t i = 0; i + 1 < values.size(); ++i) {
       if (TextOf(values[i]) != last) continue;
       values.pop_back();
+      parsed_.places.pop_back();
       Report(Problem::Kind::kWarning, name,
              core::Cat(QuotedValue(last), " stands there twice and counts once"));
       return;
@@ -245,6 +256,13 @@ class Reader {
 
 bool Parsed::ok() const {
   return std::ranges::none_of(problems, [](const Problem& p) { return p.kind == Problem::Kind::kError; });
+}
+
+Place Parsed::PlaceOf(std::string_view setting, size_t index) const {
+  for (const auto& [name, place] : places) {
+    if (name == setting && index-- == 0) return place;
+  }
+  return {};
 }
 
 Parsed ParseConfig(std::string_view text, std::string_view file_name, ProgramName program,

@@ -94,9 +94,6 @@ void Session::ReportMessage(core::Body& body, const scan::Request& scanned) {
     report.remote = original_client_.address;
     report.remote_helo = original_client_.helo;
     report.scanner = record_.scanner;
-    const auto scanner = static_cast<size_t>(scanned.scanner());
-    if (scanned.scanner() >= 0 && scanner < services_.stats.scanners.size())
-      report.scanner_version = services_.stats.scanners[scanner]->version.Get();
   }
   if (keep) {
     report.content_offset = core::Body::kContentOffset;
