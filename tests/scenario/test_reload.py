@@ -154,7 +154,8 @@ class EverySetting(ReloadCase):
     def check_Quarantine(self, daemon):
         self.reload(daemon, {"Quarantine": "on"})
         self.deliver(daemon, infected_attachment())
-        wait_until("the file", daemon.temporary_files)
+        # The message first, its record after it.
+        wait_until("the record", lambda: any(name.endswith(".json") for name in daemon.temporary_files()))
         for path in daemon.temporary.iterdir():
             path.unlink()
 
