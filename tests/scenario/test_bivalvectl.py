@@ -364,12 +364,12 @@ class Pty:
 
     def screen(self):
         """The lines of the last screen that was drawn whole."""
-        frames = self.output.split(b"\x1b[H")
-        if len(frames) < 2:
+        frames = [frame for frame in self.output.split(b"\x1b[H")[1:] if b"\x1b[J" in frame]
+        if not frames:
             return []
-        last = frames[-1] if frames[-1].endswith(b"\x1b[J") else frames[-2]
         # The terminal's own processing puts a second CR before the LF.
-        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", last.decode()).replace("\r\r\n", "\n").split("\n")
+        last = frames[-1].partition(b"\x1b[J")[0].decode()
+        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", last).replace("\r\r\n", "\n").split("\n")
 
     def wait_screen(self, what, condition):
         def look():
