@@ -393,6 +393,7 @@ class Daemon {
             .failed =
                 [this](std::string why) {
                   control_->LookAgain();
+                  ++control_->about().restarts.failed;
                   control_->about().restarts.last_error = why;
                   NotifyServiceManager(core::Cat("STATUS=The restart has failed: ", why));
                 },

@@ -129,6 +129,7 @@ inline constexpr FamilyInfo kNotKept = {MetricKind::kCounter, "bivalve_errors_no
 inline constexpr FamilyInfo kReloads = {MetricKind::kCounter, "bivalve_reloads_total", "reload/count", "Times that the configuration was read again and took effect."};
 inline constexpr FamilyInfo kReloadsFailed = {MetricKind::kCounter, "bivalve_reload_failures_total", "reload/failed", "Times that the configuration was read again and not taken."};
 inline constexpr FamilyInfo kReloadTime = {MetricKind::kGauge, "bivalve_reload_time_seconds", "reload/time", "When the configuration was last read again, in seconds since 1970; 0: never."};
+inline constexpr FamilyInfo kRestartsFailed = {MetricKind::kCounter, "bivalve_restart_failures_total", "restart/failed", "Processes that were to take over from this one and did not."};
 inline constexpr FamilyInfo kGeneration = {MetricKind::kGauge, "bivalve_restart_generation", "restart/generation", "Which process this is in the line of hot restarts; 1: the first."};
 inline constexpr FamilyInfo kViruses = {MetricKind::kCounter, "bivalve_viruses_total", "viruses/*", "Infected messages, by signature name; the rarer names beyond a hundred as other."};
 inline constexpr FamilyInfo kPhases = {MetricKind::kHistogram, "bivalve_phase_duration_seconds", "phases_us/*", "How long the parts of a message take."};

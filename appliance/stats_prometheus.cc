@@ -94,6 +94,8 @@ std::string StatsReport::Prometheus() const {
   text.Sample({}, static_cast<uint64_t>(std::chrono::system_clock::to_time_t(about_.reloads.time)));
   Begin(text, families::kGeneration);
   text.Sample({}, about_.restarts.generation);
+  Begin(text, families::kRestartsFailed);
+  text.Sample({}, about_.restarts.failed);
   WriteCounters(text, per_worker_);
 
   Begin(text, families::kViruses);

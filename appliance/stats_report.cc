@@ -123,20 +123,22 @@ std::string StatsReport::Account() const {
 
 std::string StatsReport::Json() const {
   using Json = nlohmann::ordered_json;
-  Json json = {
-      {"program", about_.program},
-      {"version", about_.version},
-      {"pid", getpid()},
-      {"started", about_.started},
-      {"uptime_seconds", about_.uptime_seconds},
-      {"workers", per_worker_.size()},
-      {"accounting_violations", about_.accounting_violations},
-      {"reload",
-       {{"count", about_.reloads.count},
-        {"failed", about_.reloads.failed},
-        {"last_error", about_.reloads.last_error},
-        {"time", std::chrono::system_clock::to_time_t(about_.reloads.time)}}},
-      {"restart", {{"generation", about_.restarts.generation}, {"last_error", about_.restarts.last_error}}}};
+  Json json = {{"program", about_.program},
+               {"version", about_.version},
+               {"pid", getpid()},
+               {"started", about_.started},
+               {"uptime_seconds", about_.uptime_seconds},
+               {"workers", per_worker_.size()},
+               {"accounting_violations", about_.accounting_violations},
+               {"reload",
+                {{"count", about_.reloads.count},
+                 {"failed", about_.reloads.failed},
+                 {"last_error", about_.reloads.last_error},
+                 {"time", std::chrono::system_clock::to_time_t(about_.reloads.time)}}},
+               {"restart",
+                {{"generation", about_.restarts.generation},
+                 {"failed", about_.restarts.failed},
+                 {"last_error", about_.restarts.last_error}}}};
   json.update(CountersJson(totals_));
   json["errors"]["not_kept"] = about_.not_kept;
   json["scanners"] = Json::array();

@@ -29,7 +29,8 @@ class StatsReport {
   // Hot restarts.
   struct Restarts {
     uint64_t generation = 1;      // of processes; 1: it was not started by another one
-    std::string last_error = {};  // why the last successor did not take over; empty: none failed
+    uint64_t failed = 0;          // successors of this process that did not take over
+    std::string last_error = {};  // why the last of them did not; empty: none failed
   };
   struct About {
     std::string program;  // "bivalved" or "clamsmtpd"

@@ -99,6 +99,7 @@ std::string StatsSchema() {
                          {"last_error", Text("Why it was not taken the last time; empty: it was.")},
                          {"time", Count(families::kReloadTime.help)}})},
       {"restart", Object({{"generation", Count(families::kGeneration.help)},
+                          {"failed", Count(families::kRestartsFailed.help)},
                           {"last_error", Text("Why the last process that was to take over did not.")}})},
   };
   const Json groups = Groups();

@@ -16,7 +16,9 @@ import termios
 import threading
 import unittest
 
-from harness import CLOSE, PROJECT, TIMEOUT, ScenarioCase, free_port, infected_attachment, main, tool, wait_until
+from harness import (CLOSE, PROJECT, TIMEOUT, ScenarioCase, SmtpClient, free_port, infected_attachment, main, tool,
+                     wait_until)
+from harness.process import adopt_orphans
 
 VIRUS = "Eicar-Test-Signature.UNOFFICIAL"
 NOBODY = pwd.getpwnam("nobody").pw_uid
@@ -605,8 +607,38 @@ class Signals(_Case):
         self.assertEqual(process.returncode, -signal.SIGUSR2)
 
     def test_a_restart_that_fails(self):
-        _, daemon = self.scripted(lambda pid, dead: {"pid": pid, "restart": {"last_error": "no luck" if dead else ""}})
+        _, daemon = self.scripted(lambda pid, dead: {"pid": pid, "restart": {
+            "failed": 1 + dead, "last_error": "no luck"}})
         self.assertIn(b"the restart has failed: no luck", self.ctl("-s", daemon.address, "restart", status=1)[1])
+
+    def test_the_real_daemon(self):
+        """A reload and a restart that work, and each that fails, twice for the same reason, with the daemon's own words."""
+        daemon = self.bivalved(self.sink())
+        where = ["-f", daemon.configuration]
+        daemon.settings["HostName"] = "new.example"
+        daemon.write_configuration()
+        self.assertEqual(self.ctl(*where, "reload")[0], b"the configuration was read again\n")
+        with SmtpClient(daemon.address, greeting=False) as client:
+            self.assertReply(client.reply(), 220, "new.example")
+        adopt_orphans()
+        first = daemon.process.pid
+        words = self.ctl(*where, "restart")[0].decode()
+        second = int(re.match(rf"process (\d+) has taken over from {first}\n", words).group(1))
+        daemon.process.follow(second)
+        self.assertEqual(daemon.stats()["pid"], second)
+        # bivalvectl looks for the address in a good copy.
+        good = self.directory / "good.conf"
+        shutil.copy(daemon.configuration, good)
+        daemon.settings["Action"] = "explode"
+        daemon.write_configuration()
+        for command in ("reload", "reload", "restart", "restart"):
+            _, error = self.ctl("-f", good, command, status=1)
+            self.assertIn(f"the {command} has failed: ".encode(), error)
+            self.assertIn(b"Action: 'explode' is not one of", error)
+        self.assertEqual(daemon.stats()["pid"], second)
+        daemon.settings["Action"] = "drop"
+        daemon.write_configuration()
+        self.ctl(*where, "reload")
 
     def test_nothing_comes_of_it(self):
         _, daemon = self.scripted(lambda pid, dead: {"pid": pid, "reload": {"count": 1}})

@@ -51,14 +51,14 @@ class TakesOver(RestartCase):
         old.ehlo()
         old.mail("old@example.com")
         first = daemon.process.pid
-        self.assertEqual(daemon.stats()["restart"], {"generation": 1, "last_error": ""})
+        self.assertEqual(daemon.stats()["restart"], {"generation": 1, "failed": 0, "last_error": ""})
         daemon.settings["HostName"] = "two.example"
         daemon.write_configuration()
         self.assertEqual(daemon.restart(), daemon.process.pid)
         self.assertNotEqual(daemon.process.pid, first)
         stats = daemon.stats()
         self.assertEqual(stats["pid"], daemon.process.pid)
-        self.assertEqual(stats["restart"], {"generation": 2, "last_error": ""})
+        self.assertEqual(stats["restart"], {"generation": 2, "failed": 0, "last_error": ""})
         self.assertEqual(stats["messages"]["received"], 0)
         self.assertReply(SmtpClient(daemon.address, greeting=False).reply(), 220, "two.example")
         self.deliver(daemon, sender="new@example.com")

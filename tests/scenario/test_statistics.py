@@ -108,6 +108,7 @@ class Figures(Case):
         same("reload/failed", "bivalve_reload_failures_total", stats["reload"]["failed"])
         same("reload/time", "bivalve_reload_time_seconds", stats["reload"]["time"])
         same("restart/generation", "bivalve_restart_generation", 1)
+        same("restart/failed", "bivalve_restart_failures_total", 0)
         compared.update(("reload/last_error", "restart/last_error"))
         same("accounting_violations", "bivalve_accounting_violations_total", 0)
         same("errors/not_kept", "bivalve_errors_not_kept_total", stats["errors"]["not_kept"])
