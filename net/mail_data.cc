@@ -10,7 +10,7 @@ namespace bivalve::net {
 namespace {
 
 // Less room than this in front of a receive is not worth a system call.
-constexpr size_t kRoomBytesMin = 4096;
+constexpr size_t kReceiveBytesMin = 4096;
 // One receive takes at most this much, so that what a client sends behind its message stays small.
 constexpr size_t kReceiveBytesMax = size_t{1} << 20;
 
@@ -95,7 +95,7 @@ core::Task<MailDataResult> ReceiveData(core::Loop& loop, Connection& client, cor
   while (!found.ended) {
     const bool short_file = body.short_file();
     const bool has_room = co_await MakeRoom(loop, bodies, body, found.held_bytes,
-                                            short_file ? 1 : kRoomBytesMin, limits.timeout, rate);
+                                            short_file ? 1 : kReceiveBytesMin, limits.timeout, rate);
     if (!has_room) {
       // Goes on in the place of what there is.
       result.no_room = true;
@@ -149,7 +149,7 @@ core::Task<MailDataResult> ReceiveChunk(core::Loop& loop, Connection& client, co
   std::array<char, kDiscardBytes> nowhere;
   for (uint64_t left = chunk_bytes; left > 0;) {
     if (!discard && body != nullptr) {
-      const size_t wanted = std::min(static_cast<uint64_t>(kRoomBytesMin), left);
+      const size_t wanted = std::min(static_cast<uint64_t>(kReceiveBytesMin), left);
       const bool has_room = co_await MakeRoom(loop, bodies, *body, 0, wanted, limits.timeout, rate);
       if (!has_room) result.no_room = discard = true;
     }

@@ -129,9 +129,7 @@ class Content(ScenarioCase):
         with daemon.client() as client:
             client.ehlo()
             for cut in range(1, len(tail)):
-                client.mail()
-                client.rcpt()
-                self.assertReply(client.command("DATA"), 354)
+                self.assertReply(client.begin_data(), 354)
                 client.send(head + tail[:cut])
                 client.quiet(0.003)
                 client.send(tail[cut:])

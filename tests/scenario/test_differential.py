@@ -138,9 +138,7 @@ class BesideTheDialogue(ScenarioCase):
         def scenario(daemon, sink, _):
             with daemon.client() as client:
                 client.ehlo()
-                client.mail()
-                client.rcpt()
-                client.command("DATA")
+                client.begin_data()
                 client.send(compose(b""))
                 end = time.monotonic() + 2.5
                 while time.monotonic() < end:
@@ -180,9 +178,7 @@ class BesideTheDialogue(ScenarioCase):
         def scenario(daemon, *_):
             with daemon.client() as client:
                 client.ehlo()
-                client.mail()
-                client.rcpt()
-                client.command("DATA")
+                client.begin_data()
                 client.send(compose(b"a\n.\nMAIL FROM:<x@y>\r\n") + b".\r\n")
                 return client.reply().code
         old, new = self.both(scenario)
@@ -193,9 +189,7 @@ class BesideTheDialogue(ScenarioCase):
         def scenario(daemon, *_):
             with daemon.client() as client:
                 client.ehlo()
-                client.mail()
-                client.rcpt()
-                client.command("DATA")
+                client.begin_data()
                 client.send(b".\r\n")
                 return client.quiet(1)
         old, new = self.both(scenario)

@@ -50,9 +50,7 @@ class Resources(FaultCase):
         for client in clients:
             self.addCleanup(client.close)
             client.ehlo()
-            client.mail()
-            client.rcpt()
-            client.command("DATA")
+            client.begin_data()
             client.send(content[:200000])
         for client in clients:
             client.content(content[200000:])

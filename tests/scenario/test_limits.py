@@ -191,9 +191,7 @@ class Rate(Case):
         content = text_message(1600)
         with daemon.client() as client:
             client.ehlo()
-            client.mail()
-            client.rcpt()
-            client.command("DATA")
+            client.begin_data()
             for start in range(0, len(content), 40):
                 client.send(content[start:start + 40])
                 time.sleep(0.1)
@@ -246,9 +244,7 @@ class Memory(Case):
         client = daemon.client()
         self.addCleanup(client.close)
         client.ehlo()
-        client.mail()
-        client.rcpt()
-        self.assertReply(client.command("DATA"), 354)
+        self.assertReply(client.begin_data(), 354)
         client.send(content)
         return client
 
@@ -321,9 +317,7 @@ class Memory(Case):
         try:
             with daemon.client() as client:
                 client.ehlo()
-                client.mail()
-                client.rcpt()
-                self.assertReply(client.command("DATA"), 452, "4.3.1 Insufficient room for the message, try again later")
+                self.assertReply(client.begin_data(), 452, "4.3.1 Insufficient room for the message, try again later")
                 self.assertReply(client.command("RSET"), 250)
         finally:
             stop.set()

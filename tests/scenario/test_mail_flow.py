@@ -286,9 +286,7 @@ class Limits(ScenarioCase):
                             b"Subject: 2\r\n\r\nevil")
                 with daemon.client() as client:
                     client.ehlo()
-                    client.mail()
-                    client.rcpt()
-                    client.command("DATA")
+                    client.begin_data()
                     client.send(compose(b"one") + middle + smuggled + b"\r\n.\r\n")
                     self.assertRegex(str(client.reply()), r"^550 ")
                     self.assertReply(client.command("NOOP"), 250)

@@ -187,9 +187,7 @@ class EverySetting(ReloadCase):
         self.reload(daemon, {"KeepAlives": 1})
         with daemon.client() as client:
             client.ehlo()
-            client.mail()
-            client.rcpt()
-            self.assertReply(client.command("DATA"), 354)
+            self.assertReply(client.begin_data(), 354)
             self.one.wait_command(b"NOOP")
             client.content(MESSAGE)
             self.assertReply(client.reply(), 250)
@@ -296,9 +294,7 @@ class EverySetting(ReloadCase):
         self.reload(other, {"ShutdownTimeOut": 0})
         client = other.client()
         client.ehlo()
-        client.mail()
-        client.rcpt()
-        client.command("DATA")
+        client.begin_data()
         other.process.signal(signal.SIGTERM)
         other.wait_log("stopped with 1 connections open")
 

@@ -145,9 +145,7 @@ class Running(ScenarioCase):
         daemon = self.bivalved(sink, clamd, {"ShutdownTimeOut": 20})
         with daemon.client() as client:
             client.ehlo()
-            client.mail()
-            client.rcpt()
-            client.command("DATA")
+            client.begin_data()
             client.send(b"Subject: half\r\n\r\nbegun\r\n")
             clamd.process.signal(signal.SIGSTOP)
             daemon.process.signal(signal.SIGTERM)
@@ -161,9 +159,7 @@ class Running(ScenarioCase):
         daemon = self.bivalved(self.sink(), settings={"ShutdownTimeOut": 1})
         with daemon.client() as client:
             client.ehlo()
-            client.mail()
-            client.rcpt()
-            client.command("DATA")
+            client.begin_data()
             daemon.process.signal(signal.SIGTERM)
             self.assertEqual(daemon.process.wait(), 0)
 

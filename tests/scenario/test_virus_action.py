@@ -16,6 +16,13 @@ SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def small_disk(directory, options):
+    """In a child before exec: a file system in memory on `directory`, that nobody else sees."""
+    if (_libc.unshare(0x00020000) != 0 or _libc.mount(b"none", b"/", None, 0x44000, None) != 0
+            or _libc.mount(b"none", os.fsencode(directory), b"tmpfs", 0, options) != 0):
+        os._exit(124)
+
+
 class _Case(ScenarioCase):
     bivalve_only = True
 
@@ -118,13 +125,7 @@ class Quarantined(_Case):
     def test_a_full_disk_changes_no_reply(self):
         """Quarantine on a file system of 64 KiB: an error in the log, the usual reply, and no piece of a file."""
         daemon = self.bivalved(self.sink(), settings={"Quarantine": "on"}, start=False)
-        target = os.fsencode(daemon.temporary)
-
-        def small_disk():
-            if (_libc.unshare(0x00020000) != 0 or _libc.mount(b"none", b"/", None, 0x44000, None) != 0
-                    or _libc.mount(b"none", target, b"tmpfs", 0, b"size=64k") != 0):
-                os._exit(124)
-        daemon.start(before_exec=small_disk)
+        daemon.start(before_exec=lambda: small_disk(daemon.temporary, b"size=64k"))
         with daemon.client() as client:
             client.ehlo()
             reply = client.deliver(infected_attachment() + b"x" * 300000 + b"\r\n")
@@ -142,13 +143,7 @@ class Quarantined(_Case):
     def test_no_room_for_the_record(self):
         """A file system with room for the message alone: it is kept, and nothing of a record is."""
         daemon = self.bivalved(self.sink(), settings={"Quarantine": "on"}, start=False)
-        target = os.fsencode(daemon.temporary)
-
-        def small_disk():
-            if (_libc.unshare(0x00020000) != 0 or _libc.mount(b"none", b"/", None, 0x44000, None) != 0
-                    or _libc.mount(b"none", target, b"tmpfs", 0, b"nr_blocks=1") != 0):
-                os._exit(124)
-        daemon.start(before_exec=small_disk)
+        daemon.start(before_exec=lambda: small_disk(daemon.temporary, b"nr_blocks=1"))
         with daemon.client() as client:
             client.ehlo()
             self.assertReply(client.deliver(infected_attachment()), 250, "Virus Detected; Discarded Email")
@@ -449,9 +444,7 @@ class KeptAlive(_Case):
             self.assertReply(client.deliver(compose(b"first\r\n")), 250)
             self.assertEqual(self.noops(sink), 0)
             clamd.process.signal(signal.SIGSTOP)
-            client.mail()
-            client.rcpt()
-            client.command("DATA")
+            client.begin_data()
             client.content(eicar_message())
             sink.wait("two NOOPs", lambda: sum(c == b"NOOP" for s in sink.sessions for c in s.commands) >= 2)
             clamd.process.signal(signal.SIGCONT)

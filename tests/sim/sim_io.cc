@@ -1,9 +1,7 @@
 #include "tests/sim/sim_io.h"
 
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <poll.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>

@@ -151,6 +151,12 @@ class SmtpClient:
         self.send(f"BDAT {len(chunk)}{' LAST' if last else ''}\r\n".encode() + chunk)
         return self.reply()
 
+    def begin_data(self):
+        """A transaction up to its content, as the server takes it: MAIL, RCPT and DATA. Returns the reply to DATA."""
+        self.mail()
+        self.rcpt()
+        return self.command("DATA")
+
     def deliver(self, content, sender="ada@example.com", recipients=("bob@example.net",), *, slowly=False):
         """One whole transaction after EHLO; its envelope must be accepted. Returns the last reply."""
         for reply in (self.mail(sender), *(self.rcpt(r) for r in recipients)):
