@@ -326,11 +326,13 @@ class UnderLoad(ReloadCase):
             addresses = [[one.address], [one.address, two.address], [two.address]][turn % 3]
             self.reload(daemon, {"ClamAddress": addresses, "ClamConnections": 1 + turn % 3,
                                  "Header": f"X-Turn: {turn}"})
+            before = len(sent) + len(faults)
+            wait_until("mail between the readings", lambda: len(sent) + len(faults) > before + 1)
         stop.set()
         for thread in threads:
             thread.join()
         self.assertEqual(faults, [])
-        self.assertGreater(len(sent), 20)
+        self.assertGreaterEqual(len(sent), 40)
         self.assertEqual(sorted(m.sender for m in sink.messages), sorted(sent))
         self.assertEqual(daemon.stats()["reload"]["count"], 20)
 
