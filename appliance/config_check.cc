@@ -31,7 +31,7 @@ int WriteErrorHere(const std::string& directory) {
 
 // The same for the user that the program will run as; nullopt when that cannot be found out.
 std::optional<int> WriteErrorAs(const std::string& user, const std::string& directory) {
-  if (user.empty()) return WriteErrorHere(directory);
+  if (user.empty() || IsUser(user)) return WriteErrorHere(directory);
   if (geteuid() != 0) return std::nullopt;
   const pid_t child = fork();
   if (child < 0) return std::nullopt;
@@ -101,19 +101,26 @@ Meets Meet(const net::Endpoint& listen, const net::Endpoint& to, const LocalAddr
 
 class Checker {
  public:
-  Checker(const Parsed& parsed, std::string_view file)
-      : parsed_(parsed), config_(parsed.config), file_(file) {}
+  Checker(const Parsed& parsed, std::string_view file, const Situation& situation)
+      : parsed_(parsed), config_(parsed.config), situation_(situation), file_(file) {}
 
   std::vector<Problem> Run() {
-    if (!config_.user.empty() && !UserExists(config_.user))
+    if (!config_.user.empty() && IsNews(&Config::user) && !UserExists(config_.user))
       Report(Kind::kError, "User", 0, core::Cat("there is no user ", QuotedValue(config_.user)));
-    if (!config_.pid_file.empty()) CheckPidFile();
+    if (!config_.pid_file.empty() && IsNews(&Config::pid_file)) CheckPidFile();
     CheckTempDirectory();
     CheckAddresses();
     return std::move(problems_);
   }
 
  private:
+  using Stage = Situation::Stage;
+
+  // What a running process has made use of once is not looked at again.
+  bool IsNews(std::string Config::* member) const {
+    return situation_.in_force == nullptr || situation_.in_force->*member != config_.*member;
+  }
+
   // About the value of that number of a setting.
   void Report(Kind kind, std::string_view setting, size_t index, std::string text) {
     const Place place = parsed_.PlaceOf(setting, index);
@@ -128,9 +135,8 @@ class Checker {
   bool IsDirectory(std::string_view setting, const std::string& directory) {
     struct stat info = {};
     if (stat(directory.c_str(), &info) != 0) {
-      Report(
-          Kind::kError, setting, 0,
-          core::Cat("the directory ", QuotedValue(directory), ": ", std::string_view(std::strerror(errno))));
+      const std::string_view why = std::strerror(errno);
+      Report(Kind::kError, setting, 0, core::Cat("the directory ", QuotedValue(directory), ": ", why));
       return false;
     }
     if (!S_ISDIR(info.st_mode))
@@ -139,10 +145,10 @@ class Checker {
   }
 
   void ReportUnwritable(std::string_view setting, const std::string& directory, int error) {
-    // Somebody else, root perhaps, will start the program.
-    const bool only_us = config_.user.empty() && geteuid() != 0;
+    const bool only_us = situation_.stage == Stage::kCheck && config_.user.empty() && geteuid() != 0;
     std::string who = core::Cat("user ", geteuid());
-    if (!config_.user.empty()) who = core::Cat("user ", QuotedValue(config_.user));
+    const bool is_that_user = situation_.stage != Stage::kReload || !IsNews(&Config::user);
+    if (!config_.user.empty() && is_that_user) who = core::Cat("user ", QuotedValue(config_.user));
     Report(only_us ? Kind::kWarning : Kind::kError, setting, 0,
            core::Cat("the directory ", QuotedValue(directory), " cannot be written to by ", who, ": ",
                      std::string_view(std::strerror(error))));
@@ -160,8 +166,11 @@ class Checker {
       return;
     }
     if (!config_.user.empty() && geteuid() != 0) return;
+    // A file that is there needs no new one.
+    if (faccessat(AT_FDCWD, path.c_str(), W_OK, AT_EACCESS) == 0) return;
     if (const int error = WriteErrorHere(directory); error != 0) {
-      Report(geteuid() != 0 ? Kind::kWarning : Kind::kError, "PidFile", 0,
+      Report(situation_.stage != Stage::kStart && geteuid() != 0 ? Kind::kWarning : Kind::kError, "PidFile",
+             0,
              core::Cat("the directory ", QuotedValue(directory), " cannot be written to by user ", geteuid(),
                        ": ", std::string_view(std::strerror(error))));
     }
@@ -169,29 +178,37 @@ class Checker {
 
   void CheckTempDirectory() {
     if (!IsDirectory("TempDirectory", config_.temp_directory)) return;
-    if (!config_.user.empty() && !UserExists(config_.user)) return;
-    const std::optional<int> error = WriteErrorAs(config_.user, config_.temp_directory);
+    std::optional<int> error;
+    if (situation_.stage == Stage::kReload) {
+      error = WriteErrorHere(config_.temp_directory);
+    } else if (config_.user.empty() || UserExists(config_.user)) {
+      error = WriteErrorAs(config_.user, config_.temp_directory);
+    }
     if (error.value_or(0) != 0) ReportUnwritable("TempDirectory", config_.temp_directory, *error);
   }
 
   void CheckAddresses() {
+    if (situation_.listen_is_void) return;
     if (!config_.transparent_proxy) {
       CheckEndpoints("OutAddress", config_.out_address, "mail would come back here for ever");
     }
     CheckEndpoints("ClamAddress", config_.clam_address, "there is no scanner");
-    if (config_.stats_address.has_value())
-      CheckEndpoints("StatsAddress", {*config_.stats_address}, "mail is accepted there");
+    // The default gives way to Listen, whatever that is.
+    if (config_.stats_address.has_value()) {
+      CheckEndpoints("StatsAddress", {*config_.stats_address}, "mail is accepted there",
+                     config_.stats_address_set ? Kind::kError : Kind::kWarning);
+    }
   }
 
   void CheckEndpoints(std::string_view setting, const std::vector<net::Endpoint>& endpoints,
-                      std::string_view consequence) {
+                      std::string_view consequence, Kind kind = Kind::kError) {
     for (size_t i = 0; i < endpoints.size(); ++i) {
       Meets worst = Meets::kNo;
       for (const net::Endpoint& listen : config_.listen)
         worst = std::max(worst, Meet(listen, endpoints[i], local_));
       const std::string shown = QuotedValue(net::ToString(endpoints[i]));
       if (worst == Meets::kYes) {
-        Report(Kind::kError, setting, i,
+        Report(kind, setting, i,
                core::Cat(shown, " is where this program itself listens (Listen): ", consequence));
       } else if (worst == Meets::kLocalClients) {
         Report(Kind::kWarning, setting, i,
@@ -203,6 +220,7 @@ class Checker {
 
   const Parsed& parsed_;
   const Config& config_;
+  const Situation& situation_;
   std::string file_;
   LocalAddresses local_;
   std::vector<Problem> problems_;
@@ -218,8 +236,9 @@ uint32_t WorkersOf(const Config& config) {
   return static_cast<uint32_t>(std::max(CPU_COUNT(&set), 1));
 }
 
-std::vector<Problem> CheckSurroundings(const Parsed& parsed, std::string_view file) {
-  return Checker(parsed, file).Run();
+std::vector<Problem> CheckSurroundings(const Parsed& parsed, std::string_view file,
+                                       const Situation& situation) {
+  return Checker(parsed, file, situation).Run();
 }
 
 }  // namespace bivalve::appliance

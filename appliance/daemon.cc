@@ -71,13 +71,15 @@ void Say(const CommandLine& command_line, std::string_view text) {
                static_cast<int>(text.size()), text.data());
 }
 
-// Reads the settings and reports every problem. False when they cannot be used.
-// With --check-config also what the machine it is read on has against them.
-bool ReadSettings(const CommandLine& command_line, const Predecessor& predecessor, Config& config) {
+// Reads the settings and reports every problem. Returns the exit status when they cannot be used: another one
+// when it is the machine that has something against them.
+int ReadSettings(const CommandLine& command_line, const Predecessor& predecessor, const Situation& situation,
+                 Config& config) {
   for (const std::string& warning : command_line.warnings) Say(command_line, warning);
   Parsed parsed = LoadConfig(command_line);
-  if (command_line.mode == CommandLine::Mode::kCheckConfig && parsed.ok()) {
-    for (Problem& problem : CheckSurroundings(parsed, command_line.config_file))
+  const bool understood = parsed.ok();
+  if (understood) {
+    for (Problem& problem : CheckSurroundings(parsed, command_line.config_file, situation))
       parsed.problems.push_back(std::move(problem));
   }
   for (const Problem& problem : parsed.problems) {
@@ -86,7 +88,8 @@ bool ReadSettings(const CommandLine& command_line, const Predecessor& predecesso
     if (!warning) predecessor.Failed(ToString(problem));
   }
   config = std::move(parsed.config);
-  return parsed.ok();
+  if (parsed.ok()) return kExitOk;
+  return understood && situation.stage == Situation::Stage::kStart ? kExitSystem : kExitUsage;
 }
 
 // What runs at the next hot restart: what is found then by the path that was used now.
@@ -263,7 +266,8 @@ class Daemon {
   }
 
   absl::Status StartThreads(size_t count, core::UniqueFd stats_fd) {
-    if (absl::Status status = settings_.Begin(config_, count); !status.ok()) return status;
+    if (absl::Status status = settings_.Begin(config_, count, inheritance_.smtp_by_manager); !status.ok())
+      return status;
     const bool follows = predecessor_.present();
     stats_fd_ = stats_fd.get();
     StatsReport::About about;
@@ -487,7 +491,7 @@ int RunProgram(const CommandLine& command_line) {
   }
   if (command_line.mode == CommandLine::Mode::kCheckConfig) {
     Config config;
-    if (!ReadSettings(command_line, {}, config)) return kExitUsage;
+    if (const int status = ReadSettings(command_line, {}, {}, config); status != kExitOk) return status;
     const size_t workers = config.workers != 0 ? config.workers : UsableCpus();
     for (const std::string& warning : QueueWarnings(config, LimitsOfScanners(config), workers))
       Say(command_line, core::Cat("warning: ", warning));
@@ -503,7 +507,9 @@ int RunProgram(const CommandLine& command_line) {
     predecessor.Failed(problem);
     return kExitSystem;
   }
-  if (!ReadSettings(command_line, predecessor, config)) return kExitUsage;
+  const Situation situation{.stage = Situation::Stage::kStart, .listen_is_void = inheritance.smtp_by_manager};
+  if (const int status = ReadSettings(command_line, predecessor, situation, config); status != kExitOk)
+    return status;
   Successor::Program program = NextProgram(command_line);
   CommandLine absolute = command_line;
   // A daemon changes to /, and reads the file again later.

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <utility>
 #include <variant>
 
+#include "appliance/config_check.h"
 #include "appliance/machine.h"
 #include "appliance/service_notify.h"
 #include "core/text.h"
@@ -81,7 +83,8 @@ uint64_t LiveSettings::body_memory_bytes() const {
   return config_.body_memory_bytes != 0 ? config_.body_memory_bytes : DefaultBodyMemory();
 }
 
-absl::Status LiveSettings::Begin(Config config, size_t workers) {
+absl::Status LiveSettings::Begin(Config config, size_t workers, bool listen_is_void) {
+  listen_is_void_ = listen_is_void;
   config_ = std::move(config);
   workers_count_ = workers;
   Addresses found;
@@ -186,18 +189,8 @@ void LiveSettings::Reload() {
   }
   NotifyReloading();
   Parsed parsed = LoadConfig(command_line_);
-  for (const Problem& problem : parsed.problems) {
-    const bool warning = problem.kind == Problem::Kind::kWarning;
-    host_.say(warning ? Severity::kWarning : Severity::kError,
-              core::Cat(warning ? "warning: " : "", ToString(problem)));
-  }
-  if (!parsed.ok()) {
-    const auto first = std::ranges::find_if(parsed.problems,
-                                            [](const Problem& p) { return p.kind == Problem::Kind::kError; });
-    Fail(ToString(*first));
-    return;
-  }
-  if (!KeepAndCheck(parsed.config)) return;
+  if (parsed.ok()) std::ranges::move(Surroundings(parsed), std::back_inserter(parsed.problems));
+  if (!Report(parsed.problems) || !KeepAndCheck(parsed)) return;
   const Names names = NamesOf(parsed.config);
   if (names.names.empty()) {
     Apply(std::move(parsed.config), {});
@@ -215,8 +208,28 @@ void LiveSettings::Reload() {
                                           });
 }
 
+std::vector<Problem> LiveSettings::Surroundings(const Parsed& parsed) const {
+  const Situation situation{
+      .stage = Situation::Stage::kReload, .listen_is_void = listen_is_void_, .in_force = &config_};
+  return CheckSurroundings(parsed, command_line_.config_file, situation);
+}
+
+// A line for each. False: the file is not taken.
+bool LiveSettings::Report(const std::vector<Problem>& problems) {
+  const Problem* first = nullptr;
+  for (const Problem& problem : problems) {
+    const bool warning = problem.kind == Problem::Kind::kWarning;
+    host_.say(warning ? Severity::kWarning : Severity::kError,
+              core::Cat(warning ? "warning: " : "", ToString(problem)));
+    if (!warning && first == nullptr) first = &problem;
+  }
+  if (first != nullptr) Fail(ToString(*first));
+  return first == nullptr;
+}
+
 // Settings that cannot change keep their values, and what is left must make sense with those.
-bool LiveSettings::KeepAndCheck(Config& fresh) {
+bool LiveSettings::KeepAndCheck(Parsed& parsed) {
+  Config& fresh = parsed.config;
   const Changes changes = ChangesOf(config_, fresh);
   if (!changes.at_next_start.empty()) {
     host_.say(Severity::kWarning, core::Cat("cannot change while the program runs, and stay as they were: ",
@@ -224,7 +237,13 @@ bool LiveSettings::KeepAndCheck(Config& fresh) {
   }
   KeepWhatCannotChange(config_, fresh);
   const std::vector<std::string_view> missing = MissingSettings(fresh);
-  if (missing.empty()) return true;
+  if (missing.empty()) {
+    if (changes.at_next_start.empty()) return true;
+    // Warnings had their line.
+    std::vector<Problem> problems = Surroundings(parsed);
+    std::erase_if(problems, [](const Problem& one) { return one.kind == Problem::Kind::kWarning; });
+    return Report(problems);
+  }
   Fail(core::Cat(
       command_line_.config_file, ": ", missing.front(),
       ": is required as long as the settings are in force that cannot change while the program runs"));

@@ -45,16 +45,17 @@ class LiveSettings {
       : command_line_(command_line), shared_(shared), host_(std::move(host)) {}
   LiveSettings(const LiveSettings&) = delete;
 
-  // The settings of the start. Blocks: names are looked up once before the first connection.
-  absl::Status Begin(Config config, size_t workers);
+  // The settings of the start. Blocks: names are looked up once before the first connection. With
+  // `listen_is_void` a service manager's sockets stand in place of Listen.
+  absl::Status Begin(Config config, size_t workers, bool listen_is_void);
   // What worker number `index` starts with.
   WorkerSettings ForWorker(size_t index) const { return by_worker_[index]; }
   // All workers run: follows the names.
   void Follow(std::vector<Worker*> workers);
 
   // Reads the file again, now or when the reading under way has ended. With a fault in it nothing changes,
-  // and the log has a line for each. Workers hear of a change by mail. Never blocks but for the file itself:
-  // names are looked up elsewhere.
+  // and the log has a line for each; what config_check finds counts as one. Workers hear of a change by mail.
+  // Never blocks but for the file itself and what it names: names of hosts are looked up elsewhere.
   void Reload();
   // Nothing is read any more.
   void Stop();
@@ -80,7 +81,9 @@ class LiveSettings {
   static Names NamesOf(const Config& config);
 
   void Fail(std::string_view why);
-  bool KeepAndCheck(Config& fresh);
+  std::vector<Problem> Surroundings(const Parsed& parsed) const;
+  bool Report(const std::vector<Problem>& problems);
+  bool KeepAndCheck(Parsed& fresh);
   void Apply(Config fresh, const Addresses& found);
   absl::Status Make(const Addresses& found);
   void Watch();
@@ -90,6 +93,7 @@ class LiveSettings {
   Host host_;
   Config config_ = {};
   size_t workers_count_ = 0;
+  bool listen_is_void_ = false;
   std::vector<Worker*> workers_;
   std::vector<WorkerSettings> by_worker_;
   std::vector<std::string> scanner_names_;

@@ -99,6 +99,11 @@ bool UserExists(const std::string& user) {
   return FindAccount(user, account).ok();
 }
 
+bool IsUser(const std::string& user) {
+  Account account;
+  return FindAccount(user, account).ok() && IsOnly(account.uid, account.gid);
+}
+
 absl::Status BecomeUser(const std::string& user, bool keep_network) {
   Account account;
   if (absl::Status status = FindAccount(user, account); !status.ok()) return status;

@@ -26,6 +26,9 @@ class InheritableCapabilities {
   static void Forget();
 };
 
+// Whether this process is `user` already, and nobody else. Blocks.
+bool IsUser(const std::string& user);
+
 // Whether BecomeUser would find `user`: a name that is known, or any number. Blocks.
 bool UserExists(const std::string& user);
 

@@ -30,11 +30,12 @@ class CheckSurroundings : public testing::Test {
   ~CheckSurroundings() override { std::filesystem::remove_all(directory_); }
 
   // The problems, warnings marked, of these lines in x.conf.
-  static std::vector<std::string> Problems(std::string_view text, std::span<const Override> overrides = {}) {
+  static std::vector<std::string> Problems(std::string_view text, std::span<const Override> overrides = {},
+                                           const Situation& situation = {}) {
     const Parsed parsed = ParseConfig(text, "x.conf", ProgramName::kBivalved, overrides);
     EXPECT_TRUE(parsed.ok()) << text;
     std::vector<std::string> out;
-    for (const Problem& problem : appliance::CheckSurroundings(parsed, "x.conf"))
+    for (const Problem& problem : appliance::CheckSurroundings(parsed, "x.conf", situation))
       out.push_back((problem.kind == Problem::Kind::kWarning ? "warning: " : "") + ToString(problem));
     return out;
   }
@@ -110,6 +111,37 @@ TEST_F(CheckSurroundings, FindsItselfWhereOthersAreMeant) {
               HasSubstr("ClamAddress"));
   EXPECT_THAT(problem("OutAddress: 192.0.2.1\nClamAddress: 10025"), HasSubstr("there is no scanner"));
   EXPECT_THAT(problem("OutAddress: 192.0.2.1\nStatsAddress: 10025"), HasSubstr("mail is accepted there"));
+}
+
+// clamsmtpd.conf may have Listen at the port that StatsAddress has by default.
+TEST_F(CheckSurroundings, LetsTheDefaultStatsAddressGiveWay) {
+  const std::string lines =
+      core::Cat("OutAddress: 192.0.2.1\nTempDirectory: ", directory_, "\nListen: 10027\n");
+  EXPECT_THAT(
+      Problems(lines),
+      ElementsAre(HasSubstr("warning: x.conf: StatsAddress: '127.0.0.1:10027' is where this program")));
+  EXPECT_THAT(Problems(lines + "StatsAddress: 127.0.0.1:10027\n"),
+              ElementsAre(HasSubstr("x.conf:4: StatsAddress: '127.0.0.1:10027' is where this program")));
+}
+
+TEST_F(CheckSurroundings, KnowsNoListenWhereAServiceManagerListens) {
+  const std::string lines = core::Cat("OutAddress: 127.0.0.1:10025\nTempDirectory: ", directory_);
+  EXPECT_EQ(Problems(lines).size(), 1u);
+  EXPECT_THAT(Problems(lines, {}, {.stage = Situation::Stage::kStart, .listen_is_void = true}), IsEmpty());
+}
+
+// They were used when it started, and may since be hidden from the user that it has become.
+TEST_F(CheckSurroundings, LooksNotAgainAtTheUserThatARunningProcessHas) {
+  const std::string lines = core::Cat("OutAddress: 192.0.2.1\nTempDirectory: ", directory_,
+                                      "\nUser: no-such-user\nPidFile: /no/such/place/pid\n");
+  const Config running = ParseConfig(lines, "x.conf", ProgramName::kBivalved).config;
+  Config other = running;
+  other.user = other.pid_file = "other";
+  const auto reload = [&lines](const Config& in_force) {
+    return Problems(lines, {}, {.stage = Situation::Stage::kReload, .in_force = &in_force});
+  };
+  EXPECT_THAT(reload(running), IsEmpty());
+  EXPECT_THAT(reload(other), ElementsAre(HasSubstr(":3: User: "), HasSubstr(":4: PidFile: ")));
 }
 
 TEST_F(CheckSurroundings, NamesTheCommandLine) {

@@ -234,11 +234,14 @@ class Connections(Case):
 class Memory(Case):
     """When BodyMemory and the disk are used up, reading stops and goes on by itself."""
 
-    SETTINGS = {"BodyMemory": "1M", "TempDirectory": "/proc/self/nowhere", "Workers": 1, "TimeOut": 20,
-                "Canary": "off"}  # which needs room of its own
+    SETTINGS = {"BodyMemory": "1M", "Workers": 1, "TimeOut": 20, "Canary": "off"}  # which needs room of its own
 
     def start(self, sink, settings=None):
-        return self.bivalved(sink, settings={**self.SETTINGS, **(settings or {})})
+        gone = self.directory / "gone"
+        gone.mkdir()
+        daemon = self.bivalved(sink, settings={**self.SETTINGS, "TempDirectory": gone, **(settings or {})})
+        gone.rmdir()
+        return daemon
 
     def begin(self, daemon, content):
         client = daemon.client()

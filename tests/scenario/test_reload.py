@@ -1,9 +1,12 @@
 """Reading the configuration again (SIGHUP): what takes effect when, what a wrong file does, and that nobody notices."""
+import os
 import re
 import signal
 import threading
 
-from harness import (PROJECT, ScenarioCase, SmtpClient, compose, infected_attachment, main, wait_until)
+from harness import (PROJECT, ScenarioCase, SmtpClient, compose, free_port, infected_attachment, main, run_program,
+                     wait_until)
+from harness.bivalved import program
 
 MESSAGE = compose(b"x\r\n")
 DONE = "the configuration was read again"
@@ -59,6 +62,71 @@ class Faults(ReloadCase):
         figures = daemon.stats()["reload"]
         self.assertEqual((figures["count"], figures["failed"], figures["last_error"]), (1, 2, ""))
         self.assertReply(SmtpClient(daemon.address, greeting=False).reply(), 220, "two.example")
+
+    def test_one_gate(self):
+        """What --check-config refuses, reading again, a hot restart and a start refuse too, in the same words."""
+        daemon = self.bivalved(self.sink())
+        text = daemon.configuration.read_text()
+        number = text.count("\n") + 1
+        before = len(text[:text.index("TempDirectory:")].splitlines()) + 1
+        file = self.directory / "file"
+        file.write_text("x")
+        elsewhere = re.sub("TempDirectory: .*", "TempDirectory: {}", text)
+        cases = [(elsewhere.format(self.directory / "absent"), f"{before}: TempDirectory: the directory '.*absent': No such file"),
+                 (elsewhere.format(file), f"{before}: TempDirectory: '.*file' is no directory"),
+                 (text + "User: no-such-user\n", f"{number}: User: there is no user 'no-such-user'"),
+                 (text + f"PidFile: {self.directory}/absent/pid\n", f"{number}: PidFile: the directory '.*absent'"),
+                 (text + f"OutAddress: {daemon.port}\n", f"{number}: OutAddress: .* is where this program itself listens")]
+        for faulty, pattern in cases:
+            with self.subTest(pattern):
+                daemon.configuration.write_text(faulty)
+                checked = run_program([program(), "--check-config", "-f", daemon.configuration])
+                self.assertEqual(checked.returncode, 2, checked.stdout)
+                sentence = re.search(rf"{re.escape(str(daemon.configuration))}:{pattern}.*", checked.stdout.decode()).group()
+                self.hup(daemon, f"{FAILED}.*: {re.escape(sentence)}$")
+                self.assertEqual(daemon.stats()["reload"]["last_error"], sentence)
+                line = len(daemon.process.lines)
+                daemon.process.signal(signal.SIGUSR2)
+                daemon.process.wait_line(f"has not taken over, this one goes on: {re.escape(sentence)}; .*status 1$", start=line)
+                started = run_program([program(), "-d", "0", "-f", daemon.configuration])
+                self.assertEqual((started.returncode, started.stdout.decode().strip()), (1, f"bivalved: {sentence}"))
+        daemon.configuration.write_text(text)
+        self.hup(daemon, "nothing has changed")
+        self.deliver(daemon)
+
+    def test_the_settings_in_force_count(self):
+        """Listen stays as it was, so what is no loop in the file would be one in the running program."""
+        daemon = self.bivalved(self.sink())
+        before = dict(daemon.settings)
+        own = str(daemon.port)
+        other = free_port()
+        self.addCleanup(other.release)
+        daemon.settings.update({"Listen": str(other), "OutAddress": own})
+        daemon.write_configuration()
+        self.assertEqual(run_program([program(), "--check-config", "-f", daemon.configuration]).returncode, 0)
+        self.hup(daemon, f"{FAILED}.*OutAddress: '{own}' is where this program itself listens")
+        daemon.settings = before
+        self.reload(daemon, {})
+        self.deliver(daemon)
+
+    def test_a_directory_that_may_not_be_written_to(self):
+        """With the eyes of User, which the running process has."""
+        if os.geteuid() != 0:
+            self.skipTest("only root can become another user")
+        self.directory.chmod(0o755)
+        daemon = self.bivalved(self.sink(), settings={"User": "nobody"}, start=False)
+        daemon.temporary.chmod(0o777)
+        daemon.start()
+        closed = self.directory / "closed"
+        closed.mkdir(mode=0o700)
+        daemon.settings["TempDirectory"] = closed
+        daemon.write_configuration()
+        sentence = "TempDirectory: the directory '.*closed' (cannot be written to by user 'nobody': )?Permission denied"
+        self.hup(daemon, f"{FAILED}.*{sentence}")
+        started = run_program([program(), "-d", "0", "-f", daemon.configuration])
+        self.assertEqual(started.returncode, 1)
+        self.assertRegex(started.stdout.decode(), sentence)
+        self.deliver(daemon)
 
     def test_what_cannot_change_is_named_and_stays(self):
         """TransparentProxy cannot be turned on, so OutAddress cannot go."""
@@ -234,7 +302,10 @@ class EverySetting(ReloadCase):
 
     def check_BodyMemory(self, daemon):
         """With a byte of memory a message cannot grow but in a file, and with no directory for that not at all."""
-        self.reload(daemon, {"BodyMemory": 1, "TempDirectory": self.directory / "absent", "TimeOut": 2})
+        gone = self.directory / "gone"
+        gone.mkdir()
+        self.reload(daemon, {"BodyMemory": 1, "TempDirectory": gone, "TimeOut": 2})
+        gone.rmdir()
         with daemon.client() as client:
             client.ehlo()
             client.mail()
