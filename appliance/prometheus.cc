@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "core/check.h"
+#include "core/printable.h"
 #include "core/text.h"
 
 namespace bivalve::appliance {
@@ -14,21 +15,11 @@ constexpr int kFirstBucketBits = 6;
 constexpr int kLastBucketBits = 28;
 static_assert(kFirstBucketBits > core::Histogram::kSubBits && kLastBucketBits < core::Histogram::kValueBits);
 
+// The format would carry control characters as they are, to the terminal of whoever looks at it.
 void AppendLabelValue(std::string& out, std::string_view value) {
-  for (const char c : value) {
-    switch (c) {
-      case '\\':
-        out += "\\\\";
-        break;
-      case '"':
-        out += "\\\"";
-        break;
-      case '\n':
-        out += "\\n";
-        break;
-      default:
-        out += c;
-    }
+  for (const char c : core::Printable(value)) {
+    if (c == '\\' || c == '"') out += '\\';
+    out += c;
   }
 }
 

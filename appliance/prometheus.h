@@ -18,7 +18,8 @@ std::string ValidUtf8(std::string_view text);
 class PrometheusText {
  public:
   static constexpr std::string_view kContentType = "text/plain; version=0.0.4; charset=utf-8";
-  // Values are valid UTF-8; they are escaped here.
+  // Values are valid UTF-8. They are made printable (core/printable.h), so a label says \x1b where the text
+  // has that character, and two backslashes for one; and then escaped as the format wants it.
   using Labels = std::initializer_list<std::pair<std::string_view, std::string_view>>;
 
   // Begins a family. The samples that follow are its own. `type`: "counter", "gauge" or "histogram".

@@ -112,7 +112,7 @@ std::string ToJson(const QuarantineRecord& record) {
   json["scanner"] = {{"address", record.scanner}, {"version", record.scanner_version}};
   json["size"] = record.size_bytes;
   json["sha256"] = record.sha256;
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return json.dump(2, ' ', true, Json::error_handler_t::replace) + "\n";
 }
 
 absl::StatusOr<QuarantineRecord> ParseQuarantineRecord(std::string_view text) {

@@ -49,7 +49,7 @@ std::string SessionsJson(std::vector<WorkerSessions> answers, size_t limit, size
                                 {"scanner", one.scanner}});
   }
   // What clients say of themselves may hold any bytes.
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return json.dump(2, ' ', true, Json::error_handler_t::replace) + "\n";
 }
 
 core::Task<std::string> SessionLister::List(size_t limit) {

@@ -175,7 +175,7 @@ std::string StatsReport::Json() const {
   json["per_worker"] = Json::array();
   for (const MetricCounters::Values& values : per_worker_) json["per_worker"].push_back(CountersJson(values));
   // Names in the settings may hold any bytes; what is not UTF-8 is replaced rather than thrown at.
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return json.dump(2, ' ', true, Json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace bivalve::appliance

@@ -24,8 +24,17 @@ TEST(PrometheusText, WritesAFamilyToTheLetter) {
 TEST(PrometheusText, EscapesLabelValues) {
   PrometheusText text;
   text.Family("a", "gauge", "Help.");
-  text.Sample({{"x", "back\\slash \"quote\" line\nend \ttab"}}, uint64_t{1});
-  EXPECT_THAT(text.Take(), HasSubstr("a{x=\"back\\\\slash \\\"quote\\\" line\\nend \ttab\"} 1\n"));
+  text.Sample({{"x", "say \"quote\""}}, uint64_t{1});
+  EXPECT_THAT(text.Take(), HasSubstr("a{x=\"say \\\"quote\\\"\"} 1\n"));
+}
+
+// As bivalvectl shows them; in the format a backslash is written as two.
+TEST(PrometheusText, ShowsNoControlCharacter) {
+  PrometheusText text;
+  text.Family("a", "gauge", "Help.");
+  text.Sample({{"x", "\x1b[2J\n\xc2\x9b\xe2\x80\xae\\"}}, uint64_t{1});
+  EXPECT_THAT(text.Take(), HasSubstr(R"(a{x="\\x1b[2J\\x0a\\u{9b}\\u{202e}\\\\"} 1)"
+                                     "\n"));
 }
 
 TEST(PrometheusText, WritesAHistogramInSeconds) {

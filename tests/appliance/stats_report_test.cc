@@ -227,7 +227,7 @@ TEST(StatsReport, WritesThePrometheusText) {
            "bivalve_messages_received_total{worker=\"1\"} 7\n",
            "# TYPE bivalve_connections_active gauge\nbivalve_connections_active{worker=\"0\"} 0\n",
            "bivalve_scan_failures_total{cause=\"timeout\",worker=\"1\"} 2\n",
-           "bivalve_viruses_total{name=\"My \\\"Virus\\\" \\\\ \xef\xbf\xbd\\n\"} 1\n",
+           "bivalve_viruses_total{name=\"My \\\"Virus\\\" \\\\\\\\ \xef\xbf\xbd\\\\x0a\"} 1\n",
            "bivalve_scanner_hedges_total{scanner=\"/run/clamd.ctl\"} 4\n"
            "bivalve_scanner_hedges_total{scanner=\"/run/clamd.ctl#2\"} 0\n",
            "bivalve_scanner_circuit{scanner=\"/run/clamd.ctl\",state=\"open\"} 1\n",

@@ -41,7 +41,9 @@ class Figures(Case):
         self.absent = str(self.directory / "absent.ctl")
         self.server = self.sink(replies={"BODY": [None] * 4 + ["452 4.2.2 sink: mailbox full"]})
         self.daemon = self.bivalved(self.server, [self.scanner.address, self.absent])
-        self.names = ["Odd \"name\" \\ here", "Eicar-Test-Signature", "\u00fcber.Virus"]
+        self.names = ["Odd \"name\" \\ \x1b[2J\u009b\u202e here", "Eicar-Test-Signature", "\u00fcber.Virus"]
+        # As labels: what a terminal would obey is written out (bivalved(8)).
+        self.labels = ["Odd \"name\" \\\\ \\x1b[2J\\u{9b}\\u{202e} here", *self.names[1:]]
 
     def _answer(self, content, number):
         if b"infected" in content:
@@ -112,8 +114,10 @@ class Figures(Case):
         compared.update(("reload/last_error", "restart/last_error"))
         same("accounting_violations", "bivalve_accounting_violations_total", 0)
         same("errors/not_kept", "bivalve_errors_not_kept_total", stats["errors"]["not_kept"])
-        for name in (*self.names, "other"):
-            same(f"viruses/{name}", "bivalve_viruses_total", stats["viruses"].get(name, 0), name=name)
+        for name, label in (*zip(self.names, self.labels), ("other", "other")):
+            same(f"viruses/{name}", "bivalve_viruses_total", stats["viruses"].get(name, 0), name=label)
+        for path in ("/stats", "/metrics"):
+            self.assertNotRegex(self.daemon.http(path)[1].decode(), "[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", "what a terminal would obey")
         self.assertEqual(families["bivalve_viruses_total"].total(), stats["messages"]["infected"])
 
         def same_durations(path, name, durations, **labels):

@@ -127,7 +127,7 @@ int RunCheck(const Invocation& invocation) {
     Json json = {
         {"errors", errors}, {"warnings", warnings}, {"problems", Json::array()}, {"notes", findings.notes}};
     for (const Problem& problem : findings.problems) json["problems"].push_back(ProblemJson(problem));
-    std::fputs((json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n").c_str(), stdout);
+    std::fputs(JsonText(json).c_str(), stdout);
   } else {
     std::string out;
     for (const Problem& problem : findings.problems) {

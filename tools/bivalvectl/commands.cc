@@ -75,7 +75,7 @@ constexpr Command kCommands[] = {
      .summary = "the counters of the running daemon",
      .doc = "Prints the counters in groups, the times of the phases of a message, and the state of each "
             "scanner. "
-            "With --json it prints them as they are served.",
+            "With --json it prints them for programs, as /stats has them.",
      .options = kStatsOptions,
      .run = RunStats},
     {.name = "ready",

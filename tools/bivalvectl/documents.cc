@@ -35,7 +35,14 @@ asks a running
 at its statistics address, looks at its configuration, and looks after the messages that it has quarantined.
 It needs no privileges beyond reaching that address and reading those files.
 .Pp
-What strangers have chosen, such as addresses and the names of viruses, is shown with its control characters escaped.
+What strangers have chosen, such as addresses and the names of viruses, is shown with its control characters escaped:
+.Ql \exNN ,
+or
+.Ql \eu{N}
+for those beyond ASCII and for characters that cannot be seen and turn or join others; a backslash is shown as two.
+With
+.Fl -json
+it is as it came, in the escapes of JSON: nothing is printed but ASCII.
 .Pp
 These options may stand before or after every command:
 .Bl -tag -width Ds

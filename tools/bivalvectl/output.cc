@@ -6,46 +6,18 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <nlohmann/json.hpp>
 
+#include "core/printable.h"
 #include "core/text.h"
 
 namespace bivalve::ctl {
 namespace {
 
-struct Character {
-  uint32_t code = 0;
-  size_t bytes = 1;
-  bool valid = false;
-};
+using core::Decode;
+using core::Range;
+using core::Utf8Character;
 
-// The first character of `text`, which is not empty (RFC 3629: shortest form, no surrogates).
-Character Decode(std::string_view text) {
-  const auto byte = [&text](size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char first = byte(0);
-  if (first < 0x80) return {.code = first, .bytes = 1, .valid = true};
-  size_t bytes = 0;
-  uint32_t code = 0;
-  uint32_t least = 0;
-  if (first >= 0xc2 && first < 0xe0) bytes = 2, code = first & 0x1f, least = 0x80;
-  if (first >= 0xe0 && first < 0xf0) bytes = 3, code = first & 0x0f, least = 0x800;
-  if (first >= 0xf0 && first < 0xf5) bytes = 4, code = first & 0x07, least = 0x10000;
-  if (bytes == 0 || text.size() < bytes) return {};
-  for (size_t i = 1; i < bytes; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) return {};
-    code = code << 6 | (byte(i) & 0x3f);
-  }
-  if (code < least || code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) return {};
-  return {.code = code, .bytes = bytes, .valid = true};
-}
-
-struct Range {
-  uint32_t first;
-  uint32_t last;
-};
-// Characters that cannot be seen and change what is seen: direction, joining, line and paragraph ends, tags.
-constexpr std::array kInvisible = {Range{0x00ad, 0x00ad}, Range{0x061c, 0x061c}, Range{0x180e, 0x180e},
-                                   Range{0x200b, 0x200f}, Range{0x2028, 0x202e}, Range{0x2060, 0x206f},
-                                   Range{0xfeff, 0xfeff}, Range{0xfff0, 0xfffb}, Range{0xe0000, 0xe0fff}};
 constexpr std::array kWide = {Range{0x1100, 0x115f},  Range{0x2e80, 0x303e}, Range{0x3041, 0xa4cf},
                               Range{0xac00, 0xd7a3},  Range{0xf900, 0xfaff}, Range{0xfe30, 0xfe6f},
                               Range{0xff00, 0xff60},  Range{0xffe0, 0xffe6}, Range{0x1f300, 0x1faff},
@@ -53,29 +25,9 @@ constexpr std::array kWide = {Range{0x1100, 0x115f},  Range{0x2e80, 0x303e}, Ran
 constexpr std::array kCombining = {Range{0x0300, 0x036f}, Range{0x1ab0, 0x1aff}, Range{0x1dc0, 0x1dff},
                                    Range{0x20d0, 0x20ff}, Range{0xfe00, 0xfe0f}, Range{0xfe20, 0xfe2f}};
 
-template <size_t kSize>
-bool IsIn(const std::array<Range, kSize>& ranges, uint32_t code) {
-  return std::ranges::any_of(ranges, [code](Range r) { return code >= r.first && code <= r.last; });
-}
-
-// How `c`, whose bytes are `bytes`, is shown.
-std::string Shown(const Character& c, std::string_view bytes) {
-  char text[16];
-  if (!c.valid || c.code < 0x20 || c.code == 0x7f) {
-    std::snprintf(text, sizeof(text), "\\x%02x", static_cast<unsigned char>(bytes.front()));
-    return text;
-  }
-  if (c.code == '\\') return "\\\\";
-  if ((c.code >= 0x80 && c.code < 0xa0) || IsIn(kInvisible, c.code)) {
-    std::snprintf(text, sizeof(text), "\\u{%x}", c.code);
-    return text;
-  }
-  return std::string(bytes);
-}
-
 size_t ColumnsOf(uint32_t code) {
-  if (IsIn(kCombining, code)) return 0;
-  return IsIn(kWide, code) ? 2 : 1;
+  if (core::IsIn(kCombining, code)) return 0;
+  return core::IsIn(kWide, code) ? 2 : 1;
 }
 
 std::string ShortFigure(double value, double unit) {
@@ -95,25 +47,22 @@ std::string ShortFigure(double value, double unit) {
 }  // namespace
 
 std::string Printable(std::string_view text, size_t characters_max) {
-  std::string out;
-  for (size_t count = 0; !text.empty(); ++count) {
-    if (count == characters_max) return out + "...";
-    const Character c = Decode(text);
-    out += Shown(c, text.substr(0, c.bytes));
-    text.remove_prefix(c.bytes);
-  }
-  return out;
+  return core::Printable(text, characters_max);
+}
+
+std::string JsonText(const nlohmann::ordered_json& json) {
+  return json.dump(2, ' ', true, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
 std::string PrintableLines(std::string_view text) {
   std::string out;
   while (!text.empty()) {
-    const Character c = Decode(text);
+    const Utf8Character c = Decode(text);
     const bool line_end = text.front() == '\n' || text.front() == '\t' || text.starts_with("\r\n");
     if (line_end || text.front() == '\\') {
       if (text.front() != '\r') out += text.front();
     } else {
-      out += Shown(c, text.substr(0, c.bytes));
+      out += core::Shown(c, text.substr(0, c.bytes));
     }
     text.remove_prefix(c.bytes);
   }
@@ -123,7 +72,7 @@ std::string PrintableLines(std::string_view text) {
 size_t Columns(std::string_view text) {
   size_t columns = 0;
   while (!text.empty()) {
-    const Character c = Decode(text);
+    const Utf8Character c = Decode(text);
     columns += ColumnsOf(c.code);
     text.remove_prefix(c.bytes);
   }
@@ -140,7 +89,7 @@ std::string Fitted(std::string_view text, size_t columns, bool right) {
   std::string out;
   size_t used = 0;
   while (!text.empty()) {
-    const Character c = Decode(text);
+    const Utf8Character c = Decode(text);
     if (used + ColumnsOf(c.code) > columns - 1) break;
     used += ColumnsOf(c.code);
     out += text.substr(0, c.bytes);

@@ -4,18 +4,20 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace bivalve::ctl {
 
-// One printable line, whatever `text` holds: control characters, bytes that are not UTF-8, and the invisible
-// characters that turn or join text become \xNN or \u{NNNN}, a backslash becomes two. Cut behind
-// `characters_max` characters, "..." in place of the rest.
+// One printable line, whatever `text` holds, as core/printable.h says, cut behind `characters_max`.
 std::string Printable(std::string_view text, size_t characters_max = 1000);
-// The same for a text of several lines: line feeds stay, and so do tabs and a carriage return before a line
-// feed.
+// For programs, two blanks for a step: ASCII only, so that nothing in it is obeyed by a terminal either. What
+// is no UTF-8 becomes U+FFFD.
+std::string JsonText(const nlohmann::ordered_json& json);
+// Printable() for a text of several lines: line feeds stay, and so do tabs and a carriage return before a
+// line feed.
 std::string PrintableLines(std::string_view text);
 
 // How many columns of a terminal a printable text takes: two for wide characters, none for combining ones.

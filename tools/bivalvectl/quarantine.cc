@@ -44,8 +44,6 @@ Json EntryJson(const QuarantineEntry& entry) {
   return json;
 }
 
-std::string Dump(const Json& json) { return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"; }
-
 std::string SenderText(const QuarantineRecord& record) { return record.from.empty() ? "<>" : record.from; }
 
 std::string RecipientsText(const QuarantineRecord& record) {
@@ -162,7 +160,7 @@ int RunQuarantineList(const Invocation& invocation) {
   if (invocation.Has("--json")) {
     Json json = Json::array();
     for (const QuarantineEntry& entry : entries) json.push_back(EntryJson(entry));
-    std::fputs(Dump(json).c_str(), stdout);
+    std::fputs(JsonText(json).c_str(), stdout);
   } else {
     std::fputs(ListText(entries, OutputWidth()).c_str(), stdout);
   }
@@ -184,7 +182,7 @@ int RunQuarantineShow(const Invocation& invocation) {
   const absl::StatusOr<QuarantineEntry> entry = store->Find(*id);
   if (!entry.ok()) return Fail(kExitFailed, Message(entry.status()));
   if (invocation.Has("--json")) {
-    std::fputs(Dump(EntryJson(*entry)).c_str(), stdout);
+    std::fputs(JsonText(EntryJson(*entry)).c_str(), stdout);
   } else {
     PrintRecord(*entry);
   }

@@ -50,7 +50,7 @@ int RunSessions(const Invocation& invocation) {
       GetJson(*address, core::Cat("/sessions?limit=", static_cast<uint64_t>(*limit)));
   if (!answer.ok()) return Fail(kExitFailed, std::string(answer.status().message()));
   if (invocation.Has("--json")) {
-    std::fputs((answer->dump(2, ' ', false, Json::error_handler_t::replace) + "\n").c_str(), stdout);
+    std::fputs(JsonText(*answer).c_str(), stdout);
   } else {
     std::fputs(SessionsText(*answer, OutputWidth()).c_str(), stdout);
   }

@@ -57,16 +57,9 @@ std::string StatsText(const Json& stats) {
 int RunStats(const Invocation& invocation) {
   const auto address = StatsAddress(invocation);
   if (!address.ok()) return Fail(kExitUsage, std::string(address.status().message()));
-  if (invocation.Has("--json")) {
-    const absl::StatusOr<Answer> answer = Get(*address, "/stats");
-    if (!answer.ok()) return Fail(kExitFailed, std::string(answer.status().message()));
-    if (answer->status != 200) return Fail(kExitFailed, core::Cat("it answers with status ", answer->status));
-    std::fputs(answer->body.c_str(), stdout);
-    return kExitOk;
-  }
   const absl::StatusOr<Json> stats = GetJson(*address, "/stats");
   if (!stats.ok()) return Fail(kExitFailed, std::string(stats.status().message()));
-  std::fputs(StatsText(*stats).c_str(), stdout);
+  std::fputs((invocation.Has("--json") ? JsonText(*stats) : StatsText(*stats)).c_str(), stdout);
   return kExitOk;
 }
 
