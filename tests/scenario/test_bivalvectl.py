@@ -39,6 +39,12 @@ class _Case(ScenarioCase):
         self.assertEqual(done.returncode, status, done.stdout + done.stderr)
         return done.stdout, done.stderr
 
+    def json(self, *arguments):
+        """What --json prints, which must be ASCII without control characters."""
+        out, _ = self.ctl(*arguments, "--json")
+        self.assertNotRegex(out, rb"[^\x20-\x7e\n]")
+        return json.loads(out)
+
     def assertHarmless(self, output):
         text = output.decode()  # must be UTF-8
         self.assertNotRegex(text, "[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u202e]")
@@ -182,11 +188,35 @@ class Quarantine(_Case):
             out, _ = self.ctl("quarantine", *command, *where)
             self.assertHarmless(out)
             self.assertIn(b"\\x1b[2J", out)
-        for name, words in (("AAAAAA", b"line end"), ("BBBBBB", b"line end"), ("CCCCCC", b"no recipients"),
+        self.assertEqual(self.json("quarantine", "show", "AAAAAA", *where)["record"]["virus"], HOSTILE)
+        self.assertIn(HOSTILE, [entry["record"] and entry["record"]["virus"] for entry in self.json("quarantine", "list", *where) if "record" in entry])
+        for name, words in (("AAAAAA", b"a control character"), ("BBBBBB", b"a '>'"), ("CCCCCC", b"no recipients"),
                             ("DDDDDD", b"another message's")):
             _, error = self.ctl("quarantine", "release", *where, "--to", sink.address, name, status=1)
             self.assertIn(words, error)
         self.assertEqual(sink.sessions, [])
+
+    def test_addresses_that_are_none(self):
+        """What a server could read as something else than one address goes nowhere, and the sentence says which it was."""
+        sink = self.sink()
+        wrong = {"a b@example.com": "a blank", "a>b@example.com": "a '>'", "a<b@example.com": "a '<'", "a@b.c\r\nQUIT": "a line end",
+                 "a\n@example.com": "a line end", "a\x07@example.com": "a control character", "a\u009b@example.com": "a control character",
+                 'a\\>b@example.com': "a backslash outside of quotes", '"a@example.com': "a quote without its end", "a@example.com SIZE=1": "a blank"}
+        for address, what in wrong.items():
+            with self.subTest(address=address):
+                for members, who in (({"from": address}, "the sender"), ({"recipients": ["c@d", address]}, "the recipient")):
+                    directory = self.made_up(**members)
+                    out, error = self.ctl("quarantine", "release", "--directory", directory, "--to", sink.address, "AAAAAA", status=1)
+                    self.assertHarmless(out + error)
+                    self.assertIn(f"virus.AAAAAA is not released: {who} '".encode(), error)
+                    self.assertIn(f"' in the record is no address: it has {what}\n".encode(), error)
+        directory = self.made_up(recipients=[""])
+        self.assertIn(b"a recipient in the record is empty", self.ctl(
+            "quarantine", "release", "--directory", directory, "--to", sink.address, "AAAAAA", status=1)[1])
+        self.assertEqual(sink.sessions, [])
+        directory = self.made_up(**{"from": '"a b\\""@example.com', "recipients": ["Postmaster"]})
+        self.ctl("quarantine", "release", "--directory", directory, "--to", sink.address, "AAAAAA")
+        self.assertEqual((sink.received[0].sender, sink.received[0].recipients), ('"a b\\""@example.com', ["Postmaster"]))
 
     def test_files_that_are_not_what_they_seem(self):
         secret = self.directory / "secret"
@@ -508,6 +538,10 @@ class Top(_Case):
         for arguments in (["top", "--count", "1"], ["stats"], ["sessions"]):
             out, _ = self.ctl("-s", daemon.address, *arguments)
             self.assertHarmless(out)
+        stats = self.json("-s", daemon.address, "stats")
+        self.assertEqual(stats["viruses_recent"][0]["name"], HOSTILE)
+        sessions = self.json("-s", daemon.address, "sessions")
+        self.assertEqual(sessions["sessions"][0]["client"], HOSTILE)
 
     def test_a_daemon_that_goes_and_comes_back(self):
         sink = self.sink()

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "net/end_of_data.h"
+#include "net/smtp_command.h"
 #include "tools/bivalvectl/smtp_submit.h"
 
 namespace bivalve::ctl {
@@ -15,6 +16,45 @@ TEST(Stuffed, DoublesDotsAtTheStartOfLines) {
   EXPECT_EQ(Stuffed(".\r\n"), "..\r\n.\r\n");
   EXPECT_EQ(Stuffed("a\r\n..b\r\n.\r\nc.d\r\n"), "a\r\n...b\r\n..\r\nc.d\r\n.\r\n");
   EXPECT_EQ(Stuffed("a\n.b\r\n"), "a\n.b\r\n.\r\n");  // behind a bare LF a dot is content
+}
+
+TEST(PathFault, FindsWhatEndsAPath) {
+  for (const std::string_view path :
+       {"", "a@example.com", "Postmaster", R"("a > b"@example.com)", R"("a\" b"@example.com)",
+        "j\xc3\xb6rg@example.com", "j\xf6rg@example.com", "@a,@b:c@example.com"}) {
+    EXPECT_EQ(PathFault(path), "") << path;
+  }
+  EXPECT_EQ(PathFault("a b@example.com"), "a blank");
+  EXPECT_EQ(PathFault(R"(a\>b@example.com)"), "a backslash outside of quotes");
+  EXPECT_EQ(PathFault("a>b"), "a '>'");
+  EXPECT_EQ(PathFault(R"("a\\">b)"), "a '>'");
+  EXPECT_EQ(PathFault("a<b"), "a '<'");
+  EXPECT_EQ(PathFault("a\rb"), "a line end");
+  EXPECT_EQ(PathFault("\"a\n\""), "a line end");
+  EXPECT_EQ(PathFault("\"a\\\n\""), "a line end");
+  EXPECT_EQ(PathFault(std::string_view("a\0b", 3)), "a control character");
+  EXPECT_EQ(PathFault("\"a\x7f\""), "a control character");
+  EXPECT_EQ(PathFault("a\xc2\x85"), "a control character");
+  EXPECT_EQ(PathFault("\"a@b"), "a quote without its end");
+  EXPECT_EQ(PathFault("\"a\\\""), "a quote without its end");
+  EXPECT_EQ(PathFault(std::string(5000, 'x')), "too many characters");
+}
+
+// What passes is read back whole by the filter's own reader, with nothing behind it.
+TEST(PathFault, LeavesPathsThatAreReadBackWhole) {
+  std::mt19937 random(4711);
+  const std::string_view alphabet = "ab\"\\<> @.=\xc3";
+  int passed = 0;
+  for (int round = 0; round < 50'000; ++round) {
+    std::string path = "x";
+    for (size_t i = random() % 10; i > 0; --i) path += alphabet[random() % alphabet.size()];
+    if (!PathFault(path).empty()) continue;
+    ++passed;
+    const std::string arguments = "FROM:<" + path + "> SIZE=1";
+    ASSERT_EQ(net::ParsePath(arguments), path);
+    ASSERT_EQ(net::FindParameter(arguments, "SIZE"), "1") << path;
+  }
+  EXPECT_GT(passed, 1000);
 }
 
 TEST(NeedsChunking, WhereDataWouldBeReadDifferently) {

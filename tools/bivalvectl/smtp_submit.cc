@@ -9,6 +9,7 @@
 #include <span>
 
 #include "core/fd.h"
+#include "core/printable.h"
 #include "core/text.h"
 #include "net/ehlo.h"
 #include "net/end_of_data.h"
@@ -100,14 +101,20 @@ class Dialogue {
   std::string input_;
 };
 
-// A path goes into a command line; what would end that line goes nowhere.
+// A path goes into a command line; what could be read there as anything but one path goes nowhere.
 absl::Status CheckPaths(const Submission& submission) {
-  const auto bad = [](const std::string& path) {
-    return path.find_first_of(std::string_view("\r\n\0", 3)) != std::string::npos || path.size() > 4000;
+  const auto check = [](std::string_view who, const std::string& path) {
+    const std::string_view fault = PathFault(path);
+    if (fault.empty()) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        core::Cat("the ", who, " '", Printable(path, 200), "' in the record is no address: it has ", fault));
   };
   if (submission.recipients.empty()) return absl::InvalidArgumentError("there are no recipients");
-  if (bad(submission.from) || std::ranges::any_of(submission.recipients, bad))
-    return absl::InvalidArgumentError("an address has a line end or a NUL in it");
+  if (absl::Status status = check("sender", submission.from); !status.ok()) return status;
+  for (const std::string& recipient : submission.recipients) {
+    if (recipient.empty()) return absl::InvalidArgumentError("a recipient in the record is empty");
+    if (absl::Status status = check("recipient", recipient); !status.ok()) return status;
+  }
   return absl::OkStatus();
 }
 
@@ -162,6 +169,27 @@ absl::StatusOr<SubmissionResult> Transact(Dialogue& server, const Submission& su
 }
 
 }  // namespace
+
+std::string_view PathFault(std::string_view path) {
+  constexpr size_t kPathBytesMax = 4000;
+  if (path.size() > kPathBytesMax) return "too many characters";
+  bool quoted = false;
+  bool escaped = false;
+  for (size_t i = 0; i < path.size();) {
+    const core::Utf8Character c = core::Decode(path.substr(i));
+    i += c.bytes;
+    if (c.valid && (c.code == '\r' || c.code == '\n')) return "a line end";
+    if (c.valid && (c.code < 0x20 || (c.code >= 0x7f && c.code < 0xa0))) return "a control character";
+    if (!quoted && c.code == ' ') return "a blank";
+    if (!quoted && c.code == '<') return "a '<'";
+    if (!quoted && c.code == '>') return "a '>'";
+    // Some servers take it for an escape there too, some do not.
+    if (!quoted && c.code == '\\') return "a backslash outside of quotes";
+    if (c.code == '"' && !escaped) quoted = !quoted;
+    escaped = c.code == '\\' && !escaped;
+  }
+  return quoted ? "a quote without its end" : "";
+}
 
 bool NeedsChunking(std::string_view content) {
   if (!content.empty() && !content.ends_with("\r\n")) return true;

@@ -26,6 +26,11 @@ struct SubmissionResult {
   std::vector<std::pair<std::string, std::string>> refused;  // recipients, and the server's reply to each
 };
 
+// What is in `path` that a server could read as its end, or as something else than a path between angle
+// brackets (RFC 5321 section 4.1.2), for a sentence: "a blank". Empty: nothing. What is quoted is
+// part of it; bytes above ASCII are the server's to judge.
+std::string_view PathFault(std::string_view path);
+
 // Content that DATA cannot carry as it is: without a line end at its end, or with a dot line whose line ends
 // are not both CRLF, where some servers would see the end of the message (and begin the next one).
 bool NeedsChunking(std::string_view content);
