@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -42,6 +43,14 @@ scan::Method MethodOf(ClamMethod method) {
       return scan::Method::kInstream;
   }
   BV_CHECK(false);
+}
+
+// When something arrives for this thread, it does not push aside who runs on its CPU (server, scanner, client), and
+// so finds more to do when its turn comes: fewer, larger turns of the loop. Nothing changes where a CPU is idle.
+// perf/README.md has the figures. Where it is forbidden, it works without.
+void LetOthersFinish() {
+  const sched_param parameters = {};
+  pthread_setschedparam(pthread_self(), SCHED_BATCH, &parameters);
 }
 
 }  // namespace
@@ -241,6 +250,7 @@ void Worker::SetScannerLimits(size_t row, const scan::ScannerLimits& limits) {
 
 void Worker::Run(std::function<void(absl::Status)> started) {
   pthread_setname_np(pthread_self(), core::Cat("worker-", options_.index).c_str());
+  LetOthersFinish();
   absl::StatusOr<std::unique_ptr<core::Ring>> ring = core::Ring::Open(options_.ring);
   if (!ring.ok()) {
     started(ring.status());

@@ -1,7 +1,9 @@
 """Starting and stopping: one clear sentence and the right exit status for whatever is wrong, and a clean end."""
 import errno
 import json
+import os
 import signal
+from pathlib import Path
 
 from harness import Process, ScenarioCase, busy_port, compose, forbid_io_uring, free_port, main, run_program
 from harness.bivalved import program
@@ -162,6 +164,14 @@ class Running(ScenarioCase):
             client.begin_data()
             daemon.process.signal(signal.SIGTERM)
             self.assertEqual(daemon.process.wait(), 0)
+
+    def test_workers_push_nobody_aside(self):
+        """SCHED_BATCH for the workers, and for them alone (perf/README.md)."""
+        daemon = self.bivalved(self.sink(), settings={"Workers": 2})
+        tasks = Path(f"/proc/{daemon.process.pid}/task")
+        policies = {(task / "comm").read_text().strip(): os.sched_getscheduler(int(task.name)) for task in tasks.iterdir()}
+        workers = {name for name, policy in policies.items() if policy == os.SCHED_BATCH}
+        self.assertEqual(workers, {"worker-0", "worker-1"}, policies)
 
     def test_pid_file(self):
         path = self.directory / "bivalved.pid"
