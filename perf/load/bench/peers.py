@@ -303,13 +303,13 @@ MaxConnections: {self.CONNECTIONS_MAX}
         self._run([find("clamsmtpd"), "-d", "2", "-f", configuration], directory / "log")
 
 
-def known_settings(settings, place):
-    """Those of the settings that this build of bivalved knows, so that older commits can be measured too."""
+def known_settings(settings, place, program):
+    """Those of the settings that this bivalved knows, so that older ones can be measured too."""
     directory = place.new("check")
     configuration = directory / "bivalved.conf"
     configuration.write_text("Listen: 127.0.0.1:1\nOutAddress: 127.0.0.1:1\n" +
                              "".join(f"{name}: {value}\n" for name, value in settings.items()))
-    said = run_program([tool("bivalved"), "--check-config", "-f", configuration], timeout=LIMIT_SECONDS).stdout.decode()
+    said = run_program([program, "--check-config", "-f", configuration], timeout=LIMIT_SECONDS).stdout.decode()
     unknown = {name.lower() for name in re.findall(r"(\w+): unknown setting", said)}
     return {name: value for name, value in settings.items() if name.lower() not in unknown}
 
@@ -335,13 +335,17 @@ class _QuietBivalved(Bivalved):
 class Bivalve(Target):
     name = "bivalve"
 
-    def __init__(self, place, sink, scanners, workers, *, level=2, settings=None, before=()):
+    def __init__(self, place, sink, scanners, workers, *, level=2, settings=None, before=(), program=None):
+        """`program` is another bivalved than the one that was built here: the target's name is then "other"."""
         super().__init__(workers)
+        if program:
+            self.name = "other"
+        self._program = program or tool("bivalved")
         self._place, self._sink, self._scanners = place, sink, scanners
         self._level, self._before = level, list(before)
         # The null scanner finds nothing, so it cannot pass the test message either.
         wanted = {"Canary": "off", **(settings or {})} if scanners.kind == "null" else dict(settings or {})
-        self.settings = known_settings(wanted, place)
+        self.settings = known_settings(wanted, place, self._program)
         self.left_out = sorted(set(wanted) - set(self.settings))
 
     def start(self):
@@ -349,7 +353,7 @@ class Bivalve(Target):
         self.daemon = _QuietBivalved(
             self._place.new("bivalve"), str(self._sink.port), self.scanner.address,
             {"Workers": self.workers, "TimeOut": None, "ClamTimeOut": None, **self.settings}, level=self._level,
-            before=self._before)
+            before=self._before, executable=self._program)
         try:
             self.daemon.start()
         finally:

@@ -10,7 +10,7 @@ FIGURES = {
     "time_us.p99": "p99 us", "memory.peak": "peak memory",
     "sink_cpu_us_per_message": "CPU of the server", "scanner_cpu_us_per_message": "CPU of the scanner",
 }
-AGAINST = ("haproxy", "clamsmtpd", "direct")
+AGAINST = ("haproxy", "clamsmtpd", "direct", "other")
 
 
 def figures(results):
@@ -25,8 +25,10 @@ def figures(results):
                 found[f"count.{name}"] = summary([r.get("counts_per_message", {}).get(name) for r in rounds])
             ratios = {}
             for other in AGAINST:
-                if other in targets and other != label:
-                    of_both = {name: ratio(rounds, targets[other], name) for name in
+                # With as many threads where there is such a one.
+                peer = next((p for p in (f"{other}@{label.partition('@')[2]}", other) if p in targets and p != label), None)
+                if peer:
+                    of_both = {name: ratio(rounds, targets[peer], name) for name in
                                ("messages_per_second", "target_cpu_us_per_message", "time_us.p50")}
                     ratios[other] = {name: value for name, value in of_both.items() if value}
             entry["targets"][label] = {"figures": {n: v for n, v in found.items() if v}, "ratios": ratios,
@@ -61,8 +63,13 @@ def table(cells):
     for entry in cells:
         lines += ["", f"{entry['cell']}  ({entry['size_bytes']:,} bytes, {entry['sessions']} session"
                   f"{'s' if entry['sessions'] > 1 else ''}, {'kept' if entry['kept'] else 'a new one for each message'})"]
-        rows = [["", "messages/s", "CPU us/message", "p50 us", "p99 us", "peak MB", "rate/direct", "rate/haproxy",
-                 "rate/clamsmtpd", "CPU/haproxy", "CPU/clamsmtpd"]]
+        ratios_shown = [(short, figure, other) for short, figure, others in (
+            ("rate", "messages_per_second", ("direct", "haproxy", "clamsmtpd", "other")),
+            ("CPU", "target_cpu_us_per_message", ("haproxy", "clamsmtpd", "other")))
+            for other in others
+            if other != "other" or any(label.partition("@")[0] == other for label in entry["targets"])]
+        rows = [["", "messages/s", "CPU us/message", "p50 us", "p99 us", "peak MB",
+                 *(f"{short}/{other}" for short, _, other in ratios_shown)]]
         for label, target in entry["targets"].items():
             found, ratios = target["figures"], target["ratios"]
             peak = found.get("memory.peak")
@@ -70,9 +77,7 @@ def table(cells):
                 label, _spread(found.get("messages_per_second")), _spread(found.get("target_cpu_us_per_message")),
                 _median(found.get("time_us.p50")), _median(found.get("time_us.p99")),
                 number(peak["median"] / 1e6) if peak else "-",
-                *(_median(ratios.get(other, {}).get("messages_per_second")) for other in
-                  ("direct", "haproxy", "clamsmtpd")),
-                *(_median(ratios.get(other, {}).get("target_cpu_us_per_message")) for other in ("haproxy", "clamsmtpd"))])
+                *(_median(ratios.get(other, {}).get(figure)) for _, figure, other in ratios_shown)])
             for what, errors in (("failed", target["errors"]), ("no times", target["time_errors"])):
                 for error in sorted(set(errors)):
                     rows.append([label, f"{what} in {errors.count(error)} rounds: {error}"])
