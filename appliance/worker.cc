@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <future>
 #include <utility>
 
 #include "appliance/replies.h"
@@ -17,6 +16,7 @@
 #include "core/loop.h"
 #include "core/ring.h"
 #include "core/scope.h"
+#include "core/start_thread.h"
 #include "core/text.h"
 #include "net/listener.h"
 #include "scan/clamd_pool.h"
@@ -45,9 +45,9 @@ scan::Method MethodOf(ClamMethod method) {
   BV_CHECK(false);
 }
 
-// When something arrives for this thread, it does not push aside who runs on its CPU (server, scanner, client), and
-// so finds more to do when its turn comes: fewer, larger turns of the loop. Nothing changes where a CPU is idle.
-// perf/README.md has the figures. Where it is forbidden, it works without.
+// When something arrives for this thread, it does not push aside who runs on its CPU (server, scanner,
+// client), and so finds more to do when its turn comes: fewer, larger turns of the loop. Nothing changes
+// where a CPU is idle. perf/README.md has the figures. Where it is forbidden, it works without.
 void LetOthersFinish() {
   const sched_param parameters = {};
   pthread_setschedparam(pthread_self(), SCHED_BATCH, &parameters);
@@ -175,11 +175,7 @@ Worker::Worker(SharedState& shared, Options options)
 Worker::~Worker() { Join(); }
 
 absl::Status Worker::Start() {
-  auto started = std::make_shared<std::promise<absl::Status>>();
-  std::future<absl::Status> status = started->get_future();
-  thread_ = std::thread(
-      [this, started] { Run([started](absl::Status result) { started->set_value(std::move(result)); }); });
-  return status.get();
+  return core::StartThread(thread_, [this](auto started) { Run(std::move(started)); });
 }
 
 void Worker::Stop() {

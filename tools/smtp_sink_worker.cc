@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
-#include <future>
 #include <memory>
 #include <utility>
 
@@ -11,6 +10,7 @@
 #include "core/loop.h"
 #include "core/ring.h"
 #include "core/scope.h"
+#include "core/start_thread.h"
 #include "net/listener.h"
 
 namespace bivalve::tools {
@@ -56,11 +56,7 @@ struct SinkWorker::Running {
 };
 
 absl::Status SinkWorker::Start() {
-  auto started = std::make_shared<std::promise<absl::Status>>();
-  std::future<absl::Status> status = started->get_future();
-  thread_ = std::thread(
-      [this, started] { Run([started](absl::Status result) { started->set_value(std::move(result)); }); });
-  return status.get();
+  return core::StartThread(thread_, [this](auto started) { Run(std::move(started)); });
 }
 
 void SinkWorker::Stop() {

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstring>
 #include <deque>
-#include <future>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -14,6 +13,7 @@
 #include "core/loop.h"
 #include "core/ring.h"
 #include "core/scope.h"
+#include "core/start_thread.h"
 #include "core/text.h"
 
 namespace bivalve::tools {
@@ -302,11 +302,7 @@ struct SourceWorker::Running {
 };
 
 absl::Status SourceWorker::Start() {
-  auto started = std::make_shared<std::promise<absl::Status>>();
-  std::future<absl::Status> status = started->get_future();
-  thread_ = std::thread(
-      [this, started] { Run([started](absl::Status result) { started->set_value(std::move(result)); }); });
-  return status.get();
+  return core::StartThread(thread_, [this](auto started) { Run(std::move(started)); });
 }
 
 void SourceWorker::Begin(core::MonoTime start) {
