@@ -8,9 +8,10 @@ from pathlib import Path
 
 from . import load
 from .machine import Missing, find
-from harness import Process
+from harness import Process, run_program, tool
 
 INSTRUCTIONS = "instructions outside the kernel"
+SESSION_INSTRUCTIONS = "instructions of a simulated session"
 # What perf counts, and what we call it: the kernel's tracepoints, and the processor's own counter, which few virtual
 # machines show.
 EVENTS = {
@@ -24,6 +25,11 @@ EVENTS = {
     "instructions:u": INSTRUCTIONS,
 }
 _SECONDS = 60
+# callgrind counts while one of these runs, and stops while one runs in it that is switched anew: the loop and what
+# completions do, and not the simulated kernel.
+_TOGGLES = ("bivalve::core::Loop::Turn*", "*::OnComplete(bivalve::core::IoResult)", *(
+    f"bivalve::sim::SimIo::{name}(*" for name in
+    ("Wait", "DoSubmit", "DoCancel", "OpenSocket", "Shutdown", "ShutdownOutput", "Close", "Buffer", "ReturnBuffer")))
 
 
 def traced(target, cell, messages):
@@ -75,35 +81,64 @@ def system_calls(target, cell, messages):
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
-def instructions(make_target, cell, messages):
-    """User instructions per message under callgrind: what a longer run takes more than a shorter one.
+def _per_message(counts, run):
+    """What a longer run takes more than a shorter one, by messages; run(count, output) runs under callgrind.
 
-    make_target(words) makes the target with those words in front of its command line. Valgrind 3.19 runs one thread at a
-    time and lets no other run while one waits in io_uring_enter, so bivalved does not get beyond its start there.
+    The text instead, where run() returns one.
     """
-    if find("valgrind") is None:
-        return "valgrind is not installed"
     totals = []
-    counts = (messages, 3 * messages)
     with tempfile.TemporaryDirectory(prefix="counts.") as directory:
         for count in counts:
             output = Path(directory) / f"callgrind.{count}"
-            target = make_target([find("valgrind"), "--tool=callgrind", f"--callgrind-out-file={output}", "-q"])
-            try:
-                target.start()
-                load.send(target.port, cell, count, _SECONDS)
-                time.sleep(0.2)
-                os.kill(target.pid, signal.SIGTERM)
-                target.wait_end()
-            except (AssertionError, OSError, Missing, load.LoadFailed) as failure:
-                return f"it does not run under callgrind: {str(failure).strip().splitlines()[0]}"
-            finally:
-                target.stop()
+            if problem := run(count, output):
+                return problem
             match = re.search(r"^(?:summary|totals): (\d+)", output.read_text() if output.exists() else "", re.M)
             if not match:
                 return "callgrind has written no total"
             totals.append(int(match.group(1)))
     return (totals[1] - totals[0]) / (counts[1] - counts[0])
+
+
+def instructions(make_target, cell, messages):
+    """User instructions per message of a whole program under callgrind.
+
+    make_target(words) makes the target with those words in front of its command line. Not for bivalved: Valgrind 3.19
+    runs one thread at a time and lets no other run while one waits in io_uring_enter.
+    """
+    if find("valgrind") is None:
+        return "valgrind is not installed"
+
+    def run(count, output):
+        target = make_target([find("valgrind"), "--tool=callgrind", f"--callgrind-out-file={output}", "-q"])
+        try:
+            target.start()
+            load.send(target.port, cell, count, _SECONDS)
+            time.sleep(0.2)
+            os.kill(target.pid, signal.SIGTERM)
+            target.wait_end()
+        except (AssertionError, OSError, Missing, load.LoadFailed) as failure:
+            return f"it does not run under callgrind: {str(failure).strip().splitlines()[0]}"
+        finally:
+            target.stop()
+        return None
+    return _per_message((messages, 3 * messages), run)
+
+
+def session_instructions(cell):
+    """User instructions per message of Bivalve's session and scanner pool, over simulated IO (perf/appliance)."""
+    if find("valgrind") is None:
+        return "valgrind is not installed"
+    program = tool("session_instructions")
+    if program is None:
+        return "session_instructions has not been built"
+
+    def run(count, output):
+        done = run_program([find("valgrind"), "--tool=callgrind", "-q", f"--callgrind-out-file={output}",
+                            *(f"--toggle-collect={name}" for name in _TOGGLES),
+                            program, count, cell.bytes, "kept" if cell.kept else "new"], timeout=_SECONDS)
+        return None if done.returncode == 0 else done.stdout.decode(errors="replace").strip() or "it failed"
+    messages = max(4, min(50, (8 << 20) // cell.bytes))
+    return _per_message((messages, 3 * messages), run)
 
 
 def worker_threads(target):

@@ -15,7 +15,8 @@ NEEDED = [("smtp-source", "postfix"), ("smtp-sink", "postfix")]
 PEERS = {"haproxy": ("haproxy", "haproxy"), "clamsmtpd": ("clamsmtpd", "clamsmtp"),
          "clamd": ("clamd", "clamav-daemon")}
 PLOTS = ("gnuplot", "gnuplot-nox")
-COUNTERS = [("perf", "linux-perf"), ("strace", "strace"), ("valgrind", "valgrind")]
+CHECK_COUNTERS = [("perf", "linux-perf"), ("valgrind", "valgrind")]
+COUNTERS = [*CHECK_COUNTERS, ("strace", "strace")]
 
 _PROGRAMS = ("bivalved", "null_clamd", "smtp_source", "smtp_sink")
 _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
