@@ -15,7 +15,8 @@ NEEDED = [("smtp-source", "postfix"), ("smtp-sink", "postfix")]
 PEERS = {"haproxy": ("haproxy", "haproxy"), "clamsmtpd": ("clamsmtpd", "clamsmtp"),
          "clamd": ("clamd", "clamav-daemon")}
 PLOTS = ("gnuplot", "gnuplot-nox")
-CHECK_COUNTERS = [("perf", "linux-perf"), ("valgrind", "valgrind")]
+TRACER = ("perf", "linux-perf")
+CHECK_COUNTERS = [TRACER, ("valgrind", "valgrind")]
 COUNTERS = [*CHECK_COUNTERS, ("strace", "strace")]
 
 _PROGRAMS = ("bivalved", "null_clamd", "smtp_source", "smtp_sink")

@@ -3,6 +3,7 @@ import random
 import statistics
 import time
 
+from .counting import traced
 from .load import LoadFailed, has_own_source, send, times
 from .peers import CpuClock, memory
 
@@ -24,6 +25,7 @@ class Runner:
         self.say = say
         self._random = random.Random(seed)
         self._messages = {}
+        self._traced = set()
 
     def rounds(self, cells, targets_of, count):
         """Measures `count` rounds: in each, every cell once, and on it every target in shuffled order.
@@ -103,6 +105,12 @@ class Runner:
             # A connection that was dropped unseen waits for a greeting that never comes; its times say nothing.
             if self.latency and cell.sessions <= target.backlog:
                 result |= self._times(target, cell, max(cell.sessions, messages // 3), limit)
+            # Counts are the same in every round.
+            if target.pid is not None and (target.label, cell) not in self._traced:
+                self._traced.add((target.label, cell))
+                found = traced(target, cell, max(cell.sessions, messages // 4))
+                if isinstance(found, dict):
+                    result["counts_per_message"] |= found
         except (LoadFailed, OSError) as failure:
             result["error"] = str(failure)
         finally:
