@@ -42,6 +42,7 @@ QuarantineRecord RecordOf(const VirusReport& report, const Quarantine::Kept& kep
                           .session = SessionText(report.session),
                           .virus = report.virus,
                           .from = report.sender,
+                          .mail_parameters = report.mail_parameters,
                           .recipients_left_out = report.recipients_left_out,
                           .client = report.client,
                           .helo = report.helo,
@@ -55,6 +56,12 @@ QuarantineRecord RecordOf(const VirusReport& report, const Quarantine::Kept& kep
     const size_t end = std::min(rest.find('\n'), rest.size());
     record.recipients.emplace_back(rest.substr(0, end));
     rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  std::string_view parameters = report.recipient_parameters;
+  for (size_t i = 0; i < record.recipients.size(); ++i) {
+    const size_t end = std::min(parameters.find('\n'), parameters.size());
+    record.recipient_parameters.emplace_back(parameters.substr(0, end));
+    parameters.remove_prefix(std::min(end + 1, parameters.size()));
   }
   return record;
 }

@@ -329,6 +329,7 @@ bool Session::AddToGroup(const net::Command& command, std::string_view line) {
   }
   if (command.verb == net::Verb::kMail || command.verb == net::Verb::kRcpt) {
     pending.path = net::ParsePath(command.arguments).value_or(command.arguments);
+    pending.parameters = net::ParseParameters(command.arguments);
   }
   if (command.verb == net::Verb::kXForward) pending.path = command.arguments;
   std::string_view cut;  // what of the line the server does not get
@@ -381,13 +382,15 @@ void Session::NoteReply(const Pending& pending, uint16_t code) {
       original_client_ = std::move(original_client);
       transaction_.mail_accepted = true;
       transaction_.reverse_path = pending.path;
+      if (config().quarantine) transaction_.mail_parameters = pending.parameters;
       transaction_.declared_bytes = pending.declared_bytes;
       transaction_.binary_mime = pending.binary_mime;
       break;
     }
     case net::Verb::kRcpt:
       transaction_.AddRecipient(pending.path);
-      if (config().quarantine || !config().virus_action.empty()) transaction_.AddRecipientLine(pending.path);
+      if (config().quarantine || !config().virus_action.empty())
+        transaction_.AddRecipientLine(pending.path, config().quarantine ? pending.parameters : "");
       break;
     case net::Verb::kXForward:
       net::ApplyXForward(pending.path, original_client_);

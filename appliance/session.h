@@ -105,6 +105,7 @@ class Session : public core::Linked<Session> {
     net::Verb verb = net::Verb::kUnknown;
     std::string_view own_reply = {};  // empty: the server's
     std::string_view path = {};  // of MAIL and RCPT, arguments of XFORWARD; borrows from the client's input
+    std::string_view parameters = {};  // behind the path; borrows likewise
     uint64_t declared_bytes = 0;
     bool binary_mime = false;
   };

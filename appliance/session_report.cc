@@ -90,6 +90,8 @@ void Session::ReportMessage(core::Body& body, const scan::Request& scanned) {
     report.sender = transaction_.reverse_path;
     report.recipients = transaction_.recipient_lines;
     report.recipients_left_out = transaction_.recipients_left_out;
+    report.mail_parameters = transaction_.mail_parameters;
+    report.recipient_parameters = transaction_.recipient_parameters;
     report.helo = helo_;
     report.remote = original_client_.address;
     report.remote_helo = original_client_.helo;

@@ -24,7 +24,9 @@ struct Transaction {
   uint32_t recipients_accepted = 0;
   std::string reverse_path;
   std::vector<std::string> forward_paths;
+  std::string mail_parameters;       // of MAIL, for Quarantine
   std::string recipient_lines;       // for Quarantine and VirusAction, one per line
+  std::string recipient_parameters;  // theirs, one line each, ended by a line feed; for Quarantine
   uint32_t recipients_left_out = 0;  // of these
   uint64_t declared_bytes = 0;       // SIZE= of MAIL; 0: not said
   bool binary_mime = false;          // BODY=BINARYMIME
@@ -41,13 +43,18 @@ struct Transaction {
     ++recipients_accepted;
     if (forward_paths.size() < kRecipientsKept) forward_paths.emplace_back(path);
   }
-  void AddRecipientLine(std::string_view path) {
-    if (recipient_lines.size() + path.size() >= kRecipientLinesBytesMax) {
+  void AddRecipientLine(std::string_view path, std::string_view parameters) {
+    const size_t bytes = recipient_lines.size() + recipient_parameters.size();
+    if (bytes + path.size() + parameters.size() >= kRecipientLinesBytesMax) {
       ++recipients_left_out;
       return;
     }
     if (!recipient_lines.empty()) recipient_lines += '\n';
     recipient_lines += path;
+    // An empty path in front leaves no line.
+    if (recipient_lines.empty()) return;
+    recipient_parameters += parameters;
+    recipient_parameters += '\n';
   }
 };
 

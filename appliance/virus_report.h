@@ -33,6 +33,8 @@ struct VirusReport {
   // For the record beside a quarantined message.
   std::chrono::system_clock::time_point found_at = {};
   std::string helo = {};
+  std::string mail_parameters = {};
+  std::string recipient_parameters = {};  // of `recipients`, one line each, ended by a line feed
   std::string scanner = {};
   std::string scanner_version = {};
   // A descriptor of the body of its own, invalid when nothing is kept. Nobody writes into the body any more.

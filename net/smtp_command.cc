@@ -144,6 +144,11 @@ std::optional<std::string_view> ParsePath(std::string_view arguments) {
   return WithoutSourceRoute(split->path);
 }
 
+std::string_view ParseParameters(std::string_view arguments) {
+  const std::optional<PathAndParameters> split = SplitPath(arguments);
+  return split.has_value() ? Trim(split->parameters) : std::string_view();
+}
+
 std::optional<std::string_view> FindParameter(std::string_view arguments, std::string_view keyword) {
   const std::optional<PathAndParameters> split = SplitPath(arguments);
   if (!split.has_value()) return std::nullopt;

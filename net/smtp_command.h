@@ -66,6 +66,10 @@ bool LineIsClean(std::string_view line);
 // space after the colon, as servers do. nullopt when there is no "FROM:" or "TO:". Borrows.
 std::optional<std::string_view> ParsePath(std::string_view arguments);
 
+// What stands behind the path of MAIL or RCPT, without white space around it: parameters (RFC 5321 section
+// 4.1.2) with white space between them. Empty: there are none. Borrows.
+std::string_view ParseParameters(std::string_view arguments);
+
 // The value of a parameter (esmtp-keyword without regard to case) behind the path of MAIL or RCPT, such as
 // SIZE or BODY: empty for one without "=value". nullopt when it is not there. Borrows.
 std::optional<std::string_view> FindParameter(std::string_view arguments, std::string_view keyword);

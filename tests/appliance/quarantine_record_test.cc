@@ -13,7 +13,9 @@ QuarantineRecord Example() {
           .session = "10002f",
           .virus = "Eicar \"quoted\" \x1b[2J",
           .from = "eve@example.com",
+          .mail_parameters = "RET=HDRS ENVID=QQ314159",
           .recipients = {"bob@example.net", "j\xc3\xb6rg@example.net"},
+          .recipient_parameters = {"", "NOTIFY=SUCCESS ORCPT=utf-8;j\xc3\xb6rg@example.net"},
           .recipients_left_out = 3,
           .client = "192.0.2.7",
           .helo = "mx.example",
@@ -31,6 +33,8 @@ TEST(QuarantineRecord, ReadsWhatItWrote) {
   EXPECT_EQ(ToJson(*read), ToJson(Example()));
   EXPECT_EQ(read->recipients, Example().recipients);
   EXPECT_EQ(read->virus, Example().virus);
+  EXPECT_EQ(read->mail_parameters, Example().mail_parameters);
+  EXPECT_EQ(read->recipient_parameters, Example().recipient_parameters);
   EXPECT_EQ(read->time, Example().time);
   EXPECT_EQ(read->recipients_left_out, 3u);
 }
@@ -39,11 +43,33 @@ TEST(QuarantineRecord, ReadsWhatItWrote) {
 TEST(QuarantineRecord, KeepsAnEnvelopeThatIsNotUtf8) {
   QuarantineRecord record = Example();
   record.from = "j\xf6rg@example.com";
+  record.recipient_parameters[1] = "ORCPT=rfc822;j\xf6rg";
   for (int c = 1; c < 256; ++c) record.recipients[0] += static_cast<char>(c);
   const auto read = ParseQuarantineRecord(ToJson(record));
   ASSERT_TRUE(read.ok()) << read.status();
   EXPECT_EQ(read->from, record.from);
+  EXPECT_EQ(read->recipient_parameters, record.recipient_parameters);
   EXPECT_EQ(read->recipients, record.recipients);
+}
+
+// Versions before this one wrote no parameters.
+TEST(QuarantineRecord, ReadsOneWithoutParameters) {
+  QuarantineRecord record = Example();
+  record.mail_parameters.clear();
+  record.recipient_parameters.clear();
+  const std::string json = ToJson(record);
+  EXPECT_EQ(json.find("parameters"), std::string::npos);
+  const auto read = ParseQuarantineRecord(json);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->mail_parameters, "");
+  EXPECT_TRUE(read->recipient_parameters.empty());
+}
+
+TEST(QuarantineRecord, RefusesParametersOfOtherRecipients) {
+  QuarantineRecord record = Example();
+  record.recipient_parameters.pop_back();
+  record.recipient_parameters[0] = "NOTIFY=NEVER";
+  EXPECT_FALSE(ParseQuarantineRecord(ToJson(record)).ok());
 }
 
 TEST(QuarantineRecord, ReplacesWhatCannotBeShownOutsideTheEnvelope) {

@@ -149,6 +149,14 @@ TEST(ParsePath, RefusesArgumentsWithoutFromOrTo) {
   }
 }
 
+TEST(ParseParameters, AreWhatIsBehindThePath) {
+  EXPECT_EQ(ParseParameters("FROM:<a> SIZE=1  RET=HDRS "), "SIZE=1  RET=HDRS");
+  EXPECT_EQ(ParseParameters(R"(TO:<"a > b"@c>NOTIFY=NEVER)"), "NOTIFY=NEVER");
+  EXPECT_EQ(ParseParameters("TO: a@b ORCPT=rfc822;x"), "ORCPT=rfc822;x");
+  for (const std::string_view none : {"FROM:<a>", "FROM:<a> ", "TO:a", "FROM:", "a b"})
+    EXPECT_EQ(ParseParameters(none), "") << none;
+}
+
 TEST(FindParameter, IgnoresTheCaseOfTheKeyword) {
   EXPECT_EQ(FindParameter("FROM:<a> size=1000", "SIZE"), "1000");
   EXPECT_EQ(FindParameter("FROM:<a> BODY=8BITMIME SIZE=1", "body"), "8BITMIME");

@@ -97,6 +97,38 @@ class Quarantine(_Case):
         self.assertEqual(daemon.temporary_files(), [])
         self.assertEqual(self.ctl("-f", daemon.configuration, "quarantine", "list")[0].count(b"\n"), 1)
 
+    def test_parameters_as_they_came(self):
+        """What the sender wanted to be told of the delivery is kept, and goes along where the server offers it."""
+        sink = self.sink(extensions=["8BITMIME", "SIZE 1000000", "DSN"])
+        daemon = self.bivalved(sink, settings={"Quarantine": "on"})
+        self.addCleanup(lambda: [path.unlink() for path in daemon.temporary.iterdir()])
+        with daemon.client() as client:
+            client.ehlo()
+            client.mail("eve@example.com", " RET=HDRS SIZE=99999 ENVID=QQ314159 BODY=8BITMIME")
+            client.rcpt("bob@example.net")
+            client.command("RCPT TO:<cy@example.net> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;old@example.org")
+            client.command("DATA")
+            client.content(self.CONTENT)
+            self.assertReply(client.reply(), 250)
+        name = daemon.wait_log(r"message kept as: .*/(virus\.\w{6})$").group(1)
+        wait_until("the record", (daemon.temporary / f"{name}.json").exists)
+        record = self.json("-f", daemon.configuration, "quarantine", "show", name)["record"]
+        self.assertEqual(record["mail_parameters"], "RET=HDRS SIZE=99999 ENVID=QQ314159 BODY=8BITMIME")
+        self.assertEqual(record["recipient_parameters"], ["", "NOTIFY=SUCCESS,DELAY ORCPT=rfc822;old@example.org"])
+        self.release(daemon, name)
+        plain = self.sink(extensions=["8BITMIME"])
+        self.release(daemon, "--to", plain.address, name)
+        rcpt = [b"RCPT TO:<bob@example.net>", b"RCPT TO:<cy@example.net>"]
+        with_dsn, without = sink.received[0], plain.received[0]
+        self.assertEqual(with_dsn.mail_line, b"MAIL FROM:<eve@example.com> SIZE=%d BODY=8BITMIME RET=HDRS ENVID=QQ314159" % len(self.CONTENT))
+        self.assertEqual(with_dsn.rcpt_lines, [rcpt[0], rcpt[1] + b" NOTIFY=SUCCESS,DELAY ORCPT=rfc822;old@example.org"])
+        self.assertEqual((without.mail_line, without.rcpt_lines), (b"MAIL FROM:<eve@example.com> BODY=8BITMIME", rcpt))
+        shown = self.ctl("-f", daemon.configuration, "quarantine", "show", name)[0].decode()
+        self.assertRegex(shown, r"(?m)^to +cy@example\.net NOTIFY=SUCCESS,DELAY ")
+        path = daemon.temporary / f"{name}.json"
+        path.write_text(path.read_text().replace("QQ314159", "QQ\\r\\nDATA"))
+        self.assertIn(b"the parameter 'ENVID=QQ\\x0d\\x0aDATA' in the record is none", self.release(daemon, name, status=1)[1])
+
     def test_what_only_chunks_can_carry(self):
         """A dot line that servers read differently, and no line end at the end: by BDAT, or not at all."""
         for content in (infected_attachment() + b"x\n.\r\nMAIL FROM:<>\r\n", infected_attachment() + b"no end"):

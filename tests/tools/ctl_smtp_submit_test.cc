@@ -57,6 +57,22 @@ TEST(PathFault, LeavesPathsThatAreReadBackWhole) {
   EXPECT_GT(passed, 1000);
 }
 
+TEST(OfferedParameters, AreThoseThatTheServerKnows) {
+  const std::string all = " RET=HDRS  envid=QQ+2B1\tSIZE=7 BODY=8BITMIME SMTPUTF8 AUTH=<> NOTIFY=NEVER X=1";
+  const std::string_view dsn = "250-mx\r\n250-SIZE\r\n250 DSN\r\n";
+  EXPECT_EQ(OfferedParameters(all, dsn).value(), " RET=HDRS envid=QQ+2B1 NOTIFY=NEVER");
+  EXPECT_EQ(OfferedParameters(all, "250-mx\r\n250 SIZE\r\n").value(), "");
+  EXPECT_EQ(OfferedParameters(all, "").value(), "");
+  EXPECT_EQ(OfferedParameters("MT-PRIORITY=3 RET=FULL", "250-mx\r\n250 MT-PRIORITY MIXER\r\n").value(),
+            " MT-PRIORITY=3");
+}
+
+TEST(OfferedParameters, RefuseWhatEndsTheLine) {
+  const std::string_view dsn = "250-mx\r\n250 DSN\r\n";
+  for (const std::string_view word : {"RET=a\r\nDATA", "ENVID=\x07", "NOTIFY=\n"})
+    EXPECT_FALSE(OfferedParameters(word, dsn).ok()) << word;
+}
+
 TEST(NeedsChunking, WhereDataWouldBeReadDifferently) {
   for (const std::string_view content : {"", "a\r\n", ".\r\n", "a\nb\rc\r\n", "\xff\r\n.x\r\n"})
     EXPECT_FALSE(NeedsChunking(content)) << content;

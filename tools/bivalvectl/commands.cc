@@ -163,7 +163,9 @@ constexpr Command kCommands[] = {
      .doc =
          "Sends a quarantined message on to OutAddress, with the envelope it came with and byte for byte as "
          "it "
-         "came. It is not scanned again. The message is compared with the hash in its record first. "
+         "came. Parameters that came with the addresses and mean the same later (RET, ENVID, NOTIFY and "
+         "ORCPT of DSN, MT-PRIORITY, RRVS) go along where the server offers what they belong to. "
+         "It is not scanned again. The message is compared with the hash in its record first. "
          "Recipients "
          "that the server refuses are named, and the exit status is then 1. The message stays in quarantine "
          "unless --delete says otherwise.",

@@ -59,7 +59,11 @@ a quarantined message as it was sent, and its record, a JSON object with the mem
 .Pq RFC 3339 ,
 .Li session
 .Pq as in the log ,
-.Li virus , from , recipients , recipients_left_out , client , helo , remote
+.Li virus , from , recipients , recipients_left_out , mail_parameters
+and
+.Li recipient_parameters
+.Pq what was said behind the addresses in MAIL and RCPT, the latter an array in the order of the recipients; absent where nothing was ,
+.Li client , helo , remote
 and
 .Li remote_helo
 .Pq from XFORWARD ,

@@ -136,8 +136,14 @@ void PrintRecord(const QuarantineEntry& entry) {
     const QuarantineRecord& record = *entry.record;
     row("virus", record.virus);
     row("session", record.session);
-    row("from", SenderText(record));
-    for (const std::string& recipient : record.recipients) row("to", recipient);
+    const auto with = [](const std::string& path, const std::string& parameters) {
+      return parameters.empty() ? path : core::Cat(path, " ", parameters);
+    };
+    row("from", with(SenderText(record), record.mail_parameters));
+    for (size_t i = 0; i < record.recipients.size(); ++i) {
+      const bool has_some = i < record.recipient_parameters.size();
+      row("to", with(record.recipients[i], has_some ? record.recipient_parameters[i] : ""));
+    }
     if (record.recipients_left_out > 0) row("to", core::Cat("and ", record.recipients_left_out, " more"));
     row("client", record.client);
     row("helo", record.helo);
@@ -221,7 +227,9 @@ int RunQuarantineRelease(const Invocation& invocation) {
   Submission submission{.host_name = config.ok() ? config->host_name : "localhost",
                         .from = entry->record->from,
                         .recipients = entry->record->recipients,
-                        .content = *content};
+                        .content = *content,
+                        .mail_parameters = entry->record->mail_parameters,
+                        .recipient_parameters = entry->record->recipient_parameters};
   if (config.ok()) submission.timeout = config->timeout;
   const absl::StatusOr<SubmissionResult> result = SubmitToAny(servers, submission);
   if (!result.ok()) return Fail(kExitFailed, core::Cat(*id, " is not released: ", Message(result.status())));

@@ -118,6 +118,13 @@ absl::Status CheckPaths(const Submission& submission) {
   return absl::OkStatus();
 }
 
+// Parameters that mean the same when the message is sent later, by somebody else, and what a server must
+// offer for them: what to report of the delivery (RFC 3461), how urgent it is (RFC 6710), whose the mailbox
+// must have been (RFC 7293).
+constexpr std::pair<std::string_view, std::string_view> kHandedOn[] = {
+    {"RET", "DSN"},  {"ENVID", "DSN"}, {"NOTIFY", "DSN"}, {"ORCPT", "DSN"}, {"MT-PRIORITY", "MT-PRIORITY"},
+    {"RRVS", "RRVS"}};
+
 std::string MailCommand(const Submission& submission, std::string_view extensions) {
   const auto offers = [extensions](std::string_view name) {
     return net::FindExtensionValues(extensions, name).has_value();
@@ -138,12 +145,21 @@ absl::StatusOr<SubmissionResult> Transact(Dialogue& server, const Submission& su
         "the message ends in the middle of a line, or has line ends that servers read differently, and this "
         "server has no CHUNKING to carry it");
   }
-  absl::StatusOr<Reply> reply = server.Command(MailCommand(submission, extensions));
+  const absl::StatusOr<std::string> parameters = OfferedParameters(submission.mail_parameters, extensions);
+  if (!parameters.ok()) return parameters.status();
+  std::vector<std::string> of_recipients(submission.recipients.size());
+  for (size_t i = 0; i < std::min(of_recipients.size(), submission.recipient_parameters.size()); ++i) {
+    absl::StatusOr<std::string> one = OfferedParameters(submission.recipient_parameters[i], extensions);
+    if (!one.ok()) return one.status();
+    of_recipients[i] = *std::move(one);
+  }
+  absl::StatusOr<Reply> reply = server.Command(MailCommand(submission, extensions) + *parameters);
   if (!reply.ok()) return reply.status();
   if (!net::IsPositive(reply->code)) return Failure(core::Cat("the sender is refused: ", reply->Line()));
   SubmissionResult result;
-  for (const std::string& recipient : submission.recipients) {
-    reply = server.Command(core::Cat("RCPT TO:<", recipient, ">"));
+  for (size_t i = 0; i < submission.recipients.size(); ++i) {
+    const std::string& recipient = submission.recipients[i];
+    reply = server.Command(core::Cat("RCPT TO:<", recipient, ">", of_recipients[i]));
     if (!reply.ok()) return reply.status();
     if (!net::IsPositive(reply->code)) result.refused.emplace_back(recipient, reply->Line());
   }
@@ -189,6 +205,25 @@ std::string_view PathFault(std::string_view path) {
     escaped = c.code == '\\' && !escaped;
   }
   return quoted ? "a quote without its end" : "";
+}
+
+absl::StatusOr<std::string> OfferedParameters(std::string_view parameters, std::string_view extensions) {
+  std::string out;
+  for (std::string_view rest = core::Trim(parameters, " \t"); !rest.empty(); rest = core::Trim(rest, " \t")) {
+    const std::string_view word = rest.substr(0, rest.find_first_of(" \t"));
+    rest.remove_prefix(word.size());
+    const std::string_view keyword = word.substr(0, word.find('='));
+    const auto row = std::ranges::find_if(
+        kHandedOn, [keyword](const auto& one) { return core::EqualsIgnoreCase(one.first, keyword); });
+    if (row == std::end(kHandedOn) || !net::FindExtensionValues(extensions, row->second).has_value())
+      continue;
+    if (!PathFault(word).empty() || word.find('"') != std::string_view::npos) {
+      return absl::InvalidArgumentError(
+          core::Cat("the parameter '", Printable(word, 200), "' in the record is none"));
+    }
+    core::Append(out, " ", word);
+  }
+  return out;
 }
 
 bool NeedsChunking(std::string_view content) {

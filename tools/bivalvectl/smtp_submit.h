@@ -18,6 +18,10 @@ struct Submission {
   std::string from;       // without angle brackets; empty: the null reverse-path
   std::vector<std::string> recipients;
   std::string_view content;
+  // Of MAIL and of each RCPT, as the client said them; or none. Those that ask for notifications and the like
+  // are sent where the server offers that; SIZE, BODY and SMTPUTF8 are of the content.
+  std::string mail_parameters = {};
+  std::vector<std::string> recipient_parameters = {};
   std::chrono::seconds timeout{300};
 };
 
@@ -30,6 +34,10 @@ struct SubmissionResult {
 // brackets (RFC 5321 section 4.1.2), for a sentence: "a blank". Empty: nothing. What is quoted is
 // part of it; bytes above ASCII are the server's to judge.
 std::string_view PathFault(std::string_view path);
+
+// Those of `parameters` that are handed on to a server with these extensions (its reply to EHLO), each with a
+// blank before it. The error names one that would be more than a parameter.
+absl::StatusOr<std::string> OfferedParameters(std::string_view parameters, std::string_view extensions);
 
 // Content that DATA cannot carry as it is: without a line end at its end, or with a dot line whose line ends
 // are not both CRLF, where some servers would see the end of the message (and begin the next one).
