@@ -10,8 +10,6 @@
 namespace bivalve::appliance {
 namespace {
 
-constexpr std::string_view kEndOfHead = "\r\n\r\n";
-
 // How long a client gets to close its side when it has sent more than was read: a close at once would make
 // TCP send a reset, which can destroy the answer.
 constexpr core::Duration kLinger = std::chrono::seconds(1);
@@ -33,6 +31,17 @@ std::string_view ReasonPhrase(int status) {
     default:
       return "Error";
   }
+}
+
+// The bytes of the head, with the empty line that ends it; npos: there is none yet. A line may end with LF
+// alone (RFC 9112 section 2.2): there is no other recipient that could read it differently.
+size_t HeadBytes(std::string_view input) {
+  for (size_t end = input.find('\n'); end != std::string_view::npos; end = input.find('\n', end + 1)) {
+    const std::string_view next = input.substr(end + 1);
+    if (next.starts_with('\n')) return end + 2;
+    if (next.starts_with("\r\n")) return end + 3;
+  }
+  return std::string_view::npos;
 }
 
 }  // namespace
@@ -145,8 +154,8 @@ core::Task<void> HttpServer::Serve(std::unique_ptr<Connection> connection) {
   bool linger = false;
   if (has_head) {
     // The stream's input may move while the answer is prepared.
-    const std::string head(c.stream.input().substr(0, c.stream.input().find(kEndOfHead)));
-    linger = c.stream.input().size() > head.size() + kEndOfHead.size();
+    const std::string head(c.stream.input().substr(0, HeadBytes(c.stream.input())));
+    linger = c.stream.input().size() > head.size();
     HttpRequest request;
     c.state = Connection::State::kPreparing;
     HttpResponse response = {.status = 400, .body = "this is no HTTP request\n"};
@@ -169,7 +178,7 @@ core::Task<void> HttpServer::Serve(std::unique_ptr<Connection> connection) {
 // Reads until there is a whole head. The deadline is for all of it: progress does not move it.
 core::Task<bool> HttpServer::ReadHead(Connection& c) {
   for (bool in_time = true;;) {
-    if (c.stream.input().find(kEndOfHead) != std::string_view::npos) co_return c.listed;
+    if (HeadBytes(c.stream.input()) != std::string_view::npos) co_return c.listed;
     const bool more = in_time && c.listed && !c.stream.ended() && c.stream.input().size() < kHeadBytesMax;
     if (!more) co_return false;
     c.stream.StartReading();

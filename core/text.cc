@@ -14,6 +14,9 @@ constexpr bool IsControlPair(char first, char second) {
   return first == '\xc2' && (static_cast<unsigned char>(second) & 0xe0) == 0x80;
 }
 
+// The same as they stand in ISO 8859-1 itself. Other bytes that are no UTF-8 pass, as with clamsmtpd.
+constexpr bool IsControlByte(char c) { return (static_cast<unsigned char>(c) & 0xe0) == 0x80; }
+
 std::string_view Hex(char c, std::array<char, 4>& room) {
   constexpr std::string_view kDigits = "0123456789abcdef";
   const auto byte = static_cast<unsigned char>(c);
@@ -78,12 +81,20 @@ void AppendEscaped(std::string& out, std::string_view text, size_t bytes_max) {
   // Where the ellipsis goes should the rest not fit: no escape and no UTF-8 character is cut.
   size_t cut = start;
   std::array<char, 4> room;
+  size_t character_end = 0;  // of the UTF-8 character that `i` is in
   for (size_t i = 0; i < text.size(); ++i) {
     const size_t added = out.size() - start;
     // More continuation bytes than UTF-8 has are no character, so they may be cut anywhere.
     const bool inside_character = IsContinuation(text[i]) && out.size() - cut < 4;
     if (added + ellipsis_bytes <= bytes_max && !inside_character) cut = out.size();
-    const bool control = (i + 1 < text.size() && IsControlPair(text[i], text[i + 1])) ||
+    bool alone = false;
+    if (i >= character_end) {
+      const size_t bytes = Utf8CharacterBytes(text.substr(i));
+      alone = bytes == 0;
+      character_end = i + std::max<size_t>(bytes, 1);
+    }
+    const bool control = (alone && IsControlByte(text[i])) ||
+                         (i + 1 < text.size() && IsControlPair(text[i], text[i + 1])) ||
                          (i > 0 && IsControlPair(text[i - 1], text[i]));
     const std::string_view piece = control ? Hex(text[i], room) : EscapedByte(text[i], room);
     if (added + piece.size() > bytes_max) {

@@ -60,10 +60,9 @@ std::string Cat(const Pieces&... pieces) {
 // How many bytes the UTF-8 character at the start of `text` has; 0: there is none (RFC 3629 section 4).
 size_t Utf8CharacterBytes(std::string_view text);
 
-// Appends `text` so that it stays one printable line: control characters, DEL and the backslash become \n,
-// \r, \t,
-// \\ or \xNN; everything else, UTF-8 included, passes. At most `bytes_max` bytes are added, "..." for the
-// rest.
+// Appends `text` so that it stays one printable line: control characters, those of ISO 8859-1 too, DEL and
+// the backslash become \n, \r, \t, \\ or \xNN; everything else passes, UTF-8 or not. At most `bytes_max`
+// bytes are added, "..." for the rest.
 void AppendEscaped(std::string& out, std::string_view text, size_t bytes_max = 1024);
 
 }  // namespace bivalve::core

@@ -178,6 +178,15 @@ TEST_F(HttpServerTest, AnswersGet) {
       AllOf(StartsWith("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"), EndsWith("\r\n\r\n{}\n")));
 }
 
+// RFC 9112 section 2.2; as somebody types it into nc.
+TEST_F(HttpServerTest, TakesALineFeedAloneForALineEnd) {
+  for (const std::string request : {"GET /stats HTTP/1.1\n\n", "GET /stats HTTP/1.1\nHost: x\n\n",
+                                    "GET /stats HTTP/1.1\r\nHost: x\n\r\n", "GET /stats HTTP/1.1\n\r\n"}) {
+    EXPECT_THAT(Ask(request), AllOf(StartsWith("HTTP/1.1 200 OK\r\n"), EndsWith("\r\n\r\n{}\n"))) << request;
+  }
+  EXPECT_THAT(Ask("nonsense\n\n"), StartsWith("HTTP/1.1 400"));
+}
+
 TEST_F(HttpServerTest, GivesTheQueryToThePath) {
   EXPECT_THAT(Ask("GET /stats?limit=3&x HTTP/1.1\r\n\r\n"), StartsWith("HTTP/1.1 200 OK\r\n"));
   EXPECT_EQ(query_, "limit=3&x");

@@ -94,9 +94,19 @@ TEST(AppendEscaped, CutsNoUtf8Character) {
 }
 
 TEST(AppendEscaped, CutsWhatIsNoUtf8) {
-  const std::string out = Escaped(std::string(100, '\x80'), 20);
-  EXPECT_TRUE(out.ends_with("\x80..."));
+  const std::string out = Escaped(std::string(100, '\xbf'), 20);
+  EXPECT_TRUE(out.ends_with("\xbf..."));
   EXPECT_GE(out.size(), 16u);
+}
+
+// A terminal that is not set to UTF-8 obeys 0x9b alone; within a UTF-8 character it is none.
+TEST(AppendEscaped, EscapesControlBytesThatAreNoPartOfACharacter) {
+  EXPECT_EQ(Escaped("\x9b"
+                    "2J"),
+            "\\x9b2J");
+  EXPECT_EQ(Escaped("\xe9t\xe9 \x80\x9f\xa0"), "\xe9t\xe9 \\x80\\x9f\xa0");
+  EXPECT_EQ(Escaped("\xc5\x9b\xe2\x82\xac"), "\xc5\x9b\xe2\x82\xac");
+  EXPECT_EQ(Escaped("\xe2\x82"), "\xe2\\x82");
 }
 
 // Whatever the text and the limit: at most that many bytes are added, all of them printable.
