@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -179,7 +180,10 @@ class Daemon {
     if (!command_line_.foreground_level.has_value()) CloseTerminal();
     const int status = control_->Run();
     for (const auto& worker : workers_) worker->Join();
-    if (serves_) listening_.RemovePaths({});
+    if (serves_) {
+      listening_.RemovePaths({});
+      RemoveStatsPath();
+    }
     return status;
   }
 
@@ -200,6 +204,7 @@ class Daemon {
     if (config_.transparent_proxy) PrepareTransparentProxy();
     core::UniqueFd stats_fd;
     if (absl::Status status = OpenStats(stats_fd); !status.ok()) return status;
+    NoteStatsPath(stats_fd.get());
     const bool daemon = !command_line_.foreground_level.has_value();
     if (daemon && follows) {
       // It is in the background already.
@@ -244,11 +249,14 @@ class Daemon {
       fd = std::move(inherited.fd);
       return absl::OkStatus();
     }
+    // Unless it is taken below, which puts it out again.
+    if (inherited.fd.valid()) left_.push_back(inherited.number);
     if (!config_.stats_address.has_value()) return absl::OkStatus();
     const auto addresses = net::ListenAddresses(*config_.stats_address);
     absl::Status status = addresses.status();
     if (status.ok()) {
       if (inherited.fd.valid() && net::SocketName(inherited.fd.get()) == addresses->front()) {
+        left_.pop_back();
         fd = std::move(inherited.fd);
         return absl::OkStatus();
       }
@@ -263,6 +271,17 @@ class Daemon {
     if (config_.stats_address_set) return absl::UnavailableError(text);
     sink_.Add(Severity::kWarning, core::Cat(text, "; there will be no statistics"));
     return absl::OkStatus();
+  }
+
+  // As with the others: our own local socket, unless a service manager made it.
+  void NoteStatsPath(int fd) {
+    if (fd < 0 || inheritance_.stats_by_manager) return;
+    const net::SocketAddress address = net::SocketName(fd);
+    if (address.family() == AF_UNIX)
+      stats_path_ = reinterpret_cast<const sockaddr_un*>(address.raw())->sun_path;
+  }
+  void RemoveStatsPath() const {
+    if (!stats_path_.empty()) unlink(stats_path_.c_str());
   }
 
   absl::Status StartThreads(size_t count, core::UniqueFd stats_fd) {
@@ -410,6 +429,7 @@ class Daemon {
     serves_ = false;
     settings_.Stop();
     if (std::ranges::find(left, pid_file_.descriptor()) == left.end()) pid_file_.GiveAway();
+    if (std::ranges::find(left, stats_fd_) != left.end()) RemoveStatsPath();
     std::vector<int> kept = listening_.descriptors();
     std::erase_if(kept, [&left](int fd) { return std::ranges::find(left, fd) != left.end(); });
     listening_.RemovePaths(kept);
@@ -471,9 +491,10 @@ class Daemon {
   SharedState shared_;
   PidFile pid_file_;
   Listening listening_;
-  bool serves_ = false;    // mail is accepted here, and nowhere else
-  std::vector<int> left_;  // of the predecessor's listening sockets
-  int stats_fd_ = -1;      // the control thread's
+  bool serves_ = false;     // mail is accepted here, and nowhere else
+  std::vector<int> left_;   // of the predecessor's listening sockets
+  int stats_fd_ = -1;       // the control thread's
+  std::string stats_path_;  // where that is a local socket
   std::unique_ptr<Control> control_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<Successor> successor_;

@@ -82,6 +82,8 @@ core::Task<void> Successor::Run(Attempt& attempt) {
     close(ends[0]);
     attempt.fault =
         core::Cat("cannot start ", program_.path, ": ", std::string_view(std::strerror(-attempt.pid)));
+    if (attempt.pid == -ENOENT && access(program_.path.c_str(), F_OK) != 0)
+      attempt.fault += "; the program was removed or has another name now, put one there";
     co_return;
   }
   host_.say(Severity::kNotice, core::Cat("process ", attempt.pid, " is to take over"));

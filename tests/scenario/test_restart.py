@@ -132,6 +132,32 @@ class TakesOver(RestartCase):
         self.assertFalse(path.exists())
         self.deliver(daemon)
 
+    def test_a_local_statistics_address(self):
+        """It goes along, and is gone at a clean end, or when another one takes its place."""
+        one, two = self.directory / "one.sock", self.directory / "two.sock"
+        daemon = self.bivalved(self.sink(), start=False)
+        daemon.settings["StatsAddress"] = one
+        daemon.start(wait=False)
+        daemon.settings["StatsAddress"] = None  # for the harness, which asks by TCP
+        daemon.wait_log(r"with \d workers")
+        first = daemon.restart()
+        wait_until("only one process", lambda: daemon.process.pid == first and "all in all" in daemon.log)
+        self.assertIn(b" 200 ", self.ask(one))
+        text = daemon.configuration.read_text()
+        daemon.configuration.write_text(text.replace(str(one), str(two)))
+        daemon.restart()
+        wait_until("the first to go", lambda: not one.exists())
+        self.assertIn(b" 200 ", self.ask(two))
+        daemon.stop()
+        self.assertFalse(two.exists())
+
+    @staticmethod
+    def ask(path):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            client.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
+            return client.recv(100)
+
     def test_a_drain_that_takes_too_long_is_ended(self):
         daemon = self.bivalved(self.sink(), settings={"DrainTimeOut": 1, "ShutdownTimeOut": 5})
         client = daemon.client()
@@ -167,7 +193,7 @@ class StaysAsItWas(RestartCase):
         link.chmod(0o644)
         self.fails(daemon, "cannot start .*Permission denied")
         link.unlink()
-        self.fails(daemon, "cannot start .*No such file")
+        self.fails(daemon, "cannot start .*No such file or directory; the program was removed or has another name now")
         shutil.copy(program().resolve(), link)
         self.assertEqual(pid_file.read_text(), f"{daemon.process.pid}\n")
         daemon.restart()
