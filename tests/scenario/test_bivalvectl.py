@@ -270,6 +270,11 @@ class Quarantine(_Case):
             "virus.HARD00": "virus.HARD00 is not a file of its own", "virus.FIFO00": "virus.FIFO00 is not a file of its own",
             "virus.DIR000": "virus.DIR000 is not a file of its own", "virus.ALONE0": "there is no record",
             "virus.EMPTY0": "the message is gone"})
+        for name, entry in listed.items():
+            self.assertEqual(self.json("quarantine", "show", name, *where), entry, "the same as in the list")
+        self.assertRegex(self.ctl("quarantine", "show", "LINKED", *where)[0], rb"(?m)^note +virus\.LINKED is a symbolic link$")
+        self.assertIn(b"there is no virus.NOBODY", self.ctl("quarantine", "show", "NOBODY", *where, status=1)[1])
+        self.assertIn(b"symbolic link", self.ctl("quarantine", "release", *where, "--to", "1", "LINKED", status=1)[1])
         for name in ("LINKED", "HARD00", "FIFO00", "DIR000", "LINK0J"):
             self.assertNotIn(b"s3cret", b"".join(self.ctl("quarantine", "show", "--message", *where, name, status=1)))
         self.assertIn(b"there is no record", self.ctl("quarantine", "release", *where, "--to", "1", "ALONE0", status=1)[1])
@@ -556,7 +561,7 @@ class Top(_Case):
     def test_hostile_names(self):
         """Nothing that a client, a scanner or a forger of statistics has chosen moves the cursor."""
         daemon = self.scripted(
-            version=HOSTILE, scanners=[{"address": HOSTILE, "version": HOSTILE, "circuit": HOSTILE, "canary": HOSTILE}],
+            version=HOSTILE, viruses={"A" * 60: 3}, scanners=[{"address": HOSTILE, "version": HOSTILE, "circuit": HOSTILE, "canary": HOSTILE}],
             phases_us={HOSTILE: {"count": 1}}, viruses_recent=[{"name": HOSTILE, "client": HOSTILE, "time": 1e10}])
         daemon.documents["/sessions"] = {"total": 1, "sessions": [{name: HOSTILE for name in (
             "id", "client", "helo", "phase", "from", "scanner")}]}
@@ -570,6 +575,7 @@ class Top(_Case):
         for arguments in (["top", "--count", "1"], ["stats"], ["sessions"]):
             out, _ = self.ctl("-s", daemon.address, *arguments)
             self.assertHarmless(out)
+        self.assertIn(b"A" * 60 + b" ", self.ctl("-s", daemon.address, "stats")[0], "no name is cut in a pipe")
         stats = self.json("-s", daemon.address, "stats")
         self.assertEqual(stats["viruses_recent"][0]["name"], HOSTILE)
         sessions = self.json("-s", daemon.address, "sessions")

@@ -131,7 +131,7 @@ void PrintRecord(const QuarantineEntry& entry) {
   };
   row("id", entry.id);
   row("note", entry.problem);
-  row("time", appliance::FormatTime(entry.time));
+  if (entry.has_message || entry.record.has_value()) row("time", appliance::FormatTime(entry.time));
   if (entry.record.has_value()) {
     const QuarantineRecord& record = *entry.record;
     row("virus", record.virus);

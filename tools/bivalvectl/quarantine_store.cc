@@ -139,10 +139,12 @@ std::vector<QuarantineEntry> QuarantineStore::List() const {
 }
 
 absl::StatusOr<QuarantineEntry> QuarantineStore::Find(const std::string& id) const {
-  QuarantineEntry entry = Look(id);
-  if (!entry.has_message && !entry.record.has_value())
-    return absl::NotFoundError(core::Cat("there is no ", id, " in ", Printable(path_)));
-  return entry;
+  const std::string record = core::Cat(id, kRecordSuffix);
+  for (const std::string& name : {id, record, core::Cat(record, kPartialSuffix)}) {
+    struct stat info = {};
+    if (fstatat(directory_.get(), name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0) return Look(id);
+  }
+  return absl::NotFoundError(core::Cat("there is no ", id, " in ", Printable(path_)));
 }
 
 absl::StatusOr<std::string> QuarantineStore::ReadMessage(const std::string& id) const {

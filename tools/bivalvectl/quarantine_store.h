@@ -38,7 +38,7 @@ class QuarantineStore {
 
   // The newest first.
   std::vector<QuarantineEntry> List() const;
-  // NotFound when there is neither message nor record.
+  // What List() has of that name. NotFound when that is nothing.
   absl::StatusOr<QuarantineEntry> Find(const std::string& id) const;
   absl::StatusOr<std::string> ReadMessage(const std::string& id) const;
   // The message, its record, and what is left of a record. The message goes first: what remains after an

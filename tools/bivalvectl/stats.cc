@@ -10,9 +10,16 @@
 namespace bivalve::ctl {
 namespace {
 
+// A column of names, which are cut on a terminal only: elsewhere a program may read them.
+std::string Name(const std::string& name) {
+  constexpr size_t kColumns = 24;
+  std::string text = Printable(name);
+  return OutputWidth() == 0 && Columns(text) > kColumns ? text : Fitted(text, kColumns);
+}
+
 void AppendRow(std::string& out, const std::string& name, const Json& value) {
   const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
-  core::Append(out, "  ", Fitted(Printable(name), 24), ' ',
+  core::Append(out, "  ", Name(name), ' ',
                Fitted(Printable(text), std::max<size_t>(14, Columns(Printable(text))), true), '\n');
 }
 
@@ -21,7 +28,7 @@ void AppendLatency(std::string& out, const std::string& name, const Json& h) {
   std::snprintf(line, sizeof(line), "%14lu  p50 %8lu us  p90 %8lu us  p99 %8lu us  max %8lu us\n",
                 CountOf(h, "count"), CountOf(h, "p50"), CountOf(h, "p90"), CountOf(h, "p99"),
                 CountOf(h, "max"));
-  core::Append(out, "  ", Fitted(Printable(name), 24), ' ', std::string_view(line));
+  core::Append(out, "  ", Name(name), ' ', std::string_view(line));
 }
 
 void AppendMembers(std::string& out, const Json& members) {
