@@ -17,14 +17,21 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json HistogramJson(const core::Histogram::Snapshot& h) {
-  return {{"count", h.count},
-          {"sum", h.sum},
-          {"mean", h.Mean()},
-          {"p50", h.Percentile(0.50)},
-          {"p90", h.Percentile(0.90)},
-          {"p99", h.Percentile(0.99)},
-          {"max", h.max}};
+Json HistogramJson(const core::Histogram::Snapshot& h, bool with_buckets) {
+  Json json = {{"count", h.count},
+               {"sum", h.sum},
+               {"mean", h.Mean()},
+               {"p50", h.Percentile(0.50)},
+               {"p90", h.Percentile(0.90)},
+               {"p99", h.Percentile(0.99)},
+               {"max", h.max}};
+  if (!with_buckets) return json;
+  json["buckets"] = Json::array();
+  for (size_t i = 0; i < h.buckets.size(); ++i) {
+    if (h.buckets[i] != 0)
+      json["buckets"].push_back(Json::array({core::Histogram::LowerBound(i), h.buckets[i]}));
+  }
+  return json;
 }
 
 // The table's groups and names, in the table's order.
@@ -121,7 +128,7 @@ std::string StatsReport::Account() const {
   return text;
 }
 
-std::string StatsReport::Json() const {
+std::string StatsReport::Json(bool with_buckets) const {
   using Json = nlohmann::ordered_json;
   Json json = {{"program", about_.program},
                {"version", about_.version},
@@ -150,12 +157,12 @@ std::string StatsReport::Json() const {
                     {"version", one.version}};
     for (const ScannerMetricInfo& metric : kScannerMetrics)
       scanner[std::string(metric.name)] = one.counts[static_cast<size_t>(metric.count)];
-    scanner["latency_us"] = HistogramJson(one.latency_us);
+    scanner["latency_us"] = HistogramJson(one.latency_us, with_buckets);
     json["scanners"].push_back(std::move(scanner));
   }
-  json["server"]["latency_us"] = HistogramJson(server_connect_us_);
+  json["server"]["latency_us"] = HistogramJson(server_connect_us_, with_buckets);
   for (size_t i = 0; i < kPhaseNames.size(); ++i)
-    json["phases_us"][std::string(kPhaseNames[i])] = HistogramJson(phases_us_[i]);
+    json["phases_us"][std::string(kPhaseNames[i])] = HistogramJson(phases_us_[i], with_buckets);
   json["viruses"] = Json::object();
   for (const Virus& one : viruses_) json["viruses"][one.name] = one.count;
   if (other_viruses_ > 0) json["viruses"][std::string(kOtherViruses)] = other_viruses_;

@@ -50,8 +50,9 @@ class StatsReport {
   // `workers` in order of their index.
   StatsReport(About about, const std::vector<const WorkerStats*>& workers);
 
-  // The JSON of GET /stats (CONTRACT, "Statistics").
-  std::string Json() const;
+  // The JSON of GET /stats (CONTRACT, "Statistics"). With `with_buckets` every duration has "buckets" too: an
+  // array of [least microseconds, how many], without the empty ones. Two of them tell what was between.
+  std::string Json(bool with_buckets = false) const;
   // The text of GET /metrics (stats_prometheus.cc). Counters carry the worker; scanners and histograms are of
   // all workers.
   std::string Prometheus() const;

@@ -141,6 +141,10 @@ std::string StatsSchema() {
                                          {"p90", Count("Microseconds that 90 % of them do not exceed.")},
                                          {"p99", Count("Microseconds that 99 % of them do not exceed.")},
                                          {"max", Count("Microseconds; the longest.")}});
+  // Not always there.
+  schema["$defs"]["durations"]["properties"]["buckets"] =
+      ListOf(ListOf(Of("integer", "Microseconds from which on it counts, and how many."), "One bucket."),
+             "With ?buckets=1: those that are not empty. Each ends where the next of the 464 begins.");
   return Print(schema);
 }
 

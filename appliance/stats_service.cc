@@ -22,7 +22,7 @@ StatsService::StatsService(core::Loop& loop, core::Mailbox& mailbox, const std::
 std::vector<HttpServer::Route> StatsService::Routes() {
   using Query = std::string_view;
   return {
-      {"/stats", [this](Query) { return Stats(); }},
+      {"/stats", [this](Query query) { return Stats(query); }},
       {"/metrics", [this](Query) { return Metrics(); }},
       {"/sessions", [this](Query query) { return Sessions(query); }},
       {"/healthz", [this](Query) { return Health(); }},
@@ -41,8 +41,9 @@ StatsReport StatsService::Report() const {
   return StatsReport(std::move(about), stats);
 }
 
-core::Task<HttpResponse> StatsService::Stats() const {
-  HttpResponse response = {.content_type = "application/json", .body = Report().Json()};
+core::Task<HttpResponse> StatsService::Stats(std::string_view query) const {
+  const bool with_buckets = FindQueryValue(query, "buckets") == "1";
+  HttpResponse response = {.content_type = "application/json", .body = Report().Json(with_buckets)};
   co_return response;
 }
 

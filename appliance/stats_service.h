@@ -34,7 +34,7 @@ class StatsService {
   void SetStopping() { stopping_ = true; }
 
  private:
-  core::Task<HttpResponse> Stats() const;
+  core::Task<HttpResponse> Stats(std::string_view query) const;
   core::Task<HttpResponse> Metrics() const;
   core::Task<HttpResponse> Sessions(std::string_view query);
   core::Task<HttpResponse> Health() const;

@@ -38,6 +38,20 @@ std::vector<std::string> Keys(const ordered_json& object) {
 
 ordered_json Parse(const StatsReport& report) { return ordered_json::parse(report.Json()); }
 
+// What somebody needs who looks twice; it is left out for the others.
+TEST(StatsReport, HasTheBucketsForWhoAsks) {
+  WorkerStats one(1);
+  for (const int us : {3, 100, 100}) one.Record(Phase::kScan, std::chrono::microseconds(us));
+  const StatsReport report(About(), {&one});
+  EXPECT_FALSE(Parse(report)["phases_us"]["scan"].contains("buckets"));
+  const ordered_json json = ordered_json::parse(report.Json(true));
+  const uint64_t bound = core::Histogram::LowerBound(core::Histogram::BucketOf(100));
+  EXPECT_EQ(json["phases_us"]["scan"]["buckets"],
+            ordered_json::array({ordered_json::array({3, 1}), ordered_json::array({bound, 2})}));
+  EXPECT_EQ(json["phases_us"]["receive"]["buckets"], ordered_json::array());
+  EXPECT_TRUE(json["server"]["latency_us"].contains("buckets"));
+}
+
 TEST(StatsReport, AddsTheWorkersUp) {
   WorkerStats one(1);
   WorkerStats two(1);

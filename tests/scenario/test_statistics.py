@@ -82,6 +82,10 @@ class Figures(Case):
         self.send_mail()
         stats, families = self.both()
         self.check_schema("stats.schema.json", stats)
+        detailed = self.json(self.daemon, "/stats?buckets=1")
+        self.check_schema("stats.schema.json", detailed)
+        for name, durations in detailed["phases_us"].items():
+            self.assertEqual(sum(count for _, count in durations["buckets"]), durations["count"], name)
         self.assertEqual([stats["messages"][name] for name in ("clean", "infected", "scan_failed", "refused", "dropped")],
                          [5, 4, 2, 1, 4])
         compared = set()

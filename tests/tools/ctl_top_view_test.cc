@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "core/histogram.h"
 #include "tools/bivalvectl/output.h"
 #include "tools/bivalvectl/top_view.h"
 
@@ -103,6 +104,43 @@ TEST(TopScreen, ShowsPhasesWithTheirPercentiles) {
               testing::ContainsRegex("scan .* 25.0ms +50.0ms +75.0ms +100ms"));
 }
 
+// The second look has what was recorded since the first: a slow start does not stand there for ever.
+TEST(TopScreen, ShowsTheLatenciesBetweenTwoLooks) {
+  core::Histogram histogram;
+  const auto look = [&histogram](double time) {
+    const core::Histogram::Snapshot snapshot = histogram.Read();
+    Json h = {
+        {"count", snapshot.count}, {"sum", snapshot.sum}, {"mean", snapshot.Mean()}, {"max", snapshot.max}};
+    for (const auto& [name, fraction] :
+         {std::pair("p50", 0.5), std::pair("p90", 0.9), std::pair("p99", 0.99)})
+      h[name] = snapshot.Percentile(fraction);
+    h["buckets"] = Json::array();
+    for (size_t i = 0; i < snapshot.buckets.size(); ++i) {
+      if (snapshot.buckets[i] > 0)
+        h["buckets"].push_back(Json::array({core::Histogram::LowerBound(i), snapshot.buckets[i]}));
+    }
+    TopSample sample = Sample(time, 1000);
+    sample.stats["phases_us"] = {{"scan", h}};
+    sample.stats["scanners"][0]["latency_us"] = h;
+    return sample;
+  };
+  for (int i = 0; i < 1000; ++i) histogram.Record(5'000'000);
+  const TopSample first = look(1);
+  for (int i = 0; i < 10; ++i) histogram.Record(1000);
+  const TopSample second = look(2);
+  EXPECT_THAT(Screen(std::nullopt, first),
+              testing::ContainsRegex("scan .* 5.00s +[45]...s +[45]...s +[45]...s +5.00s"));
+  EXPECT_THAT(Screen(first, second), testing::ContainsRegex("scan .* 1.0ms +1.0ms +1.0ms +1.0ms +1.0ms"));
+  EXPECT_THAT(Screen(first, second), testing::ContainsRegex("up .* 1.0ms +1.0ms  /run/clamd.ctl"));
+  EXPECT_THAT(Screen(second, look(3)), testing::ContainsRegex("scan .* - +- +- +- +-"));
+  EXPECT_THAT(TopLogLine(first, second), testing::ContainsRegex("scan_p50_us=10?[0-9][0-9] "));
+  EXPECT_THAT(TopLogLine(second, look(3)), HasSubstr("scan_p50_us=- "));
+  // Another scanner at that place has no time before.
+  TopSample other = second;
+  other.stats["scanners"][0]["address"] = "/run/other.ctl";
+  EXPECT_THAT(Screen(first, other), testing::ContainsRegex("up .* [45]...s +[45]...s  /run/other.ctl"));
+}
+
 TEST(TopScreen, SortsVirusesByNumberAndByTime) {
   const std::string by_number = Screen(std::nullopt, Sample(1, 1));
   EXPECT_LT(by_number.find("Often"), by_number.find("Rare"));
@@ -153,7 +191,8 @@ TEST(TopScreen, FitsEverySize) {
 TEST(TopScreen, IsNotImpressedByNonsense) {
   for (
       const char* text :
-      {"{}", "[]", "null", R"({"scanners":1,"viruses_recent":"x","phases_us":[1,2],"messages":[]})",
+      {R"({"phases_us":{"a":{"buckets":[1,[],[1],[1,-1],["x",2],[18446744073709551615,18446744073709551615]]}}})",
+       "{}", "[]", "null", R"({"scanners":1,"viruses_recent":"x","phases_us":[1,2],"messages":[]})",
        R"({"scanners":[1,null,"x",[]],"viruses_recent":[1,{},{"time":1e300}],"pid":-1,"uptime_seconds":"x"})",
        R"({"phases_us":{"a":{"mean":-1e300}},"uptime_seconds":1e300})"}) {
     TopSample sample;

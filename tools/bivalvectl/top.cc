@@ -18,12 +18,15 @@ namespace {
 // As many sessions as are asked for and counted by phase.
 constexpr std::string_view kSessionsPath = "/sessions?limit=1000";
 
+// With histograms, for the percentiles between two looks.
+constexpr std::string_view kStatsPath = "/stats?buckets=1";
+
 double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 absl::StatusOr<TopSample> Look(const net::SocketAddress& address, bool with_sessions) {
-  absl::StatusOr<Json> stats = GetJson(address, "/stats");
+  absl::StatusOr<Json> stats = GetJson(address, kStatsPath);
   if (!stats.ok()) return stats.status();
   TopSample sample;
   sample.time = Now();

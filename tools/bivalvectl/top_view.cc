@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "appliance/quarantine_record.h"
+#include "core/histogram.h"
 #include "core/text.h"
 #include "tools/bivalvectl/output.h"
 
@@ -54,12 +55,17 @@ class Rates {
     const uint64_t to = CountOf(now, name);
     return before_ == nullptr || to < from ? 0 : static_cast<double>(to - from) / seconds_;
   }
-  // The scanner of that number as it was.
-  const Json& ScannerBefore(size_t index) const {
+  // The scanner of that number as it was, if it was the same one.
+  const Json& ScannerBefore(size_t index, const Json& now) const {
     static const Json kNull;
     if (before_ == nullptr) return kNull;
     const Json& scanners = MemberOf(*before_, "scanners");
-    return scanners.is_array() && index < scanners.size() ? scanners[index] : kNull;
+    const bool there = scanners.is_array() && index < scanners.size();
+    return there && TextOf(scanners[index], "address") == TextOf(now, "address") ? scanners[index] : kNull;
+  }
+  const Json& PhaseBefore(const std::string& name) const {
+    static const Json kNull;
+    return before_ == nullptr ? kNull : MemberOf(MemberOf(*before_, "phases_us"), name.c_str());
   }
 
  private:
@@ -67,6 +73,64 @@ class Rates {
   const Json* before_ = nullptr;
   double seconds_ = 1;
 };
+
+// How long something took between two looks, or since the start of the daemon.
+struct Durations {
+  uint64_t count = 0;
+  uint64_t mean = 0;
+  uint64_t p50 = 0;
+  uint64_t p90 = 0;
+  uint64_t p99 = 0;
+  uint64_t max = 0;  // the end of its bucket where that is all that is known
+};
+
+// From the "buckets" of GET /stats?buckets=1. What is none of ours is left out.
+core::Histogram::Snapshot SnapshotOf(const Json& h) {
+  core::Histogram::Snapshot snapshot;
+  for (const Json& pair : MemberOf(h, "buckets")) {
+    if (!pair.is_array() || pair.size() != 2 || !pair[0].is_number_unsigned() ||
+        !pair[1].is_number_unsigned())
+      continue;
+    snapshot.buckets[core::Histogram::BucketOf(pair[0].get<uint64_t>())] += pair[1].get<uint64_t>();
+  }
+  snapshot.sum = CountOf(h, "sum");
+  snapshot.max = CountOf(h, "max");
+  return snapshot;
+}
+
+// Without `before`, or from a daemon that serves no histograms: since its start.
+Durations DurationsOf(const Json& before, const Json& now) {
+  if (!MemberOf(before, "buckets").is_array() || !MemberOf(now, "buckets").is_array()) {
+    return {.count = CountOf(now, "count"),
+            .mean = static_cast<uint64_t>(std::clamp(NumberOf(now, "mean"), 0.0, 1e18)),
+            .p50 = CountOf(now, "p50"),
+            .p90 = CountOf(now, "p90"),
+            .p99 = CountOf(now, "p99"),
+            .max = CountOf(now, "max")};
+  }
+  const core::Histogram::Snapshot from = SnapshotOf(before);
+  core::Histogram::Snapshot between = SnapshotOf(now);
+  uint64_t longest = 0;
+  for (size_t i = 0; i < between.buckets.size(); ++i) {
+    between.buckets[i] -= std::min(between.buckets[i], from.buckets[i]);
+    between.count += between.buckets[i];
+    if (between.buckets[i] != 0 && i + 1 < between.buckets.size())
+      longest = core::Histogram::LowerBound(i + 1);
+  }
+  between.max = std::min(between.max, longest);
+  between.sum -= std::min(between.sum, from.sum);
+  return {.count = between.count,
+          .mean = between.Mean(),
+          .p50 = between.Percentile(0.50),
+          .p90 = between.Percentile(0.90),
+          .p99 = between.Percentile(0.99),
+          .max = between.max};
+}
+
+// Right of eight columns; "-" when nothing took any time.
+std::string DurationText(const Durations& durations, uint64_t Durations::* member) {
+  return Fitted(durations.count == 0 ? "-" : ShortLatency(durations.*member), 8, true);
+}
 
 std::string ClockText(double unix_time) {
   const auto seconds = static_cast<time_t>(std::clamp(unix_time, 0.0, 1e11));
@@ -108,13 +172,13 @@ void AddPhases(std::vector<TopLine>& out, const Rates& rates, const TopSample& n
                  Style::kTitle});
   for (const auto& [name, h] : MemberOf(now.stats, "phases_us").items()) {
     const double rate = rates.known() ? rates.Of("messages", "received") : 0;
-    out.push_back({core::Cat(
-        Fitted(Printable(name), 10), " ", Fitted(rates.known() ? Rate(rate) : "-", 8, true), " ",
-        Fitted(ShortLatency(static_cast<uint64_t>(std::clamp(NumberOf(h, "mean"), 0.0, 1e18))), 8, true), " ",
-        Fitted(ShortLatency(CountOf(h, "p50")), 8, true), " ",
-        Fitted(ShortLatency(CountOf(h, "p90")), 8, true), " ",
-        Fitted(ShortLatency(CountOf(h, "p99")), 8, true), " ",
-        Fitted(ShortLatency(CountOf(h, "max")), 8, true))});
+    const Durations durations = DurationsOf(rates.PhaseBefore(name), h);
+    std::string line =
+        core::Cat(Fitted(Printable(name), 10), " ", Fitted(rates.known() ? Rate(rate) : "-", 8, true));
+    for (const auto member :
+         {&Durations::mean, &Durations::p50, &Durations::p90, &Durations::p99, &Durations::max})
+      core::Append(line, " ", DurationText(durations, member));
+    out.push_back({std::move(line)});
   }
 }
 
@@ -127,11 +191,12 @@ void AddScanners(std::vector<TopLine>& out, const Rates& rates, const TopSample&
                  Style::kTitle});
   for (size_t i = 0; i < scanners.size(); ++i) {
     const Json& one = scanners[i];
-    const Json& latency = MemberOf(one, "latency_us");
+    const Durations latency =
+        DurationsOf(MemberOf(rates.ScannerBefore(i, one), "latency_us"), MemberOf(one, "latency_us"));
     const Json& up = MemberOf(one, "up");
     const bool good = up.is_boolean() && up.get<bool>();
     const auto rate = [&](const char* name) {
-      return rates.known() ? Rate(rates.Of(rates.ScannerBefore(i), one, name)) : std::string("-");
+      return rates.known() ? Rate(rates.Of(rates.ScannerBefore(i, one), one, name)) : std::string("-");
     };
     out.push_back(
         {core::Cat(good ? "up    " : "DOWN  ", Fitted(Printable(TextOf(one, "circuit")), 9), " ",
@@ -139,8 +204,7 @@ void AddScanners(std::vector<TopLine>& out, const Rates& rates, const TopSample&
                    Fitted(core::Cat(CountOf(one, "in_flight")), 6, true), " ",
                    Fitted(core::Cat(CountOf(one, "connections")), 5, true), " ",
                    Fitted(rate("scans"), 8, true), " ", Fitted(rate("errors"), 8, true), " ",
-                   Fitted(ShortLatency(CountOf(latency, "p50")), 8, true), " ",
-                   Fitted(ShortLatency(CountOf(latency, "p99")), 8, true), "  ",
+                   DurationText(latency, &Durations::p50), " ", DurationText(latency, &Durations::p99), "  ",
                    Printable(TextOf(one, "address"), 200), "  ", Printable(TextOf(one, "version"), 100)),
          good ? Style::kPlain : Style::kAlarm});
   }
@@ -306,8 +370,12 @@ std::string TopLogLine(const std::optional<TopSample>& before, const TopSample& 
   core::Append(line, " connections=", CountOf(MemberOf(now.stats, "connections"), "active"),
                " in_progress=", CountOf(messages, "in_progress"), " waiting=", CountOf(messages, "waiting"));
   for (const auto& [phase, h] : MemberOf(now.stats, "phases_us").items()) {
-    for (const char* name : {"p50", "p90", "p99"})
-      core::Append(line, " ", Printable(phase, 20), "_", std::string_view(name), "_us=", CountOf(h, name));
+    const Durations durations = DurationsOf(rates.PhaseBefore(phase), h);
+    for (const auto& [name, member] : {std::pair("p50", &Durations::p50), std::pair("p90", &Durations::p90),
+                                       std::pair("p99", &Durations::p99)}) {
+      core::Append(line, " ", Printable(phase, 20), "_", std::string_view(name),
+                   "_us=", durations.count == 0 ? std::string("-") : core::Cat(durations.*member));
+    }
   }
   size_t up = 0;
   uint64_t in_flight = 0;

@@ -36,6 +36,8 @@ struct TopLine {
   Style style = Style::kPlain;
 };
 
+// Durations are of the time between the two looks as well, if the daemon serves histograms.
+//
 // The screen: at most `rows` lines of at most `columns`. `before`: the look that rates are counted from;
 // without it, or when the daemon has been started anew since, there are none. `trouble`: why `now` is old;
 // empty: it is not.
