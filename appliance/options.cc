@@ -269,8 +269,8 @@ constexpr Option kOptions[] = {
      .default_text = "127.0.0.1:10027",
      .on_reload = OnReload::kNextStart,
      .doc = "Where the statistics can be read over HTTP: an address and a port, or the path of a local "
-            "socket. A port alone means that port on this machine only. An empty value turns the "
-            "statistics server off.",
+            "socket, which is removed when the service ends. A port alone means that port on this machine "
+            "only. An empty value turns the statistics server off.",
      .port_alone_is_local = true,
      .set_flag = &Config::stats_address_set},
     {.name = "ShutdownTimeOut",
