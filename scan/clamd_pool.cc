@@ -1,101 +1,15 @@
 #include "scan/clamd_pool.h"
 
 #include <algorithm>
-#include <array>
-#include <deque>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "core/check.h"
 #include "core/text.h"
-#include "scan/clamd_connection.h"
-#include "scan/long_scans.h"
-#include "scan/request_line.h"
-#include "scan/version_watch.h"
+#include "scan/clamd_pool_impl.h"
 
 namespace bivalve::scan {
-
-class ClamdPool::Impl final : public ConnectionOwner {
- public:
-  Impl(core::Loop& loop, core::BodyPool& bodies, Options options, const std::vector<ScannerStats*>& stats);
-  ~Impl() { BV_CHECK(line_.size() == 0); }
-
-  void Start();
-  void Change(Options options, const std::vector<ScannerStats*>& stats);
-  void SetLimits(size_t number, const ScannerLimits& limits, uint32_t outstanding_max) {
-    for (const auto& scanner : scanners_) {
-      if (scanner->options.number != number) continue;
-      scanner->limits = limits;
-      scanner->outstanding_max = outstanding_max;
-    }
-    Dispatch();
-  }
-  void Submit(Request& request, core::Body& body);
-  void Abandon(Request& request, std::unique_ptr<core::Body> body);
-  core::Task<void> Stop();
-  bool up() const;
-  size_t waiting() const { return line_.size(); }
-  std::string_view scanner_name(int index) const { return names_[static_cast<size_t>(index)]; }
-
- private:
-  void OnChange() override { Dispatch(); }
-  void OnOpened(Scanner& scanner, ClamdConnection& connection) override;
-  void OnFailed(Scanner& scanner) override;
-  void OnCanary(Scanner& scanner, CanaryState state, std::string_view text) override;
-  void OnRefused(Scanner& scanner) override;
-  void OnAnswer(Scanner& scanner, Request& request, Verdict verdict) override;
-  void OnScanEnded(Scanner& scanner, uint64_t serial, const Verdict* verdict) override;
-  void OnReturned(Request& request, std::string_view why) override;
-
-  std::unique_ptr<Scanner> MakeScanner(const ScannerOptions& options, ScannerStats& stats);
-  void Begin(Scanner& scanner);
-  size_t ConnectionsOf(const Scanner& scanner) const;
-  void SetConnections(Scanner& scanner);
-  void Remove(std::unique_ptr<Scanner> scanner);
-  void CanaryModeChanged(Scanner& scanner);
-  core::Task<void> RunConnection(Scanner& scanner, ClamdConnection& connection);
-  core::Task<void> RunVersionWatch(Scanner& scanner, VersionWatch& watch);
-  void Ended(Scanner& scanner);
-  VersionWatch* VersionWatchOf(const Scanner& scanner) const;
-
-  void Dispatch();
-  ClamdConnection* Choose(const Request& request);
-  core::Task<void> WatchScans();
-  void HedgeLate(const Scanner& scanner);
-  void RememberLong(const Scanner& scanner);
-  bool MayHedge(const Request& request) const;
-  ClamdConnection* ChooseSecond(const Request& request);
-  void Hand(Request& request, ClamdConnection& connection);
-  void Answer(Request& request, NoVerdict cause, std::string text);
-  void AnswerDown(Request& request);
-  void AnswerAllDown();
-  bool Hopeless() const;
-  bool LookAgain();
-  void Say(bool bad, std::string text) const;
-  void SetUp(Scanner& scanner, bool up);
-  static void SetCircuit(Scanner& scanner, Circuit circuit);
-  void SetCanary(Scanner& scanner, CanaryState state);
-
-  core::BodyPool& bodies_;
-  Options options_;
-  std::vector<std::unique_ptr<Scanner>> scanners_;
-  std::vector<std::unique_ptr<Scanner>> removed_;  // they still have messages, or close
-  std::deque<std::string> names_;                  // of all there ever were, by index
-  bool started_ = false;
-  std::vector<std::unique_ptr<VersionWatch>> versions_;
-  core::Scope scope_;
-  RequestLine line_;
-  uint64_t submitted_ = 0;
-  uint64_t hedged_ = 0;
-  uint64_t scans_ = 0;  // handed over
-  LongScans long_scans_;
-  core::Loop& loop_;
-  core::Condition watch_wake_;
-  bool watch_idle_ = false;  // it waits for something to watch
-  size_t turn_ = 0;          // which scanner is first among equals
-  bool stopping_ = false;
-};
 
 ClamdPool::Impl::Impl(core::Loop& loop, core::BodyPool& bodies, Options options,
                       const std::vector<ScannerStats*>& stats)
@@ -525,105 +439,6 @@ void ClamdPool::Impl::Hand(Request& request, ClamdConnection& connection) {
   if (!request.handed_at_.has_value()) request.handed_at_ = loop_.Now();
   connection.Take(request, ++scans_);
   if (watch_idle_) watch_wake_.Notify();
-}
-
-// Looks at what is outstanding, as long as something is.
-core::Task<void> ClamdPool::Impl::WatchScans() {
-  static constexpr core::Duration kBetweenSteps = std::chrono::milliseconds(1);
-  core::MonoTime next_look = {};
-  while (!stopping_) {
-    const bool busy =
-        std::any_of(scanners_.begin(), scanners_.end(), [](const auto& s) { return s->in_flight > 0; });
-    const core::Duration pause = long_scans_.busy() ? kBetweenSteps : options_.watch_interval;
-    watch_idle_ = !busy && !long_scans_.busy();
-    (void)co_await watch_wake_.Wait(watch_idle_ ? core::kNever : loop_.Now() + pause);
-    watch_idle_ = false;
-    if (stopping_) co_return;
-    if (Request* request = long_scans_.Step(); request != nullptr) {
-      request->compared_ = false;
-      OnReturned(*request, {});
-    }
-    if (loop_.Now() < next_look) continue;
-    next_look = loop_.Now() + options_.watch_interval;
-    for (const auto& scanner : scanners_) {
-      RememberLong(*scanner);
-      // With a line of messages nobody is free.
-      if (options_.hedge && scanners_.size() > 1 && line_.size() == 0) HedgeLate(*scanner);
-    }
-  }
-}
-
-void ClamdPool::Impl::RememberLong(const Scanner& scanner) {
-  if (scanner.in_flight == 0) return;
-  for (const auto& connection : scanner.connections) {
-    connection->VisitOlder(loop_.Now() - options_.remember_after,
-                           [this](uint64_t serial, std::string_view content) {
-                             if (!long_scans_.Remembers(serial)) long_scans_.Remember(serial, content);
-                           });
-  }
-}
-
-// Whoever waited for this scan has its verdict, or goes back into the line; that the connection broke is held
-// against the content as if it had been sent with it.
-void ClamdPool::Impl::OnScanEnded(Scanner& scanner, uint64_t serial, const Verdict* verdict) {
-  for (Request* request : long_scans_.End(serial)) {
-    request->compared_ = false;
-    if (verdict != nullptr) {
-      OnAnswer(scanner, *request, *verdict);
-      continue;
-    }
-    request->attempts_ = 1;
-    request->avoid_ = scanner.index;
-    OnReturned(*request, "the one that the first copy was on");
-  }
-}
-
-// Asks a second scanner for what this one has had for longer than nearly all other messages.
-void ClamdPool::Impl::HedgeLate(const Scanner& scanner) {
-  static constexpr uint64_t kSamplesMin = 100;
-  if (scanner.in_flight == 0) return;
-  const core::Histogram::Snapshot usual = scanner.stats.latency_us.Read();
-  const core::Duration late =
-      usual.count < kSamplesMin
-          ? options_.hedge_default
-          : std::max<core::Duration>(options_.hedge_floor, std::chrono::microseconds(usual.Percentile(0.99)));
-  std::vector<Request*> overdue;
-  for (const auto& connection : scanner.connections) connection->CollectOlder(loop_.Now() - late, overdue);
-  for (Request* request : overdue) {
-    if (!MayHedge(*request)) continue;
-    ClamdConnection* connection = ChooseSecond(*request);
-    if (connection == nullptr) return;
-    request->hedged_ = true;
-    ++hedged_;
-    connection->CountHedge();
-    Hand(*request, *connection);
-  }
-}
-
-bool ClamdPool::Impl::MayHedge(const Request& request) const {
-  // One more try in all, as for a message whose connection broke.
-  if (request.done_ || request.hedged_ || request.attempts_ > 1) return false;
-  return hedged_ * 100 < submitted_ * options_.hedge_percent + options_.hedge_burst * uint64_t{100};
-}
-
-// The least busy one of the other scanners, if it is in good health.
-ClamdConnection* ClamdPool::Impl::ChooseSecond(const Request& request) {
-  ClamdConnection* best = nullptr;
-  uint32_t in_flight = 0;
-  for (const auto& scanner : scanners_) {
-    ClamdConnection* idlest = nullptr;
-    bool fit = scanner->index != request.avoid_;
-    for (const auto& connection : scanner->connections) {
-      fit = fit && !connection->stalled() && connection.get() != request.holders_[0] &&
-            connection.get() != request.holders_[1];
-      if (connection->room() == 0) continue;
-      if (idlest == nullptr || connection->outstanding() < idlest->outstanding()) idlest = connection.get();
-    }
-    if (!fit || idlest == nullptr || (best != nullptr && scanner->in_flight >= in_flight)) continue;
-    best = idlest;
-    in_flight = scanner->in_flight;
-  }
-  return best;
 }
 
 void ClamdPool::Impl::AnswerDown(Request& request) {
