@@ -282,6 +282,8 @@ class Clamsmtpd(_Own):
 
     name = "clamsmtpd"
     CONNECTIONS_MAX = 1023  # it refuses more
+    # Of 1,000 sessions at once so many are dropped and tried again that 1,000 messages take more than a minute.
+    SESSIONS_MAX = 100
     backlog = 5
 
     def __init__(self, place, sink, scanners):
