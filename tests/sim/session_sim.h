@@ -8,23 +8,21 @@
 //
 // What is checked are properties, not transcripts:
 //
-//   1. Every session ends, in bounded time; each descriptor is closed once; no buffer is leased, no body is
-//   out and nothing
-//      is in flight at the end.
-//   2. A client gets one reply for each command, in order; what the server says to one command is not given
-//   as the reply
-//      to another; nothing follows a 421. 354 comes only when the server has accepted MAIL and a RCPT.
-//   3. A message that was answered 250 was taken by the server exactly once, unchanged but for one header; or
-//   it was
-//      infected and dropped, and then the server has no byte of it. No message is taken twice, whatever was
-//      answered.
+//   1. Every session ends, in bounded time; each descriptor is closed once; no buffer is leased, no body
+//      is out and nothing is in flight at the end.
+//   2. A client gets one reply for each command, in order; what the server says to one command is not
+//      given as the reply to another; nothing follows a 421. 354 comes only when the server has accepted
+//      MAIL and a RCPT.
+//   3. A message that was answered 250 was taken by the server exactly once, unchanged but for one
+//      header; or it was infected and dropped, and then the server has no byte of it. No message is taken
+//      twice, whatever was answered.
 //   4. Nothing is delivered without an OK that a scanner said to exactly this content, unless the
-//   configuration says so.
+//      configuration says so.
 //   5. The server sees only well-formed commands, in sequence, pipelined only as far as it allows.
 //   6. received = in_progress + the outcomes, at every turn of the loop; the log has one line for each
-//   message received.
-//   7. When nothing goes wrong, every message gets exactly the answer that it deserves, and every QUIT its
-//   221.
+//      message received.
+//   7. When nothing goes wrong, every message gets exactly the answer that it deserves, and every QUIT
+//      its 221.
 #pragma once
 
 #include <cstdint>
