@@ -11,6 +11,8 @@ from .peers import CpuClock, memory
 MEMORY_SHARE = 8
 # Messages on each kept session, at least.
 KEPT_MESSAGES = 5
+# Cells with more in their sessions' hands are not counted.
+COUNTED_BYTES_MAX = 64 << 20
 # No measurement may last longer, whatever its target makes of it.
 RUN_SECONDS_MAX = 60
 
@@ -18,8 +20,9 @@ RUN_SECONDS_MAX = 60
 class Runner:
     """Measures targets on cells. `seconds` is how long one measurement should last."""
 
-    def __init__(self, sink, *, seconds, seed, latency=True, say=print):
+    def __init__(self, sink, *, seconds, seed, latency=True, minutes=None, say=print):
         self.sink = sink
+        self._end = time.monotonic() + minutes * 60 if minutes else None
         self.seconds = seconds
         self.latency = latency and has_own_source()
         self.say = say
@@ -30,7 +33,8 @@ class Runner:
     def rounds(self, cells, targets_of, count):
         """Measures `count` rounds: in each, every cell once, and on it every target in shuffled order.
 
-        targets_of(cell) is the list of targets. Returns {cell: {label: [one result a round]}}.
+        targets_of(cell) is the list of targets. Returns {cell: {label: [one result a round]}}; fewer of them for cells
+        that were not reached in the given minutes.
         """
         results = {cell: {target.label: [] for target in targets_of(cell)} for cell in cells}
         for cell in cells:
@@ -40,6 +44,9 @@ class Runner:
             order = list(cells)
             self._random.shuffle(order)
             for cell in order:
+                if self._end and time.monotonic() > self._end:
+                    self.say(f"  the time is up in round {number + 1}")
+                    return results
                 targets = list(targets_of(cell))
                 self._random.shuffle(targets)
                 for target in targets:
@@ -105,8 +112,9 @@ class Runner:
             # A connection that was dropped unseen waits for a greeting that never comes; its times say nothing.
             if self.latency and cell.sessions <= target.backlog:
                 result |= self._times(target, cell, max(cell.sessions, messages // 3), limit)
-            # Counts are the same in every round.
-            if target.pid is not None and (target.label, cell) not in self._traced:
+            # Counts are the same in every round. They are of small interest where most of the time goes into bytes.
+            if (target.pid is not None and (target.label, cell) not in self._traced
+                    and cell.bytes * cell.sessions <= COUNTED_BYTES_MAX):
                 self._traced.add((target.label, cell))
                 found = traced(target, cell, max(cell.sessions, messages // 4))
                 if isinstance(found, dict):
