@@ -1,6 +1,7 @@
 """The base of every scenario test: directories, peers and the daemon, cleaned up in the right order."""
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import unittest
@@ -10,6 +11,13 @@ from .bivalved import Bivalved, program
 from .clamd import Clamd, ClamdTap, NullClamd
 from .process import Process, tool
 from .smtp_server import SmtpSink
+
+
+def heed_signals():
+    """What whoever started the tests ignores (nohup, a shell's background) would be ignored by all that they start."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 class ScenarioCase(unittest.TestCase):
@@ -29,6 +37,7 @@ class ScenarioCase(unittest.TestCase):
         super().setUpClass()
         if cls.bivalve_only and program().name == "clamsmtpd":
             raise unittest.SkipTest("clamsmtpd does not have this")
+        heed_signals()
         cls.class_directory = Path(tempfile.mkdtemp(prefix="b."))
         cls.class_directory.chmod(0o755)
         cls.addClassCleanup(shutil.rmtree, cls.class_directory, ignore_errors=True)
