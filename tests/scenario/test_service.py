@@ -163,6 +163,7 @@ class Told(ServiceCase):
         daemon.process.signal(signal.SIGTERM)
         self.manager.wait("^STOPPING=1")
         self.manager.wait(r"^WATCHDOG_USEC=35000000\n")
+        self.assertEqual(daemon.process.wait(), 0)
 
 
 class Watchdog(ServiceCase):
