@@ -65,4 +65,7 @@ size_t Utf8CharacterBytes(std::string_view text);
 // bytes are added, "..." for the rest.
 void AppendEscaped(std::string& out, std::string_view text, size_t bytes_max = 1024);
 
+// In base64 with padding, as one line (RFC 4648 section 4).
+std::string Base64(std::string_view bytes);
+
 }  // namespace bivalve::core

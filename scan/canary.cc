@@ -18,22 +18,6 @@ std::string Eicar() {
   return all;
 }
 
-std::string Base64(std::string_view bytes) {
-  static constexpr std::string_view kDigits =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  for (size_t i = 0; i < bytes.size(); i += 3) {
-    uint32_t group = 0;
-    for (size_t k = 0; k < 3; ++k) {
-      group = group << 8 | (i + k < bytes.size() ? static_cast<unsigned char>(bytes[i + k]) : 0u);
-    }
-    for (size_t k = 0; k < 4; ++k) {
-      out += i + k <= bytes.size() ? kDigits[group >> (18 - 6 * k) & 63] : '=';
-    }
-  }
-  return out;
-}
-
 }  // namespace
 
 const std::string& CanaryContent() {
@@ -55,7 +39,7 @@ const std::string& CanaryContent() {
                 "Content-Transfer-Encoding: base64\r\n"
                 "Content-Disposition: attachment; filename=\"canary.com\"\r\n"
                 "\r\n",
-                Base64(Eicar()),
+                core::Base64(Eicar()),
                 "\r\n"
                 "--=_bivalve_canary--\r\n");
   return content;

@@ -17,12 +17,9 @@
 #include <string>
 #include <string_view>
 
-#include "appliance/event.h"
-#include "appliance/session.h"
-#include "core/log_queue.h"
-#include "core/scope.h"
 #include "core/text.h"
 #include "tests/sim/sim_io.h"
+#include "tests/sim/sim_worker.h"
 
 namespace bivalve {
 namespace {
@@ -152,47 +149,6 @@ class Scanner final : public sim::SimPeer {
   uint32_t commands_ = 0;
 };
 
-// What a worker has, over simulated IO.
-struct World {
-  explicit World(std::shared_ptr<appliance::SessionSettings> settings, const net::SocketAddress& clamd)
-      : io(kSeed),
-        loop(io),
-        bodies(loop, {}),
-        stats(1),
-        pool(loop, bodies, PoolOptions(clamd), {stats.scanners[0].get()}),
-        log(queue, log_reader),
-        services{.loop = loop,
-                 .bodies = bodies,
-                 .scanners = pool,
-                 .stats = stats,
-                 .log = log,
-                 .settings = std::move(settings)},
-        scope(loop) {}
-
-  static scan::ClamdPool::Options PoolOptions(const net::SocketAddress& clamd) {
-    scan::ClamdPool::Options options;
-    options.connections = 1;
-    options.scanners.push_back({.name = clamd.ToString(), .address = [clamd](sockaddr_storage& out) {
-                                  std::memcpy(&out, clamd.raw(), clamd.raw_size());
-                                  return clamd.raw_size();
-                                }});
-    return options;
-  }
-
-  sim::SimIo io;
-  core::Loop loop;
-  core::BodyPool bodies;
-  appliance::WorkerStats stats;
-  scan::ClamdPool pool;
-  core::LogQueue queue;
-  appliance::EventLog::Reader log_reader;
-  appliance::EventLog log;
-  appliance::SessionServices services;
-  core::Scope scope;
-};
-
-core::Task<void> StopPool(scan::ClamdPool& pool) { co_await pool.Stop(); }
-
 // Lines of 64 bytes, and the end of data.
 std::string MakeContent(size_t bytes) {
   std::string content = "Subject: instructions\r\n\r\n";
@@ -207,17 +163,17 @@ int Run(int messages, size_t bytes, bool kept) {
   settings->config.out_address = {server_address};
   settings->config.host_name = "bivalve.example";
   settings->config.header = "X-Virus-Scanned: Bivalve";
-  settings->header = *appliance::HeaderTemplate::Compile(settings->config.header);
-  settings->servers = appliance::AddressList(settings->config.out_address);
+  sim::Complete(*settings);
 
   std::deque<Server> servers;
   std::deque<Scanner> scanners;
-  World world(std::move(settings), scanner_address);
-  world.io.Listen(server_address.raw(), server_address.raw_size(), [&] { return &servers.emplace_back(); });
-  world.io.Listen(scanner_address.raw(), scanner_address.raw_size(),
-                  [&] { return &scanners.emplace_back(); });
-  world.pool.Start();
-  world.io.Run(world.loop, [&] { return world.pool.up(); });
+  sim::SimIo io(kSeed);
+  sim::SimWorker worker(io, std::move(settings),
+                        {.scanners = {sim::ScannerAt(scanner_address)}, .connections = 1});
+  io.Listen(server_address.raw(), server_address.raw_size(), [&] { return &servers.emplace_back(); });
+  io.Listen(scanner_address.raw(), scanner_address.raw_size(), [&] { return &scanners.emplace_back(); });
+  worker.pool.Start();
+  io.Run(worker.loop, [&] { return worker.pool.up(); });
 
   const std::string content = MakeContent(bytes);
   const int sessions = kept ? 1 : messages;
@@ -225,19 +181,19 @@ int Run(int messages, size_t bytes, bool kept) {
   std::deque<Client> clients;
   for (int i = 0; i < sessions; ++i) {
     Client& client = clients.emplace_back(messages / sessions, content);
-    const int fd = world.io.Accept(client);
-    world.scope.Spawn(
-        appliance::Session::Serve(world.services, fd, Address("192.0.2.50", 1234), 0x100000 + i));
+    const int fd = io.Accept(client);
+    worker.scope.Spawn(
+        appliance::Session::Serve(worker.services, fd, Address("192.0.2.50", 1234), 0x100000 + i));
     std::string line;
-    world.io.Run(world.loop, [&] {
-      while (world.queue.Pop(line)) {
+    io.Run(worker.loop, [&] {
+      while (worker.queue.Pop(line)) {
       }
-      return world.scope.running() == 0;
+      return worker.scope.running() == 0;
     });
     accepted += client.accepted();
   }
-  world.scope.Spawn(StopPool(world.pool));
-  world.io.Run(world.loop, [&] { return world.scope.running() == 0; });
+  worker.scope.Spawn(worker.Stop());
+  io.Run(worker.loop, [&] { return worker.scope.running() == 0; });
   std::printf("%d of %d messages delivered\n", accepted, messages);
   return accepted == messages ? 0 : 1;
 }

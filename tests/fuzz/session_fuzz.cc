@@ -27,11 +27,10 @@
 #include "appliance/session.h"
 #include "core/body.h"
 #include "core/fd.h"
-#include "core/log_queue.h"
-#include "core/scope.h"
 #include "core/text.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/sim/sim_io.h"
+#include "tests/sim/sim_worker.h"
 
 using namespace bivalve;
 using appliance::Metric;
@@ -383,8 +382,6 @@ net::SocketAddress Address(uint32_t host, uint16_t port) {
   return net::SocketAddress::FromIpv4({htonl(host)}, port);
 }
 
-core::Task<void> StopPool(scan::ClamdPool& pool) { co_await pool.Stop(); }
-
 std::shared_ptr<appliance::SessionSettings> Settings(uint8_t kind, const net::SocketAddress& server) {
   auto settings = std::make_shared<appliance::SessionSettings>();
   appliance::Config& config = settings->config;
@@ -398,10 +395,7 @@ std::shared_ptr<appliance::SessionSettings> Settings(uint8_t kind, const net::So
   config.connections_per_client_max = 0;
   config.host_name = "filter";
   config.header = "X-Fuzzed: yes";
-  auto header = appliance::HeaderTemplate::Compile(config.header);
-  BV_CHECK(header.ok());
-  settings->header = *std::move(header);
-  settings->servers = appliance::AddressList(config.out_address);
+  sim::Complete(*settings);
   return settings;
 }
 
@@ -418,58 +412,45 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view scanner_misdeeds = choices.Text(choices.Below(8));
 
   sim::SimIo io(seed, {.short_recv = 0.3});
-  core::Loop loop(io);
   {
-    core::BodyPool bodies(loop, {});
     const net::SocketAddress server_address = Address(0xc0000201, 25);
     const net::SocketAddress scanner_address = *net::SocketAddress::FromPath("/run/clamd");
-    appliance::WorkerStats stats(1);
     scan::ClamdPool::Options options;
     options.connections = 1;
-    options.scanners.push_back({.name = "scanner", .address = [&scanner_address](sockaddr_storage& out) {
-                                  std::memcpy(&out, scanner_address.raw(), scanner_address.raw_size());
-                                  return scanner_address.raw_size();
-                                }});
+    options.scanners.push_back(sim::ScannerAt(scanner_address));
     options.scanners[0].method = scan::Method::kFildes;
-    scan::ClamdPool pool(loop, bodies, options, {stats.scanners[0].get()});
-    core::LogQueue queue(size_t{1} << 16);
-    appliance::EventLog::Reader reader;
-    appliance::EventLog log(queue, reader);
-    auto settings = Settings(kind, server_address);
-    appliance::SessionServices services{
-        .loop = loop, .bodies = bodies, .scanners = pool, .stats = stats, .log = log, .settings = settings};
-    core::Scope scope(loop);
+    sim::SimWorker worker(io, Settings(kind, server_address), options, {}, size_t{1} << 16);
     Server server(world, abilities, server_misdeeds);
     Scanner scanner(world, scanner_misdeeds);
     Client client(choices);
     io.Listen(server_address.raw(), server_address.raw_size(), [&] { return &server; });
     io.Listen(scanner_address.raw(), scanner_address.raw_size(), [&] { return &scanner; });
-    pool.Start();
-    BV_CHECK(io.Run(loop, [&] { return pool.up(); }, 10'000));
+    worker.pool.Start();
+    BV_CHECK(io.Run(worker.loop, [&] { return worker.pool.up(); }, 10'000));
     const int fd = io.Accept(client);
-    scope.Spawn(appliance::Session::Serve(services, fd, Address(0x7f000001, 1234), 1));
+    worker.scope.Spawn(appliance::Session::Serve(worker.services, fd, Address(0x7f000001, 1234), 1));
     uint64_t turns = 0;
     BV_CHECK(io.Run(
-        loop,
+        worker.loop,
         [&] {
-          const auto counts = stats.counters.Read();
+          const auto counts = worker.stats.counters.Read();
           const auto of = [&counts](Metric metric) { return counts[static_cast<size_t>(metric)]; };
           BV_CHECK(of(Metric::kReceived) == of(Metric::kInProgress) + of(Metric::kDelivered) +
                                                 of(Metric::kRefused) + of(Metric::kDropped) +
                                                 of(Metric::kBounced) + of(Metric::kTempfailed) +
                                                 of(Metric::kRejected) + of(Metric::kLost));
           ++turns;
-          return scope.running() == 0;
+          return worker.scope.running() == 0;
         },
         400'000));
-    const auto counts = stats.counters.Read();
+    const auto counts = worker.stats.counters.Read();
     const auto of = [&counts](Metric metric) { return counts[static_cast<size_t>(metric)]; };
     BV_CHECK(of(Metric::kInProgress) == 0 && of(Metric::kActive) == 0);
     BV_CHECK(of(Metric::kDelivered) <= world.accepted);
     if (!world.odd_server) BV_CHECK(of(Metric::kDelivered) == world.accepted || of(Metric::kLost) > 0);
-    scope.Spawn(StopPool(pool));
-    BV_CHECK(io.Run(loop, [&] { return scope.running() == 0; }));
-    BV_CHECK(bodies.bodies_out() == 0 && services.sessions.empty());
+    worker.scope.Spawn(worker.Stop());
+    BV_CHECK(io.Run(worker.loop, [&] { return worker.scope.running() == 0; }));
+    BV_CHECK(worker.bodies.bodies_out() == 0 && worker.services.sessions.empty());
   }
   BV_CHECK(io.Problems().empty());
   return 0;

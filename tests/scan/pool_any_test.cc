@@ -12,6 +12,7 @@
 #include <random>
 #include <string>
 
+#include "core/text.h"
 #include "scan/clamd_pool.h"
 #include "tests/scan/fake_clamd.h"
 #include "tests/scan/pool_fixture.h"
@@ -81,19 +82,6 @@ TEST_F(PoolAnyTest, NeverMixesMessagesUp) {
 }
 
 // --- The real one.
-
-std::string Base64(std::string_view text) {
-  static constexpr std::string_view kDigits =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  for (size_t i = 0; i < text.size(); i += 3) {
-    uint32_t bits = 0;
-    for (size_t k = 0; k < 3; ++k)
-      bits = bits << 8 | (i + k < text.size() ? static_cast<unsigned char>(text[i + k]) : 0);
-    for (size_t k = 0; k < 4; ++k) out += i + k > text.size() ? '=' : kDigits[bits >> (18 - 6 * k) & 63];
-  }
-  return out;
-}
 
 // Starts clamd with a database of one line, in a directory of its own.
 class RealClamd {
@@ -165,7 +153,7 @@ TEST_F(PoolAnyTest, WorksWithClamd) {
   std::string pad;
   for (int i = 0; i < 80; ++i) core::Append(pad, "X-Pad-", i, ": ", std::string(60, 'p'), "\r\n");
   const std::string mail =
-      core::Cat(pad, "Content-Transfer-Encoding: base64\r\n\r\n", Base64(RealClamd::Eicar()), "\r\n");
+      core::Cat(pad, "Content-Transfer-Encoding: base64\r\n\r\n", core::Base64(RealClamd::Eicar()), "\r\n");
   for (int i = 0; i < 12; ++i) Submit(i % 3 == 0 ? mail : "Subject: clean\r\n\r\nnothing\r\n");
   for (size_t i = 0; i < 12; ++i) {
     Message& message = *messages_[i];

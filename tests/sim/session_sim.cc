@@ -1,15 +1,10 @@
 #include "tests/sim/session_sim.h"
 
 #include <arpa/inet.h>
-#include <sys/un.h>
 
-#include <cstring>
 #include <utility>
 
-#include "appliance/event.h"
-#include "appliance/session.h"
-#include "core/log_queue.h"
-#include "core/scope.h"
+#include "tests/sim/sim_worker.h"
 
 namespace bivalve::sim {
 namespace {
@@ -31,27 +26,12 @@ net::SocketAddress Address(const char* host, uint16_t port) {
   return net::SocketAddress::FromIpv4(address, port);
 }
 
-std::function<socklen_t(sockaddr_storage&)> Connects(const net::SocketAddress& address) {
-  return [address](sockaddr_storage& out) {
-    std::memcpy(&out, address.raw(), address.raw_size());
-    return address.raw_size();
-  };
-}
-
 scan::ClamdPool::Options PoolOptions(Random& random, const std::vector<net::SocketAddress>& scanners) {
   scan::ClamdPool::Options options;
   options.connections = 1 + static_cast<uint32_t>(random.Below(2));
   options.outstanding_max = 1 + static_cast<uint32_t>(random.Below(4));
-  for (const net::SocketAddress& address : scanners) {
-    options.scanners.push_back({.name = address.ToString(), .address = Connects(address)});
-  }
+  for (const net::SocketAddress& address : scanners) options.scanners.push_back(ScannerAt(address));
   return options;
-}
-
-std::vector<scan::ScannerStats*> StatsOf(appliance::WorkerStats& stats) {
-  std::vector<scan::ScannerStats*> pointers;
-  for (const auto& one : stats.scanners) pointers.push_back(one.get());
-  return pointers;
 }
 
 core::BodyPool::Options BodyOptions(Random& random) {
@@ -72,41 +52,23 @@ std::vector<net::SocketAddress> Scanners(Random& random) {
   return addresses;
 }
 
-core::Task<void> StopPool(scan::ClamdPool& pool) { co_await pool.Stop(); }
-
 }  // namespace
 
 struct SessionSim::World {
+  // The order in which the seed is asked: bodies, addresses, pool.
   World(uint64_t seed, const SessionChances& chances, Random& random, Ledger& ledger,
         std::shared_ptr<appliance::SessionSettings> settings)
       : io(seed, chances.io),
-        loop(io),
-        bodies(loop, BodyOptions(random)),
+        body_options(BodyOptions(random)),
         scanner_addresses(Scanners(random)),
-        stats(scanner_addresses.size()),
-        pool(loop, bodies, PoolOptions(random, scanner_addresses), StatsOf(stats)),
-        log(queue, log_reader),
-        services{.loop = loop,
-                 .bodies = bodies,
-                 .scanners = pool,
-                 .stats = stats,
-                 .log = log,
-                 .settings = std::move(settings)},
-        scope(loop),
+        worker(io, std::move(settings), PoolOptions(random, scanner_addresses), body_options),
         server(seed ^ 1, chances.server, ledger),
         clamd(seed ^ 2, chances.scanner, ledger) {}
 
   SimIo io;
-  core::Loop loop;
-  core::BodyPool bodies;
-  std::vector<net::SocketAddress> scanner_addresses;
-  appliance::WorkerStats stats;
-  scan::ClamdPool pool;
-  core::LogQueue queue;
-  appliance::EventLog::Reader log_reader;
-  appliance::EventLog log;
-  appliance::SessionServices services;
-  core::Scope scope;
+  const core::BodyPool::Options body_options;
+  const std::vector<net::SocketAddress> scanner_addresses;
+  SimWorker worker;
   SimSmtpServer server;
   SimClamd clamd;
   std::vector<std::unique_ptr<SimClient>> clients;
@@ -129,17 +91,14 @@ SessionSim::SessionSim(uint64_t seed, const SessionChances& chances, Mutation mu
   config.bare_newline = static_cast<BareNewline>(random_.Below(3));
   config.host_name = "sim.passthru";
   config.header = "X-Virus-Scanned: by simulation";
-  auto header = appliance::HeaderTemplate::Compile(config.header);
-  BV_CHECK(header.ok());
-  settings->header = *std::move(header);
-  settings->servers = appliance::AddressList(config.out_address);
+  Complete(*settings);
   ledger_.action = config.action;
   ledger_.scan_failure = config.scan_failure;
   ledger_.bare_newline = config.bare_newline;
 
   world_ = std::make_unique<World>(seed, chances_, random_, ledger_, std::move(settings));
   World& w = *world_;
-  w.log_reader.severity_max = static_cast<int>(appliance::Severity::kDebug);
+  w.worker.log_reader.severity_max = static_cast<int>(appliance::Severity::kDebug);
   const net::SocketAddress server = Address("192.0.2.1", 25);
   w.io.Listen(server.raw(), server.raw_size(), [&w] { return &w.server; });
   for (const net::SocketAddress& address : w.scanner_addresses) {
@@ -152,7 +111,7 @@ SessionSim::~SessionSim() = default;
 
 void SessionSim::MakeMessages() {
   World& w = *world_;
-  const appliance::Config& config = w.services.settings->config;
+  const appliance::Config& config = w.worker.services.settings->config;
   const uint64_t clients = 1 + random_.Below(3);
   for (uint64_t c = 0; c < clients; ++c) {
     w.clients.push_back(
@@ -227,37 +186,38 @@ std::string SessionSim::MakeContent(int number) {
 
 void SessionSim::Run() {
   World& w = *world_;
-  w.pool.Start();
+  w.worker.pool.Start();
   // Most sessions begin when the scanners are there already.
-  if (random_.Chance(0.8)) w.io.Run(w.loop, [&w] { return w.pool.up(); }, 500);
+  if (random_.Chance(0.8)) w.io.Run(w.worker.loop, [&w] { return w.worker.pool.up(); }, 500);
   uint64_t number = 1;
   for (const auto& client : w.clients) {
     const int fd = w.io.Accept(*client);
-    w.scope.Spawn(appliance::Session::Serve(w.services, fd, Address("192.0.2.50", 1234), number++));
+    w.worker.scope.Spawn(
+        appliance::Session::Serve(w.worker.services, fd, Address("192.0.2.50", 1234), number++));
   }
   if (chances_.stops) {
     w.io.After(milliseconds(random_.Below(random_.Chance(0.5) ? 5 : 3000)), [&w] {
-      w.services.stopping = true;
-      for (appliance::Session* session : w.services.sessions) session->Notify();
+      w.worker.services.stopping = true;
+      for (appliance::Session* session : w.worker.services.sessions) session->Notify();
     });
   }
   const core::MonoTime began = w.io.Now();
   const bool ended = w.io.Run(
-      w.loop,
+      w.worker.loop,
       [&] {
         CheckTurn();
-        return w.scope.running() == 0 || w.io.Now() > began + kTimeMax;
+        return w.worker.scope.running() == 0 || w.io.Now() > began + kTimeMax;
       },
       kTurnsMax);
-  if (!ended || w.scope.running() > 0) {
-    ledger_.Problem("a session does not end: ", w.scope.running(), " of ", w.clients.size(),
+  if (!ended || w.worker.scope.running() > 0) {
+    ledger_.Problem("a session does not end: ", w.worker.scope.running(), " of ", w.clients.size(),
                     " are left after ", std::chrono::duration_cast<seconds>(w.io.Now() - began).count(),
                     " s");
     (void)world_.release();  // nothing of it can be destroyed
     return;
   }
-  w.scope.Spawn(StopPool(w.pool));
-  if (!w.io.Run(w.loop, [&w] { return w.scope.running() == 0; }, kTurnsMax)) {
+  w.worker.scope.Spawn(w.worker.Stop());
+  if (!w.io.Run(w.worker.loop, [&w] { return w.worker.scope.running() == 0; }, kTurnsMax)) {
     ledger_.Problem("the scanner pool does not stop");
     (void)world_.release();
     return;
@@ -265,13 +225,13 @@ void SessionSim::Run() {
   // What is under way still arrives: time passes only when nothing else can happen.
   bool settled = false;
   w.io.After(seconds(10), [&settled] { settled = true; });
-  w.io.Run(w.loop, [&settled] { return settled; }, kTurnsMax);
+  w.io.Run(w.worker.loop, [&settled] { return settled; }, kTurnsMax);
   CheckEnd();
 }
 
 void SessionSim::CheckTurn() {
   if (identity_broken_) return;
-  const auto counts = world_->stats.counters.Read();
+  const auto counts = world_->worker.stats.counters.Read();
   const auto of = [&counts](Metric metric) { return counts[static_cast<size_t>(metric)]; };
   const uint64_t ends = of(Metric::kDelivered) + of(Metric::kRefused) + of(Metric::kDropped) +
                         of(Metric::kBounced) + of(Metric::kTempfailed) + of(Metric::kRejected) +
@@ -287,9 +247,10 @@ void SessionSim::CheckTurn() {
 void SessionSim::CheckEnd() {
   World& w = *world_;
   for (const std::string& problem : w.io.Problems()) ledger_.Problem("io: ", problem);
-  if (w.bodies.bodies_out() > 0) ledger_.Problem(w.bodies.bodies_out(), " bodies are still out");
-  if (!w.services.sessions.empty()) ledger_.Problem("a session is still listed");
-  const auto counts = w.stats.counters.Read();
+  if (w.worker.bodies.bodies_out() > 0)
+    ledger_.Problem(w.worker.bodies.bodies_out(), " bodies are still out");
+  if (!w.worker.services.sessions.empty()) ledger_.Problem("a session is still listed");
+  const auto counts = w.worker.stats.counters.Read();
   const auto of = [&counts](Metric metric) { return counts[static_cast<size_t>(metric)]; };
   if (of(Metric::kInProgress) != 0) ledger_.Problem("messages are still in progress");
   if (of(Metric::kActive) != 0) ledger_.Problem("sessions are still active");
@@ -303,13 +264,13 @@ void SessionSim::CheckEnd() {
   uint64_t lines = 0;
   std::string record;
   appliance::Event event;
-  while (w.queue.Pop(record)) {
+  while (w.worker.queue.Pop(record)) {
     if (!appliance::DecodeEvent(record, event)) ledger_.Problem("log: not an event");
     if (event.kind == appliance::EventKind::kMessage) ++lines;
     if (appliance::FormatEvent(event).find_first_of("\r\n") != std::string::npos)
       ledger_.Problem("log: a broken line");
   }
-  if (w.queue.dropped() == 0 && lines != of(Metric::kReceived)) {
+  if (w.worker.queue.dropped() == 0 && lines != of(Metric::kReceived)) {
     ledger_.Problem("log: ", lines, " lines for ", of(Metric::kReceived), " messages");
   }
 
@@ -360,7 +321,7 @@ void SessionSim::CheckMessage(const Message& message) {
 
 // The answer when nothing goes wrong.
 uint16_t SessionSim::Deserved(const Message& message) const {
-  const appliance::Config& config = world_->services.settings->config;
+  const appliance::Config& config = world_->worker.services.settings->config;
   if (config.message_bytes_max != 0 && message.content.size() > config.message_bytes_max) return 552;
   if (!message.by_bdat) {
     if (message.smuggles && config.bare_newline != BareNewline::kPass) return 550;
