@@ -222,7 +222,8 @@ constexpr Option kOptions[] = {
      .on_reload = OnReload::kAtOnce,
      .doc = "How much memory the messages in progress may take, in bytes or with K, M or G for units of "
             "1024. Beyond it, messages go to files in TempDirectory. With auto it is a quarter of the "
-            "machine's memory.",
+            "machine's memory. What messages have left is kept for the next ones; what was not needed for "
+            "some seconds goes back to the system, but for 32 MB of each worker.",
      .min = 1,
      .max = kBytesMax,
      .zero_name = "auto"},

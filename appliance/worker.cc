@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -53,6 +54,13 @@ void LetOthersFinish() {
   pthread_setschedparam(pthread_self(), SCHED_BATCH, &parameters);
 }
 
+// An eighth of the descriptors, at most, is in bodies that wait for the next message, two in each.
+uint32_t KeptBodiesMax(size_t workers) {
+  rlimit limit = {};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  return static_cast<uint32_t>(std::clamp<rlim_t>(limit.rlim_cur / 16 / workers, 16, 4096));
+}
+
 }  // namespace
 
 // What lives on the worker's thread only.
@@ -80,7 +88,8 @@ struct Worker::Running {
   static core::BodyPool::Options BodyOptions(const Worker& worker) {
     core::BodyPool::Options options;
     options.memory_bytes_max = worker.options_.settings.body_memory_bytes;
-    options.kept_bytes_max = std::min(options.kept_bytes_max, options.memory_bytes_max / 4);
+    options.kept_bytes_always = std::min(options.kept_bytes_always, options.memory_bytes_max / 4);
+    options.kept_bodies_max = KeptBodiesMax(worker.options_.workers);
     options.in_memory_message_bytes_max =
         std::min(options.in_memory_message_bytes_max, options.memory_bytes_max / 2);
     options.temp_directory = worker.options_.settings.sessions->config.temp_directory;

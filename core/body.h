@@ -73,6 +73,7 @@ class Body {
 
  private:
   friend class BodyPool;
+  friend class KeptBodies;
   struct Storage {
     UniqueFd file;
     UniqueFd read_only;  // for scanners

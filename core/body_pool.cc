@@ -22,10 +22,14 @@ constexpr size_t kMebi = 1024 * kKibi;
 
 // Room of a new body. Most mail is smaller.
 constexpr size_t kFirstBytes = 64 * kKibi;
-// A kept body with more pages than this waits in a list of its own for messages that need them.
-constexpr size_t kSmallBytes = 256 * kKibi;
+// Address space of a new body.
+constexpr size_t kFirstMappedBytes = 256 * kKibi;
 // Allocated at a time in a file, once it holds as much. Before that the file doubles.
 constexpr size_t kFileStepBytes = 4 * kMebi;
+
+// Given back to the system at a time, and the pause until the next step.
+constexpr uint64_t kGivenBackBytes = 16 * kMebi;
+constexpr Duration kGiveBackPause = std::chrono::milliseconds(50);
 
 // What a body may hold after the next step: quadrupled while small, then by 1 MiB, so that what is charged
 // stays close to what is used.
@@ -33,7 +37,7 @@ size_t NextReady(size_t ready) { return ready < kMebi ? ready * 4 : ready + kMeb
 
 }  // namespace
 
-BodyPool::BodyPool(Loop& loop, Options options) : loop_(loop), options_(std::move(options)) {}
+BodyPool::BodyPool(Loop& loop, Options options) : loop_(loop), options_(std::move(options)), look_(*this) {}
 
 BodyPool::~BodyPool() { BV_CHECK(out_ == 0 && line_.empty()); }
 
@@ -48,7 +52,7 @@ Task<std::unique_ptr<Body>> BodyPool::Acquire(uint64_t bytes_expected) {
       }
       body->storage_.ready_bytes = kFirstBytes;
     } else {
-      const bool opened = co_await OpenFile(body->storage_, kSmallBytes);
+      const bool opened = co_await OpenFile(body->storage_, kFirstMappedBytes);
       if (!opened) co_return nullptr;
     }
   }
@@ -56,14 +60,16 @@ Task<std::unique_ptr<Body>> BodyPool::Acquire(uint64_t bytes_expected) {
   co_return body;
 }
 
-// A small message does not get a large body, whose pages the seal of a small image would give back to the
-// system.
 std::unique_ptr<Body> BodyPool::TakeKept(uint64_t bytes_expected) {
-  auto& from = bytes_expected > kSmallBytes && !kept_large_.empty() ? kept_large_ : kept_small_;
-  if (from.empty()) return nullptr;
-  std::unique_ptr<Body> body = std::move(from.back());
-  from.pop_back();
-  kept_bytes_ -= body->storage_.ready_bytes;
+  const size_t size_class = KeptBodies::ClassOf(bytes_expected);
+  std::unique_ptr<Body> body = TakeKeptOf(size_class, bytes_expected);
+  if (body == nullptr && size_class > 0) body = TakeKeptOf(0, bytes_expected);
+  return body;
+}
+
+std::unique_ptr<Body> BodyPool::TakeKeptOf(size_t size_class, uint64_t bytes_expected) {
+  std::unique_ptr<Body> body = kept_.Take(size_class);
+  if (body == nullptr) return nullptr;
   // The last message's image was sealed at its exact size.
   const uint64_t wanted = Body::kContentOffset + std::max<uint64_t>(bytes_expected, Body::kRoomBytesMin);
   if (body->storage_.file_bytes < wanted && !Lengthen(body->storage_)) {
@@ -84,12 +90,11 @@ bool BodyPool::Lengthen(Body::Storage& storage) {
 
 // Takes memory from the kept bodies before it says no.
 bool BodyPool::Charge(uint64_t bytes) {
-  if (charged_bytes_ - kept_bytes_ + bytes > options_.memory_bytes_max) return false;
-  while (charged_bytes_ + bytes > options_.memory_bytes_max && kept_bytes_ > 0) {
-    auto& from = kept_large_.empty() ? kept_small_ : kept_large_;
-    kept_bytes_ -= from.back()->storage_.ready_bytes;
-    charged_bytes_ -= from.back()->storage_.ready_bytes;
-    from.pop_back();
+  if (charged_bytes_ - kept_.bytes() + bytes > options_.memory_bytes_max) return false;
+  while (charged_bytes_ + bytes > options_.memory_bytes_max) {
+    const std::unique_ptr<Body> body = kept_.TakeLargest();
+    if (body == nullptr) break;
+    charged_bytes_ -= body->storage_.ready_bytes;
   }
   charged_bytes_ += bytes;
   return true;
@@ -101,7 +106,7 @@ bool BodyPool::MakeInMemory(Body::Storage& storage) {
   storage.file.Reset(memfd_create(name.c_str(), MFD_CLOEXEC));
   // A memfd begins as 0777: whoever gets the read-only descriptor could open it for writing through /proc.
   return storage.file.valid() && fchmod(storage.file.get(), S_IRUSR) == 0 && OpenReadOnly(storage) &&
-         Map(storage, kSmallBytes);
+         Map(storage, kFirstMappedBytes);
 }
 
 // Now and not at the scan: a system that is out of descriptors says so before the message is received.
@@ -140,21 +145,22 @@ Task<bool> BodyPool::Grow(Body& body) {
 
 bool BodyPool::GrowInMemory(Body& body) {
   Body::Storage& storage = body.storage_;
+  const size_t ready = NextReady(storage.ready_bytes);
   // A kept body that has the pages already takes over: copying the little that is there costs less than new
   // pages.
-  if (storage.ready_bytes == kSmallBytes && !kept_large_.empty()) {
-    std::unique_ptr<Body> large = TakeKept(kSmallBytes + 1);
-    if (large != nullptr && !Lengthen(large->storage_)) {
-      charged_bytes_ -= large->storage_.ready_bytes;
-    } else if (large != nullptr) {
-      std::memcpy(large->storage_.mapping, storage.mapping, body.content_bytes_ + Body::kContentOffset);
-      std::swap(large->storage_, storage);
+  if (const size_t size_class = KeptBodies::ClassOf(ready);
+      size_class != KeptBodies::ClassOf(storage.ready_bytes)) {
+    std::unique_ptr<Body> larger = TakeKeptOf(size_class, storage.ready_bytes + 1);
+    if (larger != nullptr && !Lengthen(larger->storage_)) {
+      charged_bytes_ -= larger->storage_.ready_bytes;
+    } else if (larger != nullptr) {
+      std::memcpy(larger->storage_.mapping, storage.mapping, body.content_bytes_ + Body::kContentOffset);
+      std::swap(larger->storage_, storage);
       ++out_;
-      Release(std::move(large));
+      Release(std::move(larger));
       return true;
     }
   }
-  const size_t ready = NextReady(storage.ready_bytes);
   if (!Charge(ready - storage.ready_bytes)) return false;
   const bool made = ready > storage.mapped_bytes ? Map(storage, std::max(ready, storage.mapped_bytes * 4))
                                                  : Lengthen(storage);
@@ -267,17 +273,35 @@ void BodyPool::Shrink(Body& body) {
 
 void BodyPool::Release(std::unique_ptr<Body> body) {
   if (body == nullptr) return;
-  const Body::Storage& storage = body->storage_;
-  if (body->shared_ || storage.in_file || kept_bytes_ + storage.ready_bytes > options_.kept_bytes_max ||
-      kept_small_.size() + kept_large_.size() >= options_.kept_bodies_max) {
+  if (body->shared_ || body->in_file() || charged_bytes_ > options_.memory_bytes_max ||
+      kept_.count() >= options_.kept_bodies_max) {
     Forget(std::move(body));
     return;
   }
   --out_;
   body->content_bytes_ = 0;
-  kept_bytes_ += storage.ready_bytes;
-  (storage.ready_bytes > kSmallBytes ? kept_large_ : kept_small_).push_back(std::move(body));
+  kept_.Put(std::move(body));
+  if (keeps_much() && !look_.armed()) {
+    kept_.EndPeriod();
+    loop_.timers().Set(look_, loop_.Now() + options_.kept_unused_max);
+  }
   WakeFirst();
+}
+
+// In steps, because to unmap pages and give them back takes its time: a millisecond for some ten megabytes.
+void BodyPool::GiveBackUnused() {
+  if (!giving_back_) kept_.EndPeriod();
+  uint64_t given_bytes = 0;
+  std::unique_ptr<Body> body;
+  while (keeps_much() && given_bytes < kGivenBackBytes && (body = kept_.TakeUnused()) != nullptr) {
+    given_bytes += body->storage_.ready_bytes;
+    charged_bytes_ -= body->storage_.ready_bytes;
+  }
+  giving_back_ = keeps_much() && body != nullptr;
+  if (keeps_much()) {
+    loop_.timers().Set(look_, loop_.Now() + (giving_back_ ? kGiveBackPause : options_.kept_unused_max));
+  }
+  if (given_bytes > 0) WakeFirst();
 }
 
 void BodyPool::Discard(std::unique_ptr<Body> body) {

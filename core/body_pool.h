@@ -1,20 +1,23 @@
-// BodyPool: makes bodies, lets them grow within BodyMemory and beyond it into unlinked files, and keeps a few
-// with their pages for the next message, because fresh pages cost more than the bytes copied into them.
-// Worker-local: each worker has its share of BodyMemory.
+// BodyPool: makes bodies, lets them grow within BodyMemory and beyond it into unlinked files, and keeps those
+// that messages leave for the next ones: a few always, and as many as were needed at once for some seconds
+// after. Worker-local: each worker has its share of BodyMemory.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <memory>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "core/body.h"
 #include "core/condition.h"
+#include "core/kept_bodies.h"
 #include "core/loop.h"
+#include "core/mono_time.h"
 #include "core/task.h"
+#include "core/timer_wheel.h"
 
 namespace bivalve::core {
 
@@ -25,8 +28,13 @@ class BodyPool {
     // A longer message goes to a file. Moving there copies this much at once, so it is some milliseconds'
     // worth.
     uint64_t in_memory_message_bytes_max = uint64_t{32} << 20;
-    uint64_t kept_bytes_max = uint64_t{32} << 20;  // memory in bodies that wait for the next message
-    uint32_t kept_bodies_max = 128;                // three descriptors each
+    // Kept for the next message however long it takes to come, so that the first ones after a pause cost no
+    // more than others.
+    uint64_t kept_bytes_always = uint64_t{32} << 20;
+    uint32_t kept_bodies_always = 128;
+    // Beyond these, what was not needed for so long is given back to the system.
+    Duration kept_unused_max = std::chrono::seconds(5);
+    uint32_t kept_bodies_max = 1024;  // two descriptors each
     std::string temp_directory = "/tmp";
     bool unnamed_files = true;     // try O_TMPFILE; given up when the file system turns out to have none
     std::string name = "bivalve";  // memfds are called NAME-NUMBER
@@ -71,6 +79,11 @@ class BodyPool {
 
  private:
   std::unique_ptr<Body> TakeKept(uint64_t bytes_expected);
+  std::unique_ptr<Body> TakeKeptOf(size_t size_class, uint64_t bytes_expected);
+  bool keeps_much() const {
+    return kept_.bytes() > options_.kept_bytes_always || kept_.count() > options_.kept_bodies_always;
+  }
+  void GiveBackUnused();
   bool Charge(uint64_t bytes);
   bool MakeInMemory(Body::Storage& storage);
   bool OpenReadOnly(Body::Storage& storage);
@@ -95,18 +108,28 @@ class BodyPool {
   void EndWait(Waiter& waiter);
   void WakeFirst();
 
+  // Runs while more is kept than always.
+  class Look final : public Timer {
+   public:
+    explicit Look(BodyPool& pool) : pool_(pool) {}
+
+   private:
+    void OnTimer() override { pool_.GiveBackUnused(); }
+    BodyPool& pool_;
+  };
+
   Loop& loop_;
   Options options_;
   uint64_t charged_bytes_ = 0;
-  uint64_t kept_bytes_ = 0;
   uint64_t file_bodies_ = 0;
   uint64_t next_number_ = 0;
   size_t out_ = 0;
   uint64_t waits_ = 0;
   std::deque<Waiter*> line_;   // in order of coming; the first one tries
   size_t waiting_bodies_ = 0;  // of those that are out
-  std::vector<std::unique_ptr<Body>> kept_small_;
-  std::vector<std::unique_ptr<Body>> kept_large_;
+  KeptBodies kept_;
+  bool giving_back_ = false;  // a period has ended, and not all that is unused is given back yet
+  Look look_;
 };
 
 }  // namespace bivalve::core

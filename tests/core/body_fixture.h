@@ -1,4 +1,4 @@
-// For tests of bodies: a pool on a real ring, and a way to fill a body as a session does.
+// For tests of bodies: a pool on a real ring (or on another Io), and a way to fill a body as a session does.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -34,6 +34,9 @@ inline size_t OpenDescriptors() {
 
 class BodyHarness {
  public:
+  BodyHarness() : BodyHarness(Ring::Open({}).value()) {}
+  explicit BodyHarness(std::unique_ptr<Io> io) : io_(std::move(io)) {}
+
   static BodyPool::Options DefaultOptions() {
     BodyPool::Options options;
     options.temp_directory = testing::TempDir();
@@ -67,8 +70,8 @@ class BodyHarness {
   BodyPool& pool() { return *pool_; }
 
  protected:
-  std::unique_ptr<Ring> ring_ = Ring::Open({}).value();
-  Loop loop_{*ring_};
+  const std::unique_ptr<Io> io_;
+  Loop loop_{*io_};
   std::unique_ptr<BodyPool> pool_ = std::make_unique<BodyPool>(loop_, DefaultOptions());
 };
 

@@ -1,0 +1,79 @@
+// How long the pool keeps what messages leave, in simulated time.
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <vector>
+
+#include "core/body_pool.h"
+#include "tests/core/body_fixture.h"
+#include "tests/sim/sim_io.h"
+
+namespace bivalve::core {
+namespace {
+
+class BodyKeeping : public testing::Test, protected BodyHarness {
+ protected:
+  BodyKeeping() : BodyHarness(std::make_unique<sim::SimIo>(1)) {}
+
+  void Pass(Duration time) {
+    const MonoTime end = loop_.Now() + time;
+    while (loop_.Now() < end) loop_.Turn(end);
+  }
+  // So many at once, each of 1 MiB and a bit, for which 2 MiB are ready.
+  void Messages(int count) {
+    std::vector<std::unique_ptr<Body>> bodies;
+    for (int i = 0; i < count; ++i) bodies.push_back(Acquire(kMebi));
+    for (auto& body : bodies) ASSERT_TRUE(Fill(*body, Pattern(kMebi)));
+    for (auto& body : bodies) pool_->Release(std::move(body));
+  }
+};
+
+// Forty messages at once, then four at a time: the pages of forty stay until a period has passed in which
+// four were enough, and then those that are always kept.
+TEST_F(BodyKeeping, KeepsAsManyAsWereNeededLately) {
+  BodyPool::Options options = DefaultOptions();
+  options.kept_bytes_always = 2 * kMebi;
+  options.kept_unused_max = std::chrono::seconds(5);
+  MakePool(options);
+  Messages(40);
+  EXPECT_EQ(pool_->memory_bytes(), 40 * 2 * kMebi);
+  Pass(std::chrono::milliseconds(4900));
+  Messages(40);  // they were needed: what is unused is seen in the next period
+  EXPECT_EQ(pool_->memory_bytes(), 40 * 2 * kMebi);
+  Pass(std::chrono::milliseconds(4900));
+  Messages(4);
+  EXPECT_EQ(pool_->memory_bytes(), 40 * 2 * kMebi);
+  Pass(std::chrono::milliseconds(2000));  // in steps of 16 MiB, 50 ms between them
+  EXPECT_EQ(pool_->memory_bytes(), 4 * 2 * kMebi);
+  Pass(std::chrono::seconds(11));
+  EXPECT_EQ(pool_->memory_bytes(), 2 * kMebi);
+}
+
+TEST_F(BodyKeeping, GivesPagesBackInSteps) {
+  BodyPool::Options options = DefaultOptions();
+  options.kept_bytes_always = 0;
+  MakePool(options);
+  Messages(40);
+  Pass(options.kept_unused_max);  // they came in this period
+  Pass(options.kept_unused_max + 2 * TimerWheel::kTick);
+  EXPECT_EQ(pool_->memory_bytes(), (40 - 1 - 8) * 2 * kMebi);
+  Pass(std::chrono::milliseconds(60));
+  EXPECT_EQ(pool_->memory_bytes(), (40 - 1 - 16) * 2 * kMebi);
+  Pass(std::chrono::seconds(1));
+  EXPECT_EQ(pool_->memory_bytes(), 0u);
+}
+
+// Nothing is looked at while no more is kept than always.
+TEST_F(BodyKeeping, LetsAQuietWorkerSleep) {
+  Messages(4);
+  EXPECT_EQ(loop_.timers().Next(), kNever);
+  std::vector<std::unique_ptr<Body>> bodies;
+  for (int i = 0; i < 129; ++i) bodies.push_back(Acquire());
+  for (auto& body : bodies) pool_->Release(std::move(body));
+  EXPECT_NE(loop_.timers().Next(), kNever);
+  Pass(std::chrono::seconds(30));
+  EXPECT_EQ(loop_.timers().Next(), kNever);
+}
+
+}  // namespace
+}  // namespace bivalve::core
