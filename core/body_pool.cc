@@ -273,8 +273,7 @@ void BodyPool::Shrink(Body& body) {
 
 void BodyPool::Release(std::unique_ptr<Body> body) {
   if (body == nullptr) return;
-  if (body->shared_ || body->in_file() || charged_bytes_ > options_.memory_bytes_max ||
-      kept_.count() >= options_.kept_bodies_max) {
+  if (body->shared_ || body->in_file() || over_budget() || kept_.count() >= options_.kept_bodies_max) {
     Forget(std::move(body));
     return;
   }
@@ -288,20 +287,30 @@ void BodyPool::Release(std::unique_ptr<Body> body) {
   WakeFirst();
 }
 
+std::unique_ptr<Body> BodyPool::TakeSurplus() {
+  if (over_budget()) return kept_.TakeLargest();
+  return keeps_much() ? kept_.TakeUnused() : nullptr;
+}
+
 // In steps, because to unmap pages and give them back takes its time: a millisecond for some ten megabytes.
-void BodyPool::GiveBackUnused() {
+void BodyPool::GiveBackSurplus() {
   if (!giving_back_) kept_.EndPeriod();
   uint64_t given_bytes = 0;
   std::unique_ptr<Body> body;
-  while (keeps_much() && given_bytes < kGivenBackBytes && (body = kept_.TakeUnused()) != nullptr) {
+  while (given_bytes < kGivenBackBytes && (body = TakeSurplus()) != nullptr) {
     given_bytes += body->storage_.ready_bytes;
     charged_bytes_ -= body->storage_.ready_bytes;
   }
-  giving_back_ = keeps_much() && body != nullptr;
-  if (keeps_much()) {
+  giving_back_ = body != nullptr;
+  if (giving_back_ || keeps_much()) {
     loop_.timers().Set(look_, loop_.Now() + (giving_back_ ? kGiveBackPause : options_.kept_unused_max));
   }
   if (given_bytes > 0) WakeFirst();
+}
+
+void BodyPool::set_memory_bytes_max(uint64_t bytes) {
+  options_.memory_bytes_max = bytes;
+  if (over_budget() && kept_.count() > 0) loop_.timers().Set(look_, loop_.Now());
 }
 
 void BodyPool::Discard(std::unique_ptr<Body> body) {

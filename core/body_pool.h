@@ -67,8 +67,8 @@ class BodyPool {
   // The same, but somebody may still read it (a scanner that never answered): its memory is not used again.
   void Discard(std::unique_ptr<Body> body);
 
-  // Takes effect for what grows from now on.
-  void set_memory_bytes_max(uint64_t bytes) { options_.memory_bytes_max = bytes; }
+  // Takes effect for what grows from now on; what is kept beyond it is given back soon.
+  void set_memory_bytes_max(uint64_t bytes);
   void set_temp_directory(std::string path);
 
   // For statistics.
@@ -80,10 +80,13 @@ class BodyPool {
  private:
   std::unique_ptr<Body> TakeKept(uint64_t bytes_expected);
   std::unique_ptr<Body> TakeKeptOf(size_t size_class, uint64_t bytes_expected);
+  bool over_budget() const { return charged_bytes_ > options_.memory_bytes_max; }
+  // Of what is kept, the next that nobody is to have again; null when all of it may stay.
+  std::unique_ptr<Body> TakeSurplus();
   bool keeps_much() const {
     return kept_.bytes() > options_.kept_bytes_always || kept_.count() > options_.kept_bodies_always;
   }
-  void GiveBackUnused();
+  void GiveBackSurplus();
   bool Charge(uint64_t bytes);
   bool MakeInMemory(Body::Storage& storage);
   bool OpenReadOnly(Body::Storage& storage);
@@ -108,13 +111,13 @@ class BodyPool {
   void EndWait(Waiter& waiter);
   void WakeFirst();
 
-  // Runs while more is kept than always.
+  // Armed while more is kept than always.
   class Look final : public Timer {
    public:
     explicit Look(BodyPool& pool) : pool_(pool) {}
 
    private:
-    void OnTimer() override { pool_.GiveBackUnused(); }
+    void OnTimer() override { pool_.GiveBackSurplus(); }
     BodyPool& pool_;
   };
 

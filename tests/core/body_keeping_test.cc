@@ -63,6 +63,15 @@ TEST_F(BodyKeeping, GivesPagesBackInSteps) {
   EXPECT_EQ(pool_->memory_bytes(), 0u);
 }
 
+TEST_F(BodyKeeping, GivesBackWhatIsAboveANewBudget) {
+  Messages(40);
+  pool_->set_memory_bytes_max(10 * kMebi);
+  Pass(2 * TimerWheel::kTick);
+  EXPECT_EQ(pool_->memory_bytes(), (40 - 8) * 2 * kMebi);
+  Pass(std::chrono::seconds(1));
+  EXPECT_EQ(pool_->memory_bytes(), 10 * kMebi);
+}
+
 // Nothing is looked at while no more is kept than always.
 TEST_F(BodyKeeping, LetsAQuietWorkerSleep) {
   Messages(4);
