@@ -15,6 +15,7 @@ from harness import Bivalved, Clamd, NullClamd, Process, free_port, wait_until
 from harness.process import run_program, tool
 
 LIMIT_SECONDS = 20
+_NOBODY = 65534  # user and group
 
 
 def _log_to(path):
@@ -69,7 +70,9 @@ class Place:
         self.path.chmod(0o755)
         self._number = 0
         # A run that is told to end takes its programs and this directory with it.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, lambda told, _: sys.exit(128 + told))
 
     def new(self, name):
         self._number += 1
@@ -94,9 +97,17 @@ class Sink:
             argv = [tool("smtp_sink"), "--listen", self.port]
         else:
             descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-            argv = [find("smtp-sink"), *(["-u", "nobody"] if os.geteuid() == 0 else []), "-m",
-                    str(min(sessions_max, descriptors - 50)), f"inet:{self.port}", "4096"]
-        self.process = Process("smtp-sink", argv, before_exec=_log_to(log))
+            argv = [find("smtp-sink"), "-m", str(min(sessions_max, descriptors - 50)), f"inet:{self.port}", "4096"]
+        redirect = _log_to(log)
+
+        def before_exec():
+            redirect()
+            # smtp-sink does not run as root; were it to change the user itself, it would outlive a run that is killed.
+            if not own and os.geteuid() == 0:
+                os.setgroups([])
+                os.setgid(_NOBODY)
+                os.setuid(_NOBODY)
+        self.process = Process("smtp-sink", argv, before_exec=before_exec)
         wait_until("the server to listen", lambda: _answers(self.port.pair), LIMIT_SECONDS)
         self.cpu = CpuClock(self.process.pid)
 

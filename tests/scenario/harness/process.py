@@ -77,11 +77,11 @@ def forbid_io_uring(error_number):
 def _child_setup(before_exec, parent):
     """Runs between fork and exec: a test that is killed takes its programs with it."""
     def setup():
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(125)
         if before_exec:
             before_exec()
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # behind what changes the user, which forgets it
+        if os.getppid() != parent:
+            os._exit(125)
     return setup
 
 
