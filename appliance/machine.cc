@@ -10,9 +10,10 @@
 namespace bivalve::appliance {
 namespace {
 
-// Descriptors that are not sessions': listeners, rings, scanner connections, kept bodies, logs.
+// Descriptors that are not sessions': listeners, rings, scanner connections, logs.
 constexpr uint64_t kDescriptorsReserved = 1024;
-// Of a session: the client's, the server's, and while it has a message the body's two.
+// Of a session: the client's, the server's, and while it has a message (and some seconds longer) the body's
+// two.
 constexpr uint64_t kDescriptorsPerSession = 2;
 
 }  // namespace

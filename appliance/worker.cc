@@ -54,7 +54,8 @@ void LetOthersFinish() {
   pthread_setschedparam(pthread_self(), SCHED_BATCH, &parameters);
 }
 
-// An eighth of the descriptors, at most, is in bodies that wait for the next message, two in each.
+// Bodies that wait for the next message have an eighth of the descriptors, two in each, but sixteen may wait
+// in any case.
 uint32_t KeptBodiesMax(size_t workers) {
   rlimit limit = {};
   getrlimit(RLIMIT_NOFILE, &limit);

@@ -37,7 +37,10 @@ size_t NextReady(size_t ready) { return ready < kMebi ? ready * 4 : ready + kMeb
 
 }  // namespace
 
-BodyPool::BodyPool(Loop& loop, Options options) : loop_(loop), options_(std::move(options)), look_(*this) {}
+BodyPool::BodyPool(Loop& loop, Options options) : loop_(loop), options_(std::move(options)), look_(*this) {
+  // Or bodies of a class that nobody needs could fill the place of the others for ever.
+  options_.kept_bodies_always = std::min(options_.kept_bodies_always, options_.kept_bodies_max / 2);
+}
 
 BodyPool::~BodyPool() { BV_CHECK(out_ == 0 && line_.empty()); }
 
@@ -46,7 +49,8 @@ Task<std::unique_ptr<Body>> BodyPool::Acquire(uint64_t bytes_expected) {
   if (body == nullptr) {
     body = std::make_unique<Body>();
     if (Charge(kFirstBytes)) {
-      if (!MakeInMemory(body->storage_)) {
+      // Where descriptors are short, those of a kept body serve.
+      if (!MakeInMemory(body->storage_) && (!DropKept() || !MakeInMemory(body->storage_))) {
         charged_bytes_ -= kFirstBytes;
         co_return nullptr;
       }
@@ -91,12 +95,19 @@ bool BodyPool::Lengthen(Body::Storage& storage) {
 // Takes memory from the kept bodies before it says no.
 bool BodyPool::Charge(uint64_t bytes) {
   if (charged_bytes_ - kept_.bytes() + bytes > options_.memory_bytes_max) return false;
-  while (charged_bytes_ + bytes > options_.memory_bytes_max) {
-    const std::unique_ptr<Body> body = kept_.TakeLargest();
-    if (body == nullptr) break;
-    charged_bytes_ -= body->storage_.ready_bytes;
+  const uint64_t before = charged_bytes_;
+  // No more at once than a step gives back: after a reload with less BodyMemory much can be too much.
+  while (charged_bytes_ + bytes > options_.memory_bytes_max &&
+         before - charged_bytes_ < bytes + kGivenBackBytes && DropKept()) {
   }
   charged_bytes_ += bytes;
+  return true;
+}
+
+bool BodyPool::DropKept() {
+  const std::unique_ptr<Body> body = kept_.TakeLargest();
+  if (body == nullptr) return false;
+  charged_bytes_ -= body->storage_.ready_bytes;
   return true;
 }
 
@@ -279,12 +290,22 @@ void BodyPool::Release(std::unique_ptr<Body> body) {
   }
   --out_;
   body->content_bytes_ = 0;
+  ChargeWhatIsThere(body->storage_);
   kept_.Put(std::move(body));
   if (keeps_much() && !look_.armed()) {
     kept_.EndPeriod();
     loop_.timers().Set(look_, loop_.Now() + options_.kept_unused_max);
   }
   WakeFirst();
+}
+
+// The seal of an image that is much smaller than what was ready has given pages back.
+void BodyPool::ChargeWhatIsThere(Body::Storage& storage) {
+  size_t ready = kFirstBytes;
+  while (ready < std::min(storage.file_bytes, storage.ready_bytes)) ready = NextReady(ready);
+  if (ready >= storage.ready_bytes) return;
+  charged_bytes_ -= storage.ready_bytes - ready;
+  storage.ready_bytes = ready;
 }
 
 std::unique_ptr<Body> BodyPool::TakeSurplus() {

@@ -88,6 +88,8 @@ class BodyPool {
   }
   void GiveBackSurplus();
   bool Charge(uint64_t bytes);
+  bool DropKept();
+  void ChargeWhatIsThere(Body::Storage& storage);
   bool MakeInMemory(Body::Storage& storage);
   bool OpenReadOnly(Body::Storage& storage);
   bool Map(Body::Storage& storage, size_t mapped_bytes);

@@ -72,6 +72,43 @@ TEST_F(BodyKeeping, GivesBackWhatIsAboveANewBudget) {
   EXPECT_EQ(pool_->memory_bytes(), 10 * kMebi);
 }
 
+TEST_F(BodyKeeping, ChargesNoPagesThatASealGaveBack) {
+  std::unique_ptr<Body> body = Acquire();
+  ASSERT_TRUE(Fill(*body, Pattern(5 * kMebi)));
+  EXPECT_EQ(pool_->memory_bytes(), 6 * kMebi);
+  const uint64_t number = body->number();
+  pool_->Release(std::move(body));
+  body = Acquire(3 * kMebi);
+  ASSERT_EQ(body->number(), number);
+  ASSERT_TRUE(Fill(*body, Pattern(100 * kKibi)));
+  ASSERT_GE(body->SealForScan(), 0);
+  pool_->Release(std::move(body));
+  EXPECT_EQ(pool_->memory_bytes(), 256 * kKibi);
+  // And it grows again as it did before.
+  body = Acquire();
+  ASSERT_EQ(body->number(), number);
+  const std::string content = Pattern(5 * kMebi, 7);
+  ASSERT_TRUE(Fill(*body, content));
+  EXPECT_TRUE(body->content() == content);
+  EXPECT_EQ(pool_->memory_bytes(), 6 * kMebi);
+  pool_->Release(std::move(body));
+}
+
+// Large bodies that nobody needs do not keep small ones out for ever, however few may be kept.
+TEST_F(BodyKeeping, LargeBodiesMakeWayForSmallOnes) {
+  BodyPool::Options options = DefaultOptions();
+  options.kept_bodies_max = 16;
+  MakePool(options);
+  Messages(16);
+  Pass(std::chrono::seconds(15));
+  std::unique_ptr<Body> body = Acquire();
+  const uint64_t number = body->number();
+  pool_->Release(std::move(body));
+  body = Acquire();
+  EXPECT_EQ(body->number(), number);
+  pool_->Release(std::move(body));
+}
+
 // Nothing is looked at while no more is kept than always.
 TEST_F(BodyKeeping, LetsAQuietWorkerSleep) {
   Messages(4);

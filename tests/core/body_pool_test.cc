@@ -249,18 +249,33 @@ TEST_F(BodyPoolTest, SaysNoWhenABodyInMemoryCannotMoveToAFullDisk) {
   if (!WithSmallDisk(2 * kMebi, 256 * kKibi, MoveToAFullDisk)) GTEST_SKIP() << "may not mount a file system";
 }
 
-TEST_F(BodyPoolTest, SaysNoWhenDescriptorsRunOut) {
+// Calls Acquire() where no descriptor is left.
+std::unique_ptr<Body> AcquireWithoutDescriptors(BodyHarness& bodies) {
   const int lowest_free = dup(0);
   close(lowest_free);
   rlimit limit = {};
-  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  EXPECT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
   const rlimit low = {.rlim_cur = static_cast<rlim_t>(lowest_free), .rlim_max = limit.rlim_max};
-  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &low), 0);
-  std::unique_ptr<Body> body = Acquire();
-  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
-  EXPECT_EQ(body, nullptr);
+  EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &low), 0);
+  std::unique_ptr<Body> body = bodies.Acquire();
+  EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+  return body;
+}
+
+TEST_F(BodyPoolTest, SaysNoWhenDescriptorsRunOut) {
+  EXPECT_EQ(AcquireWithoutDescriptors(*this), nullptr);
   EXPECT_EQ(pool_->memory_bytes(), 0u);
   EXPECT_EQ(pool_->bodies_out(), 0u);
+}
+
+TEST_F(BodyPoolTest, TakesDescriptorsFromAKeptBody) {
+  std::unique_ptr<Body> large = Acquire();
+  ASSERT_TRUE(Fill(*large, Pattern(kMebi)));
+  pool_->Release(std::move(large));
+  std::unique_ptr<Body> body = AcquireWithoutDescriptors(*this);
+  ASSERT_NE(body, nullptr);
+  EXPECT_EQ(pool_->memory_bytes(), 64 * kKibi);
+  pool_->Release(std::move(body));
 }
 
 // --- Keeping
