@@ -5,6 +5,7 @@ import time
 
 from .counting import traced
 from .load import LoadFailed, has_own_source, send, times
+from .machine import Missing
 from .peers import CpuClock, memory
 
 # Held bytes beyond this share of the machine's memory are not asked for: such a cell measures the swap or the end.
@@ -15,6 +16,9 @@ KEPT_MESSAGES = 5
 COUNTED_BYTES_MAX = 64 << 20
 # No measurement may last longer, whatever its target makes of it.
 RUN_SECONDS_MAX = 60
+
+# What a target that does not start, or does not bear its load, ends in.
+FAILURES = (LoadFailed, Missing, OSError, AssertionError)
 
 
 class Runner:
@@ -64,8 +68,8 @@ class Runner:
         # Where connections are lost at the start and tried again after a second, more has to follow the start.
         seconds = self.seconds * (3 if cell.sessions > target.backlog else 1)
         messages = cell.sessions
-        target.start()
         try:
+            target.start()
             while True:
                 taken = send(target.port, cell, messages, RUN_SECONDS_MAX).seconds
                 if taken >= min(0.3, seconds / 3):
@@ -75,7 +79,7 @@ class Runner:
             # Kept sessions are to be measured by their messages, not by their greetings; within ten seconds.
             least = min(KEPT_MESSAGES * cell.sessions, round(rate * 10)) if cell.kept else 3
             self._messages[key] = max(cell.sessions, least, round(rate * seconds))
-        except LoadFailed as failure:
+        except FAILURES as failure:
             self.say(f"  {cell} {target.label}: {failure}")
             self._messages[key] = cell.sessions
         finally:
@@ -86,9 +90,9 @@ class Runner:
         messages = messages or self._messages[(target.label, cell)]
         limit = min(RUN_SECONDS_MAX, 10 * self.seconds + 10)
         complaints = len(target.complaints)
-        target.start()
         result = {"messages": messages}
         try:
+            target.start()
             # So that connections, pools and code paths are not met for the first time while the clock runs.
             send(target.port, cell, min(cell.sessions, max(1, messages // 4)), limit)
             time.sleep(0.05)
@@ -119,7 +123,7 @@ class Runner:
                 found = traced(target, cell, max(cell.sessions, messages // 4))
                 if isinstance(found, dict):
                     result["counts_per_message"] |= found
-        except (LoadFailed, OSError) as failure:
+        except FAILURES as failure:
             result["error"] = str(failure)
         finally:
             target.stop()

@@ -386,7 +386,7 @@ class Bivalve(Target):
     def stop(self):
         """What the daemon leaves behind is part of the measurement: a bad end is reported, and the run goes on."""
         try:
-            if self.process.running() and self.pid == self.process.pid:
+            if self.pid is not None and self.process.running():
                 self.daemon.stop()
         except (AssertionError, OSError) as failure:
             self.complaints.append(f"{failure}\n" + self.daemon.log_path.read_text(errors="backslashreplace")[-500:])
