@@ -176,8 +176,10 @@ constexpr Option kOptions[] = {
      .field = &Config::clam_connections,
      .default_text = "2",
      .on_reload = OnReload::kAtOnce,
-     .doc = "How many connections each worker keeps to each scanner. Those of all workers together must "
-            "stay below half of MaxQueue in clamd.conf.",
+     .doc =
+         "How many connections each worker keeps to each scanner. Those of all workers together must "
+         "stay below half of MaxQueue in clamd.conf. Four messages at most are in each at once; with one or "
+         "two workers, 4 connections keep a busy scanner busier than 2.",
      .min = 1,
      .max = 1000},
     {.name = "ClamTimeOut",
