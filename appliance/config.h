@@ -51,6 +51,7 @@ struct Config {
   uint64_t message_bytes_max;  // 0: no limit
   uint64_t body_memory_bytes;  // 0: a quarter of memory
   BareNewline bare_newline;
+  bool binary_mime;
   bool proxy_protocol;
   std::vector<net::Network> proxy_protocol_from;  // empty: this machine
   uint32_t connections_per_client_max;            // 0: no limit

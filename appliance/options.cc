@@ -233,10 +233,22 @@ constexpr Option kOptions[] = {
      .field = &Config::bare_newline,
      .default_text = "guard",
      .on_reload = OnReload::kNewSessions,
-     .doc = "What happens to a message whose lines do not all end with CR and LF. With guard only a "
-            "message that some mail server could read as two messages is rejected; with reject every "
-            "message with a lone CR or LF is; with pass none is, which is safe only before a server that "
-            "itself rejects them."},
+     .doc =
+         "What happens to a message whose lines do not all end with CR and LF. With guard only a "
+         "message that mail servers could understand differently is rejected: one with a dot alone between "
+         "such line ends, which some could read as two messages, and for a server without CHUNKING one "
+         "with any line that begins with a dot behind a lone CR or LF. With reject every message with a "
+         "lone CR or LF is rejected; with pass none is, which is safe only before a server that itself "
+         "rejects them."},
+    {.name = "BinaryMime",
+     .field = &Config::binary_mime,
+     .default_text = "off",
+     .on_reload = OnReload::kNewSessions,
+     .doc =
+         "With on, clients are shown BINARYMIME when the server has it, and may send parts of a message in "
+         "binary. clamd does not look into such parts: it reads them as lines of text, so a compressed or "
+         "packed file in one is not unpacked, and one that is known by its hash is not found. With off, "
+         "BINARYMIME is hidden, and MAIL with BODY=BINARYMIME is refused."},
     {.name = "ProxyProtocol",
      .field = &Config::proxy_protocol,
      .default_text = "off",

@@ -338,6 +338,7 @@ bool Session::AddToGroup(const net::Command& command, std::string_view line) {
     pending.declared_bytes = net::ParseNumber(declared).value_or(0);
     pending.binary_mime =
         core::EqualsIgnoreCase(net::FindParameter(command.arguments, "BODY").value_or(""), "BINARYMIME");
+    if (pending.binary_mime && !config().binary_mime) pending.own_reply = replies::kNoBinaryMime;
     const uint64_t limit = MessageBytesMax();
     if (limit != 0 && pending.declared_bytes > limit) pending.own_reply = replies::kTooLarge;
     // SIZE is announced even where the server lacks it, and such a server would refuse the parameter.
@@ -429,7 +430,9 @@ core::Task<Session::CloseReason> Session::RelayHello(net::Verb verb, std::string
     Answer(core::Cat("250 ", config().host_name, "\r\n"));
     co_return CloseReason::kNone;
   }
-  net::EhloReply ehlo(config().host_name, {.size_bytes_max = config().message_bytes_max, .chunking = true});
+  net::EhloReply ehlo(
+      config().host_name,
+      {.size_bytes_max = config().message_bytes_max, .chunking = true, .binary_mime = config().binary_mime});
   for (std::string_view rest = text; !rest.empty();) {
     const size_t end = rest.find("\r\n");
     ehlo.Add(net::ParseReplyLine(rest.substr(0, end))->text);

@@ -18,6 +18,7 @@ enum class Display : uint8_t {
   kPass,          // word for word
   kHide,          // never: what it starts would go by the scanner, or we do not speak it
   kWithChunking,  // word for word when this filter takes BDAT
+  kBinaryMime,    // word for word when its parts may pass
   kPipelining,    // ours
   kSize,          // the smaller of the server's and ours
   kAuth,          // without mechanisms that bring a security layer
@@ -35,7 +36,7 @@ constexpr std::array kExtensions = {
     Extension{"8BITMIME", Display::kPass, &ServerExtensions::eight_bit_mime},
     Extension{"ENHANCEDSTATUSCODES", Display::kPass, &ServerExtensions::enhanced_status_codes},
     Extension{"CHUNKING", Display::kWithChunking, &ServerExtensions::chunking},
-    Extension{"BINARYMIME", Display::kWithChunking, &ServerExtensions::binary_mime},
+    Extension{"BINARYMIME", Display::kBinaryMime, &ServerExtensions::binary_mime},
     Extension{"XFORWARD", Display::kPass, &ServerExtensions::xforward},
     Extension{"XCLIENT", Display::kHide, &ServerExtensions::xclient},
     Extension{"AUTH", Display::kAuth},
@@ -143,6 +144,9 @@ void EhloReply::Add(std::string_view text) {
       return;
     case Display::kWithChunking:
       if (options_.chunking) AppendLine(lines_, text);
+      return;
+    case Display::kBinaryMime:
+      if (options_.chunking && options_.binary_mime) AppendLine(lines_, text);
       return;
     case Display::kPipelining:
       if (!repeated) AppendLine(lines_, extension->keyword);

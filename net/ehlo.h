@@ -38,8 +38,8 @@ std::optional<std::string_view> FindExtensionValues(std::string_view reply, std:
 //
 // The server's first line becomes "250-<host name>". The lines of extensions that are hidden by the one
 // table in ehlo.cc are left out (STARTTLS, XCLIENT, XEXCH50, CHECKPOINT, BURL, TURN, ATRN, early
-// pipelining (PIPECONNECT and its older names), CHUNKING and BINARYMIME unless `chunking`). AUTH keeps its
-// mechanisms less those that bring a security layer (HasSecurityLayer: GSSAPI, DIGEST-MD5 and their
+// pipelining (PIPECONNECT and its older names), CHUNKING and BINARYMIME unless the options have them). AUTH
+// keeps its mechanisms less those that bring a security layer (HasSecurityLayer: GSSAPI, DIGEST-MD5 and their
 // kin); AUTH without any mechanism left is hidden, as is the old form "AUTH=…" in the same way.
 // PIPELINING is always there. SIZE is the smaller of the server's and size_bytes_max (0 on either side:
 // the other one; both 0: "SIZE 0" only when the server had the keyword, else none), and is shown also when
@@ -49,7 +49,8 @@ class EhloReply {
  public:
   struct Options {
     uint64_t size_bytes_max = 0;  // our own limit; 0: none
-    bool chunking = false;  // this filter takes BDAT: CHUNKING and BINARYMIME may show if the server has them
+    bool chunking = false;        // this filter takes BDAT: CHUNKING may show if the server has it
+    bool binary_mime = false;     // with `chunking`, BINARYMIME may show too
   };
   EhloReply(std::string_view host_name, Options options);
 

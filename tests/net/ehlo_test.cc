@@ -63,6 +63,10 @@ TEST(EhloReply, HidesNoLongerKeyword) {
 
 TEST(EhloReply, ShowsChunkingWhereBothSidesHaveIt) {
   EXPECT_EQ(ReplyFor({"PIPELINING", "CHUNKING", "BINARYMIME"}, {.chunking = true}),
+            "250-filter.example\r\n250-PIPELINING\r\n250 CHUNKING\r\n");
+  EXPECT_EQ(ReplyFor({"PIPELINING", "CHUNKING", "BINARYMIME"}, {.binary_mime = true}),
+            "250-filter.example\r\n250 PIPELINING\r\n");
+  EXPECT_EQ(ReplyFor({"PIPELINING", "CHUNKING", "BINARYMIME"}, {.chunking = true, .binary_mime = true}),
             "250-filter.example\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 BINARYMIME\r\n");
   EXPECT_EQ(ReplyFor({"PIPELINING"}, {.chunking = true}), "250-filter.example\r\n250 PIPELINING\r\n");
 }

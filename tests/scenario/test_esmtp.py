@@ -125,8 +125,17 @@ class Bdat(Case):
                 self.assertReply(client.reply(), 421, "4.5.0 Chunk of unknown size, closing connection")
                 self.assertFalse([one for one in sink.commands if b"evil" in one])
 
-    def test_binary_mail_is_not_taken_by_data(self):
+    def test_binary_mime_is_hidden_and_refused(self):
+        """clamd does not look into binary parts."""
         _, sink, client = self.session(CHUNKING)
+        self.assertNotIn("BINARYMIME", client.extensions)
+        for parameter in ("BODY=BINARYMIME", "SIZE=9 body=binarymime"):
+            self.assertReply(client.command(f"MAIL FROM:<a@example.com> {parameter}"), 555, "5.5.4 BODY=BINARYMIME is not supported")
+        self.assertReply(client.command("MAIL FROM:<a@example.com> BODY=8BITMIME"), 250)
+        self.assertFalse(any(b"BINARY" in command.upper() for command in sink.commands))
+
+    def test_binary_mail_is_not_taken_by_data(self):
+        _, sink, client = self.session(CHUNKING, {"BinaryMime": "on"})
         self.assertReply(client.command("MAIL FROM:<a@example.com> BODY=BINARYMIME"), 250)
         self.assertReply(client.command("RCPT TO:<b@example.net>"), 250)
         self.assertReply(client.command("DATA"), 503)
@@ -157,7 +166,7 @@ class Bdat(Case):
 
     def test_binary_content(self):
         """BODY=BINARYMIME: no line ends where none are, and every byte as it was."""
-        _, sink, client = self.session(CHUNKING)
+        _, sink, client = self.session(CHUNKING, {"BinaryMime": "on"})
         self.assertIn("BINARYMIME", client.extensions)
         content = compose(bytes(range(256)) * 50 + b"\r\n.\r\n\n.\n\r.\r\0.\0", ["Content-Transfer-Encoding: binary"])
         self.envelope(client, " BODY=BINARYMIME")
