@@ -35,6 +35,7 @@
 #include "appliance/service_notify.h"
 #include "appliance/watchdog.h"
 #include "appliance/worker.h"
+#include "core/shrunken_file.h"
 #include "core/text.h"
 #include "net/listener.h"
 
@@ -224,6 +225,7 @@ class Daemon {
         return status;
     }
     Control::BlockSignals();
+    core::SurviveShrunkenFiles();
     shared_.log_reader.severity_max = SeverityMax(command_line_);
     return StartThreads(count, std::move(stats_fd));
   }

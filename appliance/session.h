@@ -226,6 +226,8 @@ class Session : public core::Linked<Session> {
   const scan::Request* request_ = nullptr;  // the message's, while its verdict is awaited
   uint64_t messages_received_ = 0;
   uint64_t content_bytes_received_ = 0;  // of those
+  uint64_t shrunken_files_ = 0;  // that this thread had met when the message began
+  net::HeaderSection header_;    // of the message in progress
   Transaction transaction_;
   std::vector<Pending> group_;
   net::DataRate bdat_rate_;                       // of the message that comes in chunks

@@ -10,6 +10,7 @@
 #include "appliance/session.h"
 #include "appliance/session_limits.h"
 #include "core/text.h"
+#include "core/shrunken_file.h"
 #include "net/smtp_reply.h"
 
 namespace bivalve::appliance {
@@ -214,8 +215,16 @@ core::Task<Session::CloseReason> Session::ScanAndAct(std::unique_ptr<core::Body>
   scan::Request request(wake_);
   const core::MonoTime began = services_.loop.Now();
   Enter(SessionPhase::kScan);
+  } else if (core::ShrunkenFilesMet() != shrunken_files_) {
+    reason = co_await AnswerAndReset(replies::kNoRoom, Outcome::kTempfailed, "REJECTED:memory lost");
   request_ = &request;
-  const ScanEnd end = co_await AwaitVerdict(request, *body);
+  scan::Verdict verdict;
+  const ScanEnd end = co_await ScanReadings(request, *body, verdict);
+  if (core::ShrunkenFilesMet() != shrunken_files_ && verdict.kind == scan::VerdictKind::kClean) {
+    verdict.kind = scan::VerdictKind::kNone;
+    verdict.cause = scan::NoVerdict::kError;
+    verdict.text = "the message's memory was cut short while it was scanned";
+  }
   request_ = nullptr;
   services_.stats.Record(Phase::kScan, services_.loop.Now() - began);
   const core::MonoTime handed_at = request.handed_at().value_or(services_.loop.Now());
@@ -461,3 +470,8 @@ uint64_t Session::MessageBytesMax() const {
 }
 
 }  // namespace bivalve::appliance
+void Session::BeginMessage() {
+  data_began_at_ = services_.loop.Now();
+  shrunken_files_ = core::ShrunkenFilesMet();
+}
+

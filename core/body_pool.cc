@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "core/await_op.h"
+#include "core/shrunken_file.h"
 #include "core/text.h"
 
 namespace bivalve::core {
@@ -284,7 +285,8 @@ void BodyPool::Shrink(Body& body) {
 
 void BodyPool::Release(std::unique_ptr<Body> body) {
   if (body == nullptr) return;
-  if (body->shared_ || body->in_file() || over_budget() || kept_.count() >= options_.kept_bodies_max) {
+  if (body->shared_ || body->in_file() || over_budget() || kept_.count() >= options_.kept_bodies_max ||
+      HasMetShrunkenFile() || !body->Reset()) {
     Forget(std::move(body));
     return;
   }
@@ -296,6 +298,15 @@ void BodyPool::Release(std::unique_ptr<Body> body) {
     kept_.EndPeriod();
     loop_.timers().Set(look_, loop_.Now() + options_.kept_unused_max);
   }
+// Then it is not known which body it was, and whose descriptor is open for writing where.
+bool BodyPool::HasMetShrunkenFile() {
+  if (ShrunkenFilesMet() == shrunken_files_) return false;
+  shrunken_files_ = ShrunkenFilesMet();
+  while (DropKept()) {
+  }
+  return true;
+}
+
   WakeFirst();
 }
 

@@ -100,6 +100,7 @@ class BodyPool {
   Task<bool> GrowInFile(Body& body);
   Task<bool> MoveToFile(Body& body);
   void Forget(std::unique_ptr<Body> body);
+  bool HasMetShrunkenFile();
 
   // Somebody who waits for room, in the frame of his coroutine.
   struct Waiter {
@@ -133,7 +134,8 @@ class BodyPool {
   std::deque<Waiter*> line_;   // in order of coming; the first one tries
   size_t waiting_bodies_ = 0;  // of those that are out
   KeptBodies kept_;
-  bool giving_back_ = false;  // a period has ended, and not all that is unused is given back yet
+  uint64_t shrunken_files_ = 0;  // that this thread had met when it was looked at last
+  bool giving_back_ = false;     // a period has ended, and not all that is unused is given back yet
   Look look_;
 };
 
