@@ -43,6 +43,7 @@ inline constexpr std::string_view kTooLarge = "552 5.3.4 Message exceeds the siz
 inline constexpr std::string_view kHeaderTooLarge = "552 5.3.4 Header section exceeds the size limit\r\n";
 inline constexpr std::string_view kAmbiguousEnd =
     "550 5.5.2 Message has a line with a single dot whose line ends are not CRLF\r\n";
+inline constexpr std::string_view kAmbiguousDot = "550 5.5.2 Message has a dot behind a bare CR or LF\r\n";
 inline constexpr std::string_view kBareNewline = "550 5.5.2 Message has a bare CR or LF\r\n";
 // clamsmtpd's words; with an enhanced code where the server has promised one for every reply (RFC 2034
 // section 4).

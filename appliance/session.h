@@ -32,6 +32,7 @@
 #include "net/connection.h"
 #include "net/delivery.h"
 #include "net/ehlo.h"
+#include "net/header_section.h"
 #include "net/keep_alive.h"
 #include "net/mail_data.h"
 #include "net/reply_reader.h"
@@ -154,10 +155,13 @@ class Session : public core::Linked<Session> {
   core::Task<CloseReason> FinishMessage(std::unique_ptr<core::Body> body, const net::MailDataResult& data);
   core::Task<CloseReason> ScanAndAct(std::unique_ptr<core::Body> body, bool may_need_stuffing);
   enum class ScanEnd : uint8_t { kVerdict, kTimeout, kClientLeft };
-  core::Task<ScanEnd> AwaitVerdict(scan::Request& request, core::Body& body);
+  core::Task<ScanEnd> ScanReadings(scan::Request& request, core::Body& body, scan::Verdict& verdict);
+  core::Task<ScanEnd> AwaitVerdict(scan::Request& request, core::Body& body, core::MonoTime deadline);
+  core::Task<ScanEnd> ScanAsMail(scan::Request& request, core::Body& body, const net::HeaderSection& header,
+                                 core::MonoTime deadline, scan::Verdict& verdict);
   // For Quarantine, VirusAction and DebugFiles (session_report.cc): hands the message to the control thread,
   // which then shares the body.
-  void ReportMessage(core::Body& body, const scan::Request& scanned);
+  void ReportMessage(core::Body& body, const scan::Verdict& verdict);
   core::Task<CloseReason> ActOnVirus(core::Body& body, const std::string& name, bool may_need_stuffing);
   core::Task<CloseReason> ActOnFailure(core::Body& body, const scan::Verdict& verdict,
                                        bool may_need_stuffing);
@@ -176,6 +180,7 @@ class Session : public core::Linked<Session> {
   core::Task<net::Reply> ServerReply(std::string& text);
   void Answer(std::string_view reply);
   uint64_t MessageBytesMax() const;
+  void BeginMessage();
   void CountReceived(uint64_t content_bytes);
   // Gives the message in progress its outcome, in the counters and in the log. Once for each message
   // received.
@@ -221,13 +226,13 @@ class Session : public core::Linked<Session> {
   bool in_progress_ = false;  // a message was received and has no outcome yet
   core::MonoTime received_at_{};
   core::MonoTime data_began_at_{};
+  uint64_t shrunken_files_ = 0;  // that this thread had met when the message began
+  net::HeaderSection header_;    // of the message in progress
   MessageRecord record_;
   const core::Body* incoming_ = nullptr;    // what is being received into
   const scan::Request* request_ = nullptr;  // the message's, while its verdict is awaited
   uint64_t messages_received_ = 0;
   uint64_t content_bytes_received_ = 0;  // of those
-  uint64_t shrunken_files_ = 0;  // that this thread had met when the message began
-  net::HeaderSection header_;    // of the message in progress
   Transaction transaction_;
   std::vector<Pending> group_;
   net::DataRate bdat_rate_;                       // of the message that comes in chunks

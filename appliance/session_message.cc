@@ -4,13 +4,15 @@
 
 #include <algorithm>
 #include <chrono>
+#include <span>
 #include <utility>
 
 #include "appliance/replies.h"
 #include "appliance/session.h"
 #include "appliance/session_limits.h"
-#include "core/text.h"
 #include "core/shrunken_file.h"
+#include "core/text.h"
+#include "net/header_section.h"
 #include "net/smtp_reply.h"
 
 namespace bivalve::appliance {
@@ -38,10 +40,28 @@ constexpr std::array<Metric, kFailureCauses> kCauseMetrics = {Metric::kFailedDow
                                                               Metric::kFailedError, Metric::kFailedSize,
                                                               Metric::kFailedLimits};
 
-bool HeaderTooLarge(std::string_view content) {
-  const std::string_view front = content.substr(0, limits::kHeaderSectionBytesMax + 1);
-  return front.size() > limits::kHeaderSectionBytesMax && net::HeaderSectionBytes(front) == front.size();
+// What a further reading says, to what the ones before it have said.
+void Combine(const scan::Verdict& found, scan::Verdict& verdict) {
+  const bool first = verdict.kind == scan::VerdictKind::kClean;
+  if (first || found.kind == scan::VerdictKind::kInfected) verdict = found;
 }
+
+// No further reading changes it, or would be scanned.
+bool Settled(const scan::Verdict& verdict) {
+  return verdict.kind == scan::VerdictKind::kInfected ||
+         (verdict.kind == scan::VerdictKind::kNone && verdict.cause == scan::NoVerdict::kDown);
+}
+
+scan::Verdict TooManyBareCr() {
+  scan::Verdict verdict;
+  verdict.cause = scan::NoVerdict::kLimits;
+  verdict.text = core::Cat("the message has more than ", core::Body::kBareCrMax,
+                           " CR without LF: it cannot be scanned as those read it to whom CR ends a line");
+  return verdict;
+}
+
+// The content is moved to the front of its body in such steps, each of which takes less than a millisecond.
+constexpr size_t kMoveBytesMax = size_t{4} << 20;
 
 }  // namespace
 
@@ -65,7 +85,7 @@ core::Task<Session::CloseReason> Session::Data(std::string_view arguments, std::
     Answer(replies::kNoRoom);
     co_return CloseReason::kNone;
   }
-  data_began_at_ = services_.loop.Now();
+  BeginMessage();
   Answer(replies::kStartMail);
   keep_alive_.Start(config().keep_alives);
   Enter(SessionPhase::kReceive);
@@ -114,7 +134,7 @@ core::Task<Session::CloseReason> Session::Bdat(std::string_view arguments) {
   if (!t.has_recipients()) co_return co_await RefuseChunk(chunk->chunk_bytes, replies::kBadSequence);
   std::unique_ptr<core::Body> body = std::move(t.chunks);
   if (body == nullptr && !t.chunks_no_room) {
-    data_began_at_ = services_.loop.Now();
+    BeginMessage();
     const core::MonoTime wait_until =
         data_began_at_ + std::min<core::Duration>(config().timeout, net::kRoomWaitMax);
     Enter(SessionPhase::kRoom);
@@ -188,18 +208,25 @@ core::Task<Session::CloseReason> Session::FinishMessage(std::unique_ptr<core::Bo
   errors_in_a_row_ = 0;
   const std::string_view content = body != nullptr ? body->content() : std::string_view();
   CountReceived(content.size());
+  header_ = net::ExamineHeaderSection(content, limits::kHeaderSectionBytesMax);
   CloseReason reason = CloseReason::kNone;
   if (data.too_large) {
     reason = co_await AnswerAndReset(replies::kTooLarge, Outcome::kRejected, "REJECTED:size");
   } else if (data.no_room) {
     counters().Add(Metric::kOutOfRoom);
     reason = co_await AnswerAndReset(replies::kNoRoom, Outcome::kTempfailed, "REJECTED:no room");
+  } else if (core::ShrunkenFilesMet() != shrunken_files_) {
+    reason = co_await AnswerAndReset(replies::kNoRoom, Outcome::kTempfailed, "REJECTED:memory lost");
   } else if (data.ambiguous) {
     reason =
         co_await AnswerAndReset(replies::kAmbiguousEnd, Outcome::kRejected, "REJECTED:ambiguous end of data");
+  } else if (data.dot_after_bare_newline && config().bare_newline == BareNewline::kGuard &&
+             !extensions_.chunking) {
+    // Some servers take the dot out and others do not. By BDAT a server gets what was scanned.
+    reason = co_await AnswerAndReset(replies::kAmbiguousDot, Outcome::kRejected, "REJECTED:ambiguous dot");
   } else if (data.bare_newline) {
     reason = co_await AnswerAndReset(replies::kBareNewline, Outcome::kRejected, "REJECTED:bare newline");
-  } else if (HeaderTooLarge(content)) {
+  } else if (header_.bytes > limits::kHeaderSectionBytesMax) {
     counters().Add(Metric::kHeaderTooLarge);
     reason = co_await AnswerAndReset(replies::kHeaderTooLarge, Outcome::kRejected, "REJECTED:header size");
   } else {
@@ -215,8 +242,6 @@ core::Task<Session::CloseReason> Session::ScanAndAct(std::unique_ptr<core::Body>
   scan::Request request(wake_);
   const core::MonoTime began = services_.loop.Now();
   Enter(SessionPhase::kScan);
-  } else if (core::ShrunkenFilesMet() != shrunken_files_) {
-    reason = co_await AnswerAndReset(replies::kNoRoom, Outcome::kTempfailed, "REJECTED:memory lost");
   request_ = &request;
   scan::Verdict verdict;
   const ScanEnd end = co_await ScanReadings(request, *body, verdict);
@@ -233,9 +258,7 @@ core::Task<Session::CloseReason> Session::ScanAndAct(std::unique_ptr<core::Body>
   record_.method = request.method();
   if (request.scanner() >= 0) record_.scanner = services_.scanners.scanner_name(request.scanner());
   CloseReason reason = CloseReason::kNone;
-  if (end == ScanEnd::kVerdict && request.verdict().kind != scan::VerdictKind::kNone) {
-    ReportMessage(*body, request);
-  }
+  if (end == ScanEnd::kVerdict && verdict.kind != scan::VerdictKind::kNone) ReportMessage(*body, verdict);
   switch (end) {
     case ScanEnd::kClientLeft:
       LogText(Severity::kError, "client left during the scan");
@@ -243,13 +266,14 @@ core::Task<Session::CloseReason> Session::ScanAndAct(std::unique_ptr<core::Body>
       Conclude(Outcome::kTempfailed, "CLAMAV-ERROR");
       reason = CloseReason::kClientGone;
       break;
-    case ScanEnd::kTimeout: {
-      const scan::Verdict verdict{.cause = scan::NoVerdict::kTimeout, .text = "no scanner answered in time"};
+    case ScanEnd::kTimeout:
+      verdict.kind = scan::VerdictKind::kNone;
+      verdict.cause = scan::NoVerdict::kTimeout;
+      verdict.text = "no scanner answered in time";
       reason = co_await ActOnFailure(*body, verdict, may_need_stuffing);
       break;
-    }
     case ScanEnd::kVerdict:
-      switch (request.verdict().kind) {
+      switch (verdict.kind) {
         case scan::VerdictKind::kClean: {
           counters().Add(Metric::kClean);
           const Onward onward{.header = UsualHeader(),
@@ -260,10 +284,10 @@ core::Task<Session::CloseReason> Session::ScanAndAct(std::unique_ptr<core::Body>
           break;
         }
         case scan::VerdictKind::kInfected:
-          reason = co_await ActOnVirus(*body, request.verdict().text, may_need_stuffing);
+          reason = co_await ActOnVirus(*body, verdict.text, may_need_stuffing);
           break;
         case scan::VerdictKind::kNone:
-          reason = co_await ActOnFailure(*body, request.verdict(), may_need_stuffing);
+          reason = co_await ActOnFailure(*body, verdict, may_need_stuffing);
           break;
       }
       break;
@@ -274,10 +298,58 @@ core::Task<Session::CloseReason> Session::ScanAndAct(std::unique_ptr<core::Body>
   co_return reason;
 }
 
-// Waits for the verdict, as long as the client does.
-core::Task<Session::ScanEnd> Session::AwaitVerdict(scan::Request& request, core::Body& body) {
-  services_.scanners.Submit(request, body);
+// Scans the message in every way in which somebody may read it. One that is infected makes the message
+// infected, also behind one without a verdict: that may be let through (ScanFailure).
+core::Task<Session::ScanEnd> Session::ScanReadings(scan::Request& request, core::Body& body,
+                                                   scan::Verdict& verdict) {
   const core::MonoTime deadline = services_.loop.Now() + config().clam_timeout;
+  const bool bare_cr = net::HasBareCr(body.content());
+  verdict.kind = scan::VerdictKind::kClean;
+  if (!header_.well_formed || bare_cr) request.SetSeveralReadings();
+  ScanEnd end = co_await ScanAsMail(request, body, header_, deadline, verdict);
+  if (bare_cr && end == ScanEnd::kVerdict && !Settled(verdict)) {
+    // To Exim, and to some mail programs, a CR ends a line.
+    if (body.BareCrAsLf()) {
+      const net::HeaderSection header =
+          net::ExamineHeaderSection(body.content(), limits::kHeaderSectionBytesMax);
+      end = co_await ScanAsMail(request, body, header, deadline, verdict);
+      if (end == ScanEnd::kVerdict) body.RestoreBareCr();
+    } else if (verdict.kind == scan::VerdictKind::kClean) {
+      verdict = TooManyBareCr();
+    }
+  }
+  if (!header_.well_formed && end == ScanEnd::kVerdict && !Settled(verdict)) {
+    // As a file, with nothing in front of it. The content stays there, and is delivered from there.
+    while (!body.MoveToFront(kMoveBytesMax)) (void)co_await wake_.Wait(services_.loop.Now());
+    end = co_await AwaitVerdict(request, body, deadline);
+    if (end == ScanEnd::kVerdict) Combine(request.verdict(), verdict);
+  }
+  co_return end;
+}
+
+// The readings that one header section has.
+core::Task<Session::ScanEnd> Session::ScanAsMail(scan::Request& request, core::Body& body,
+                                                 const net::HeaderSection& header, core::MonoTime deadline,
+                                                 scan::Verdict& verdict) {
+  static constexpr net::Reading kAsItIs;
+  const std::span<const net::Reading> readings =
+      header.well_formed ? std::span(&kAsItIs, 1) : std::span<const net::Reading>(header.readings);
+  for (const net::Reading& reading : readings) {
+    if (!reading.as_it_is) body.ReplaceHead(reading.head_bytes, net::ReadHead(body.content(), reading));
+    const ScanEnd end = co_await AwaitVerdict(request, body, deadline);
+    // A scanner may still read it: it stays as it is.
+    if (end != ScanEnd::kVerdict) co_return end;
+    body.RestoreHead();
+    Combine(request.verdict(), verdict);
+    if (Settled(verdict)) break;
+  }
+  co_return ScanEnd::kVerdict;
+}
+
+// Waits for the verdict, as long as the client does.
+core::Task<Session::ScanEnd> Session::AwaitVerdict(scan::Request& request, core::Body& body,
+                                                   core::MonoTime deadline) {
+  services_.scanners.Submit(request, body);
   while (!request.done()) {
     if (ClientLeft()) co_return ScanEnd::kClientLeft;
     // A client that has sent its next commands already is not read from: there is nothing to learn, and the
@@ -328,7 +400,10 @@ core::Task<Session::CloseReason> Session::ActOnFailure(core::Body& body, const s
   counters().Add(Metric::kScanFailed);
   counters().Add(kCauseMetrics[cause]);
   LogText(Severity::kError, verdict.text);
-  switch (config().scan_failure[cause]) {
+  FailurePolicy policy = config().scan_failure[cause];
+  // Given up in the middle of its readings, it stands as the scanner has it, and cannot be sent on.
+  if (policy == FailurePolicy::kPass && !body.as_received()) policy = FailurePolicy::kTempfail;
+  switch (policy) {
     case FailurePolicy::kTempfail:
       co_return co_await AnswerAndReset(replies::kScanTempfail[cause], Outcome::kTempfailed, "CLAMAV-ERROR");
     case FailurePolicy::kReject:
@@ -347,8 +422,7 @@ core::Task<Session::CloseReason> Session::DeliverMessage(core::Body& body, const
   const net::Delivery delivery{
       .content = body.content(),
       .header = onward.header,
-      .header_offset =
-          onward.header.empty() || onward.header_at_top ? 0 : net::HeaderSectionBytes(body.content()),
+      .header_offset = onward.header.empty() || onward.header_at_top ? 0 : header_.bytes,
       .chunking = extensions_.chunking,
       .may_need_stuffing = onward.may_need_stuffing,
       .timeout = config().timeout,
@@ -406,6 +480,11 @@ core::Task<Session::CloseReason> Session::ResetServer() {
   if (!reply.ok()) co_return ReasonOf(reply.status);
   if (!net::IsPositive(reply.code)) co_return CloseReason::kServerNonsense;
   co_return CloseReason::kNone;
+}
+
+void Session::BeginMessage() {
+  data_began_at_ = services_.loop.Now();
+  shrunken_files_ = core::ShrunkenFilesMet();
 }
 
 void Session::CountReceived(uint64_t content_bytes) {
@@ -470,8 +549,3 @@ uint64_t Session::MessageBytesMax() const {
 }
 
 }  // namespace bivalve::appliance
-void Session::BeginMessage() {
-  data_began_at_ = services_.loop.Now();
-  shrunken_files_ = core::ShrunkenFilesMet();
-}
-

@@ -71,8 +71,8 @@ void Session::LogMessage(Metric outcome, std::string_view status) {
   services_.log.Commit();
 }
 
-void Session::ReportMessage(core::Body& body, const scan::Request& scanned) {
-  const bool infected = scanned.verdict().kind == scan::VerdictKind::kInfected;
+void Session::ReportMessage(core::Body& body, const scan::Verdict& verdict) {
+  const bool infected = verdict.kind == scan::VerdictKind::kInfected;
   const bool keep = config().debug_files || (infected && config().quarantine);
   const bool act = infected && !config().virus_action.empty();
   if (services_.reports == nullptr || (!keep && !act)) return;
@@ -83,7 +83,7 @@ void Session::ReportMessage(core::Body& body, const scan::Request& scanned) {
   report.debug = keep && !report.quarantine;
   report.act = act;
   if (infected) {
-    report.virus = scanned.verdict().text;
+    report.virus = verdict.text;
     report.found_at = std::chrono::system_clock::now();
     report.client = client_host_;
     report.server = server_host_;
@@ -98,7 +98,7 @@ void Session::ReportMessage(core::Body& body, const scan::Request& scanned) {
     report.scanner = record_.scanner;
   }
   if (keep) {
-    report.content_offset = core::Body::kContentOffset;
+    report.content_offset = body.content_offset();
     report.content_bytes = body.content_bytes();
     report.body.Reset(fcntl(body.fd(), F_DUPFD_CLOEXEC, 0));
     if (!report.body.valid()) {

@@ -2,10 +2,14 @@
 // memfd, or of an unlinked file when memory for bodies is short or the message is large; who holds the body
 // cannot tell.
 //
-// In front of the content stands one line that only the scanner sees (kScanLine): libclamav decides from the
-// first kilobytes whether a file is mail, and a message that begins with unknown headers would be "OK" with a
-// virus inside. The scanner's image is that line and the content; the message that is delivered is the
-// content alone.
+// In front of the content stand lines that only the scanner sees (kFrontLine): libclamav decides from the
+// first kilobyte whether a file is mail. A message that begins with unknown headers, or that has the magic of
+// an archive or a disk image at a certain offset, would be "OK" with a virus inside; behind a front that is
+// longer than all offsets that libclamav looks at, its sender has no say in that. The scanner's image is the
+// front and the content; the message that is delivered is the content alone.
+//
+// A message that readers understand in different ways is scanned once for each way (net/header_section.h).
+// Each has an image of its own, made in the same memory: ReplaceHead() and MoveToFront().
 //
 // Made, grown and taken back by BodyPool. Worker-local; a plain value to look at, never suspends.
 #pragma once
@@ -13,8 +17,11 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <ctime>
 #include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/fd.h"
 
@@ -23,23 +30,32 @@ namespace bivalve::core {
 class Body {
  public:
   // 64 bytes, so that the content is aligned to a cache line.
-  static constexpr std::string_view kScanLine =
+  static constexpr std::string_view kFrontLine =
       "Received: by bivalve (scan image; this line is not delivered.)\r\n";
-  static constexpr size_t kContentOffset = kScanLine.size();
-  static_assert(kContentOffset == 64);
+  // libclamav compares fixed offsets within the first 1024 bytes, with magics that are shorter than 64.
+  static constexpr size_t kFrontBytesMin = 1088;
+  // How much longer than what it replaces a head may be.
+  static constexpr size_t kHeadGrowthMax = 64;
+  static constexpr size_t kFrontBytes = kFrontBytesMin + kHeadGrowthMax;
+  static_assert(kFrontLine.size() == 64 && kFrontBytes % kFrontLine.size() == 0);
+  // The front as it stands before every message.
+  static const std::string& Front();
 
   Body() = default;
   Body(const Body&) = delete;
   Body& operator=(const Body&) = delete;
   ~Body();
 
-  // What was received so far. Valid until the body grows.
-  std::string_view content() const { return {data() + kContentOffset, content_bytes_}; }
+  // What was received so far. Valid until the body grows; not while a head is replaced or the content is on
+  // its way to the front.
+  std::string_view content() const { return {data() + content_offset_, content_bytes_}; }
   size_t content_bytes() const { return content_bytes_; }
+  // Where the content begins in the file.
+  size_t content_offset() const { return content_offset_; }
   // Room behind the content, ready to receive into. Its size is 0 when the body has to grow first.
   std::span<char> room() const {
-    return {data() + kContentOffset + content_bytes_,
-            std::min(storage_.ready_bytes, storage_.file_bytes) - kContentOffset - content_bytes_};
+    return {data() + content_offset_ + content_bytes_,
+            std::min(storage_.ready_bytes, storage_.file_bytes) - content_offset_ - content_bytes_};
   }
   // The file still has the size of the last message's image, and so room() is shorter than what is ready. To
   // make it longer and then shorter again costs two system calls, a twentieth of a small message: a receiver
@@ -54,17 +70,42 @@ class Body {
   // A body taken from the pool has room for so much, whatever it held before.
   static constexpr size_t kRoomBytesMin = 256;
 
-  // Makes the file exactly the scanner's image and returns a descriptor of it that can only read. The content
-  // must not change afterwards. -1 when the system refuses (the caller fails the scan). Valid as long as the
-  // body.
+  // --- The scanner's image. The content must not change after the first of these.
+
+  // In the image, `head` stands in the place of the first `replaced_bytes` of the content; it is not shorter
+  // than they are and at most kHeadGrowthMax longer. Only the head moves, the rest of the content stays where
+  // it is. No scanner's word on an earlier image may be awaited any more.
+  void ReplaceHead(size_t replaced_bytes, std::string_view head);
+  // The content is as it was received again. Does nothing without a replaced head.
+  void RestoreHead();
+  // In content() and image, each CR without LF is an LF, until the call back. False when there are more than
+  // kBareCrMax; then nothing has changed. No head is replaced.
+  bool BareCrAsLf();
+  void RestoreBareCr();
+  static constexpr size_t kBareCrMax = size_t{1} << 20;
+  // Neither of both stands now, nor is the content half moved: content() is what was received.
+  bool as_received() const { return !replaced_ && bare_cr_.empty() && moved_bytes_ == 0; }
+  // Moves the content to the start of the file, over the front: the image is the content alone, and content()
+  // stays there. Moves at most `bytes_max` a call; true when it has arrived. No head is replaced.
+  bool MoveToFront(size_t bytes_max);
+
+  // Makes the file exactly the scanner's image and returns a descriptor of it that can only read. -1 when the
+  // system refuses (the caller fails the scan). Valid as long as the body.
   int SealForScan();
-  size_t image_bytes() const { return kContentOffset + content_bytes_; }
+  size_t image_bytes() const { return content_offset_ + content_bytes_; }
+  std::string_view image() const { return {data(), image_bytes()}; }
+
+  // For a scanner that runs as our own user, which can open its read-only descriptor anew for writing.
+  // Watch() behind SealForScan(), and Untouched() behind the verdict: whether the file has its size and mode,
+  // and in memory its time of change, still. Two changes in one tick of the clock look like one before
+  // kernel 6.13.
+  void Watch();
+  bool Untouched() const;
 
   // Somebody outside the pool has a descriptor of it and reads at leisure: its memory is not used for another
   // message.
   void Share() { shared_ = true; }
 
-  // For splicing: the content begins at kContentOffset of it.
   int fd() const { return storage_.file.get(); }
 
   bool in_file() const { return storage_.in_file; }
@@ -86,10 +127,22 @@ class Body {
   };
 
   char* data() const { return storage_.mapping; }
+  // The front with its last line cut, so that it is `bytes` long.
+  void WriteFront(size_t bytes);
+  // Makes it ready for the next message: without content, with the whole front in front of the room. False
+  // when the system refuses.
+  bool Reset();
 
   Storage storage_;
+  size_t content_offset_ = kFrontBytes;
   size_t content_bytes_ = 0;
+  std::string kept_head_;          // what ReplaceHead() took the place of
+  bool replaced_ = false;          // a head is
+  std::vector<uint64_t> bare_cr_;  // offsets in the content where an LF stands for one
+  size_t moved_bytes_ = 0;         // towards the front
+  bool front_whole_ = true;
   bool shared_ = false;
+  struct timespec changed_at_ = {};  // by Watch()
 };
 
 }  // namespace bivalve::core

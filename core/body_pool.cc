@@ -76,7 +76,7 @@ std::unique_ptr<Body> BodyPool::TakeKeptOf(size_t size_class, uint64_t bytes_exp
   std::unique_ptr<Body> body = kept_.Take(size_class);
   if (body == nullptr) return nullptr;
   // The last message's image was sealed at its exact size.
-  const uint64_t wanted = Body::kContentOffset + std::max<uint64_t>(bytes_expected, Body::kRoomBytesMin);
+  const uint64_t wanted = Body::kFrontBytes + std::max<uint64_t>(bytes_expected, Body::kRoomBytesMin);
   if (body->storage_.file_bytes < wanted && !Lengthen(body->storage_)) {
     charged_bytes_ -= body->storage_.ready_bytes;
     return nullptr;
@@ -141,9 +141,7 @@ bool BodyPool::Map(Body::Storage& storage, size_t mapped_bytes) {
   if (mapping == MAP_FAILED) return false;
   storage.mapping = static_cast<char*>(mapping);
   storage.mapped_bytes = mapped_bytes;
-  if (fresh) {
-    std::memcpy(storage.mapping, Body::kScanLine.data(), Body::kScanLine.size());
-  }
+  if (fresh) std::memcpy(storage.mapping, Body::Front().data(), Body::kFrontBytes);
   return true;
 }
 
@@ -166,7 +164,7 @@ bool BodyPool::GrowInMemory(Body& body) {
     if (larger != nullptr && !Lengthen(larger->storage_)) {
       charged_bytes_ -= larger->storage_.ready_bytes;
     } else if (larger != nullptr) {
-      std::memcpy(larger->storage_.mapping, storage.mapping, body.content_bytes_ + Body::kContentOffset);
+      std::memcpy(larger->storage_.mapping, storage.mapping, body.content_bytes_ + Body::kFrontBytes);
       std::swap(larger->storage_, storage);
       ++out_;
       Release(std::move(larger));
@@ -198,7 +196,7 @@ Task<IoResult> BodyPool::OpenUnnamed() {
   IoRequest open;
   open.code = IoCode::kOpenAt;
   open.fd = AT_FDCWD;
-  open.bytes = 0600;
+  open.bytes = S_IRUSR;  // for whoever opens it again: nobody writes but this descriptor
   std::string directory = options_.temp_directory;  // it may change meanwhile
   if (options_.unnamed_files) {
     open.address = directory.data();
@@ -258,7 +256,7 @@ Task<bool> BodyPool::GrowInFile(Body& body) {
 
 Task<bool> BodyPool::MoveToFile(Body& body) {
   auto file = std::make_unique<Body>();
-  const size_t used = body.content_bytes_ + Body::kContentOffset;
+  const size_t used = body.content_bytes_ + Body::kFrontBytes;
   const bool opened =
       co_await OpenFile(file->storage_, used / kFileStepBytes * kFileStepBytes + kFileStepBytes);
   if (!opened) co_return false;
@@ -291,13 +289,15 @@ void BodyPool::Release(std::unique_ptr<Body> body) {
     return;
   }
   --out_;
-  body->content_bytes_ = 0;
   ChargeWhatIsThere(body->storage_);
   kept_.Put(std::move(body));
   if (keeps_much() && !look_.armed()) {
     kept_.EndPeriod();
     loop_.timers().Set(look_, loop_.Now() + options_.kept_unused_max);
   }
+  WakeFirst();
+}
+
 // Then it is not known which body it was, and whose descriptor is open for writing where.
 bool BodyPool::HasMetShrunkenFile() {
   if (ShrunkenFilesMet() == shrunken_files_) return false;
@@ -305,9 +305,6 @@ bool BodyPool::HasMetShrunkenFile() {
   while (DropKept()) {
   }
   return true;
-}
-
-  WakeFirst();
 }
 
 // The seal of an image that is much smaller than what was ready has given pages back.

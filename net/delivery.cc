@@ -21,6 +21,12 @@ std::string_view LineEndBefore(const Delivery& delivery) {
   return inside_line && !delivery.header.empty() ? "\r\n" : "";
 }
 
+// To some servers a line behind a bare LF is one whose dot is stuffing, and to some it is not. With CRLF in
+// front it is to all.
+bool FollowsBareLf(std::string_view part, size_t dot) {
+  return dot > 0 && part[dot - 1] == '\n' && (dot == 1 || part[dot - 2] != '\r');
+}
+
 // The message as the pieces that go over the wire for DATA, one after the other.
 class WirePieces {
  public:
@@ -32,7 +38,7 @@ class WirePieces {
   // Fills `pieces` and returns how many; 0 when all was given out.
   size_t Next(std::span<iovec> pieces) {
     size_t count = 0;
-    while (count + 1 < pieces.size() && part_ < parts_.size()) {
+    while (count + 2 < pieces.size() && part_ < parts_.size()) {
       std::string_view& part = parts_[part_];
       if (part.empty()) {
         ++part_;
@@ -41,7 +47,12 @@ class WirePieces {
       const size_t dot = stuffing_ ? NextDot(part, at_line_start_) : part.size();
       if (dot < part.size()) {
         // Up to and including the dot; the rest, which begins with the same dot again, follows.
-        pieces[count++] = Piece(part.substr(0, dot + 1));
+        if (FollowsBareLf(part, dot)) {
+          pieces[count++] = Piece(part.substr(0, dot - 1));
+          pieces[count++] = Piece("\r\n.");
+        } else {
+          pieces[count++] = Piece(part.substr(0, dot + 1));
+        }
         part.remove_prefix(dot);
         at_line_start_ = false;
       } else {
@@ -125,7 +136,7 @@ core::Task<DeliveryResult> DeliverByData(Connection& server, core::Condition& wa
   for (bool more = true; more;) {
     size_t count = wire.Next(std::span(pieces).first(pieces.size() - 1));
     // The last batch takes the terminating line along.
-    more = count + 2 >= pieces.size();
+    more = count + 3 >= pieces.size();
     if (!more) pieces[count++] = Piece(wire.end());
     const core::IoResult sent =
         co_await server.stream().SendPieces(std::span(pieces).first(count), d.timeout);

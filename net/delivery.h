@@ -1,5 +1,6 @@
 // Delivers a body to a server whose mail transaction is open: by BDAT (RFC 3030) where it can, else by DATA
-// with the dot-stuffing put back. A header is put in by reference; the body is not changed and not copied.
+// with the dot-stuffing put back; a dot behind a bare LF gets a CR before the LF there. A header is put in by
+// reference; the body is not changed and not copied.
 #pragma once
 
 #include <cstddef>

@@ -61,8 +61,8 @@ template <Mark kMark>
 uint64_t Marks(const char* p) {
   const uint64_t byte = Load(p);
   const uint64_t before = Load(p - 1);
-  if constexpr (kMark == Mark::kBlankLine) {
-    return Equals(before, '\n') & (Equals(byte, '\n') | Equals(byte, '\r'));
+  if constexpr (kMark == Mark::kBareCr) {
+    return Equals(before, '\r') & ~Equals(byte, '\n');
   } else if constexpr (kMark == Mark::kDotAfterLf) {
     return Equals(byte, '.') & Equals(before, '\n');
   } else {
@@ -105,19 +105,17 @@ struct Sse2 {
     const __m128i before = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p - 1));
     const __m128i lf = _mm_set1_epi8('\n');
     const __m128i cr = _mm_set1_epi8('\r');
-    if constexpr (kMark == Mark::kBlankLine) {
-      return _mm_and_si128(_mm_cmpeq_epi8(before, lf),
-                           _mm_or_si128(_mm_cmpeq_epi8(byte, lf), _mm_cmpeq_epi8(byte, cr)));
+    if constexpr (kMark == Mark::kBareCr) {
+      return _mm_andnot_si128(_mm_cmpeq_epi8(byte, lf), _mm_cmpeq_epi8(before, cr));
+    }
+    const __m128i dot = _mm_cmpeq_epi8(byte, _mm_set1_epi8('.'));
+    if constexpr (kMark == Mark::kDotAfterLf) {
+      return _mm_and_si128(dot, _mm_cmpeq_epi8(before, lf));
     } else {
-      const __m128i dot = _mm_cmpeq_epi8(byte, _mm_set1_epi8('.'));
-      if constexpr (kMark == Mark::kDotAfterLf) {
-        return _mm_and_si128(dot, _mm_cmpeq_epi8(before, lf));
-      } else {
-        const __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(before, _mm_set1_epi8(kControlMax)), before);
-        const __m128i marks = _mm_and_si128(dot, control);
-        if constexpr (kMark == Mark::kDotAfterControl) return marks;
-        return _mm_or_si128(marks, _mm_xor_si128(_mm_cmpeq_epi8(byte, lf), _mm_cmpeq_epi8(before, cr)));
-      }
+      const __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(before, _mm_set1_epi8(kControlMax)), before);
+      const __m128i marks = _mm_and_si128(dot, control);
+      if constexpr (kMark == Mark::kDotAfterControl) return marks;
+      return _mm_or_si128(marks, _mm_xor_si128(_mm_cmpeq_epi8(byte, lf), _mm_cmpeq_epi8(before, cr)));
     }
   }
 
@@ -150,21 +148,19 @@ struct Avx2 {
     const __m256i before = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p - 1));
     const __m256i lf = _mm256_set1_epi8('\n');
     const __m256i cr = _mm256_set1_epi8('\r');
-    if constexpr (kMark == Mark::kBlankLine) {
-      return _mm256_and_si256(_mm256_cmpeq_epi8(before, lf),
-                              _mm256_or_si256(_mm256_cmpeq_epi8(byte, lf), _mm256_cmpeq_epi8(byte, cr)));
+    if constexpr (kMark == Mark::kBareCr) {
+      return _mm256_andnot_si256(_mm256_cmpeq_epi8(byte, lf), _mm256_cmpeq_epi8(before, cr));
+    }
+    const __m256i dot = _mm256_cmpeq_epi8(byte, _mm256_set1_epi8('.'));
+    if constexpr (kMark == Mark::kDotAfterLf) {
+      return _mm256_and_si256(dot, _mm256_cmpeq_epi8(before, lf));
     } else {
-      const __m256i dot = _mm256_cmpeq_epi8(byte, _mm256_set1_epi8('.'));
-      if constexpr (kMark == Mark::kDotAfterLf) {
-        return _mm256_and_si256(dot, _mm256_cmpeq_epi8(before, lf));
-      } else {
-        const __m256i control =
-            _mm256_cmpeq_epi8(_mm256_min_epu8(before, _mm256_set1_epi8(kControlMax)), before);
-        const __m256i marks = _mm256_and_si256(dot, control);
-        if constexpr (kMark == Mark::kDotAfterControl) return marks;
-        return _mm256_or_si256(marks,
-                               _mm256_xor_si256(_mm256_cmpeq_epi8(byte, lf), _mm256_cmpeq_epi8(before, cr)));
-      }
+      const __m256i control =
+          _mm256_cmpeq_epi8(_mm256_min_epu8(before, _mm256_set1_epi8(kControlMax)), before);
+      const __m256i marks = _mm256_and_si256(dot, control);
+      if constexpr (kMark == Mark::kDotAfterControl) return marks;
+      return _mm256_or_si256(marks,
+                             _mm256_xor_si256(_mm256_cmpeq_epi8(byte, lf), _mm256_cmpeq_epi8(before, cr)));
     }
   }
 
@@ -198,10 +194,10 @@ Group SearchFor(Mark mark, const char* begin, const char* end) {
       return Set::template Search<Mark::kDotAfterLf>(begin, end);
     case Mark::kDotAfterControl:
       return Set::template Search<Mark::kDotAfterControl>(begin, end);
+    case Mark::kBareCr:
+      return Set::template Search<Mark::kBareCr>(begin, end);
     case Mark::kDotOrBareNewline:
       return Set::template Search<Mark::kDotOrBareNewline>(begin, end);
-    case Mark::kBlankLine:
-      return Set::template Search<Mark::kBlankLine>(begin, end);
   }
   return {begin, 0};
 }

@@ -20,8 +20,8 @@ Simd BestSimd();
 enum class Mark : uint8_t {
   kDotAfterLf,       // '.' after LF
   kDotAfterControl,  // '.' after a byte of 0 to 13: CR, LF and NUL are among them, and one compare finds them
+  kBareCr,           // anything but LF after CR
   kDotOrBareNewline,  // the same, LF after anything but CR, and anything but LF after CR
-  kBlankLine,         // LF or CR after LF
 };
 
 struct Group {
@@ -36,8 +36,9 @@ Group NextGroup(Simd simd, Mark mark, const char* begin, const char* end);
 
 inline constexpr size_t kGroupBytes = 64;
 
-// The functions of end_of_data.h with a search of one's choice.
+// NextDot() of end_of_data.h with a search of one's choice.
 size_t NextDot(Simd simd, std::string_view content, bool at_line_start);
-size_t HeaderSectionBytes(Simd simd, std::string_view content);
+// HasBareCr() of header_section.h, likewise.
+bool HasBareCr(Simd simd, std::string_view content);
 
 }  // namespace bivalve::net::internal

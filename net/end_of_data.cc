@@ -137,8 +137,21 @@ inline EndOfData::Finding EndOfData::Decide(const char* at, size_t left) {
       return Finding::kEnd;
     }
   }
-  if (check_ != Check::kNone && IsLineEdge(at[1])) ambiguous_ = true;
-  return begins_line ? Finding::kStuffedDot : Finding::kNothing;
+  const bool alone = IsLineEdge(at[1]);
+  if (check_ != Check::kNone && alone) ambiguous_ = true;
+  if (begins_line) return Finding::kStuffedDot;
+  if (alone) {
+    lone_dot_ = true;
+    return Finding::kNothing;
+  }
+  if (at[-1] == '\n') {
+    dot_after_bare_newline_ = true;
+    // Postfix and sendmail take it out, and their readers must not see another message than the scanner.
+    return Finding::kStuffedDot;
+  }
+  // Behind an ambiguous line a CR is not looked for any more.
+  if (at[-1] == '\r' && check_ != Check::kNone && !ambiguous_) dot_after_bare_newline_ = true;
+  return Finding::kNothing;
 }
 
 void EndOfData::RememberBefore(std::span<const char> wire) {
@@ -151,24 +164,16 @@ size_t NextDot(std::string_view content, bool at_line_start) {
   return internal::NextDot(internal::BestSimd(), content, at_line_start);
 }
 
-size_t HeaderSectionBytes(std::string_view content) {
-  return internal::HeaderSectionBytes(internal::BestSimd(), content);
-}
-
 namespace internal {
 namespace {
 
-// The first offset from 1 on that is marked and that `accepts` takes; content.size() when there is none.
-template <typename Accepts>
-size_t FindMarked(Simd simd, Mark mark, std::string_view content, Accepts accepts) {
+// The first offset from 1 on that is marked; content.size() when there is none.
+size_t FindMarked(Simd simd, Mark mark, std::string_view content) {
   const char* const end = content.data() + content.size();
   for (size_t from = 1; from < content.size(); from += kGroupBytes) {
-    Group group = NextGroup(simd, mark, content.data() + from, end);
+    const Group group = NextGroup(simd, mark, content.data() + from, end);
     from = static_cast<size_t>(group.at - content.data());
-    for (; group.marks != 0; group.marks &= group.marks - 1) {
-      const size_t offset = from + static_cast<size_t>(std::countr_zero(group.marks));
-      if (accepts(offset)) return offset;
-    }
+    if (group.marks != 0) return from + static_cast<size_t>(std::countr_zero(group.marks));
   }
   return content.size();
 }
@@ -177,15 +182,11 @@ size_t FindMarked(Simd simd, Mark mark, std::string_view content, Accepts accept
 
 size_t NextDot(Simd simd, std::string_view content, bool at_line_start) {
   if (at_line_start && content.starts_with('.')) return 0;
-  return FindMarked(simd, Mark::kDotAfterLf, content,
-                    [&](size_t offset) { return offset >= 2 && content[offset - 2] == '\r'; });
+  return FindMarked(simd, Mark::kDotAfterLf, content);
 }
 
-size_t HeaderSectionBytes(Simd simd, std::string_view content) {
-  if (content.starts_with('\n') || content.starts_with("\r\n")) return 0;
-  return FindMarked(simd, Mark::kBlankLine, content, [&](size_t offset) {
-    return content[offset] == '\n' || content.substr(offset + 1).starts_with('\n');
-  });
+bool HasBareCr(Simd simd, std::string_view content) {
+  return content.ends_with('\r') || FindMarked(simd, Mark::kBareCr, content) < content.size();
 }
 
 }  // namespace internal

@@ -56,8 +56,14 @@ class EndOfData {
   bool ambiguous() const { return ambiguous_; }
   // A CR without LF or an LF without CR was seen. Only with Check::kBareNewline.
   bool bare_newline() const { return bare_newline_; }
+  // A dot that begins a line for some servers only: behind an LF without CR, where nearly all take it for
+  // stuffing (and so do we), or behind a CR without LF. A dot alone is ambiguous() and stays. CR is looked at
+  // only with a check, and only up to what is ambiguous().
+  bool dot_after_bare_newline() const { return dot_after_bare_newline_; }
   // Dots taken out so far.
   uint64_t stuffed_dots() const { return stuffed_dots_; }
+  // The content may have lines, behind LF with or without CR, that begin with a dot.
+  bool may_need_stuffing() const { return stuffed_dots_ > 0 || lone_dot_; }
 
  private:
   static constexpr size_t kBeforeBytes = 3;
@@ -76,6 +82,8 @@ class EndOfData {
   Check check_;
   bool ambiguous_ = false;
   bool bare_newline_ = false;
+  bool dot_after_bare_newline_ = false;
+  bool lone_dot_ = false;  // one behind a bare LF has stayed
   uint64_t stuffed_dots_ = 0;
   // The last wire bytes before the block, oldest first; at the start of the data they read CR LF, because
   // the command line before it ended so. (What stands before that must be neither CR nor NUL, which would
@@ -84,16 +92,12 @@ class EndOfData {
 };
 
 // Where the next stuffed dot has to go: the offset in `content` of the first '.' that begins a line (after
-// CRLF, or at offset 0 when `at_line_start`), or content.size() when there is none. Never suspends.
+// LF, with or without CR, or at offset 0 when `at_line_start`), or content.size() when there is none. Never
+// suspends.
 //
 // A sender writes content up to and including that dot, then the dot once more as the start of the rest:
 //   for (;;) { size_t dot = NextDot(content, at_line_start); emit content[0, dot); if none: break;
 //              emit "."; … go on behind … }
 size_t NextDot(std::string_view content, bool at_line_start);
-
-// The length of the header section of a message with its last line end but without the blank line that
-// ends it (RFC 5322 section 2.1), LF alone accepted as a line end. content.size() when no blank line
-// exists; 0 when the message begins with one. Never suspends.
-size_t HeaderSectionBytes(std::string_view content);
 
 }  // namespace bivalve::net

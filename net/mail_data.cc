@@ -134,7 +134,8 @@ core::Task<MailDataResult> ReceiveData(core::Loop& loop, Connection& client, cor
   result.status = MailDataResult::Status::kComplete;
   result.ambiguous = end.ambiguous();
   result.bare_newline = end.bare_newline();
-  result.has_stuffed_dots = end.stuffed_dots() > 0;
+  result.dot_after_bare_newline = end.dot_after_bare_newline();
+  result.has_stuffed_dots = end.may_need_stuffing();
   co_return result;
 }
 

@@ -35,6 +35,8 @@ struct MailDataResult {
   // DATA only: see EndOfData.
   bool ambiguous = false;
   bool bare_newline = false;
+  bool dot_after_bare_newline = false;
+  // Its lines may begin with dots, so that they need stuffing.
   bool has_stuffed_dots = false;
 };
 

@@ -1,5 +1,6 @@
 #include "scan/canary.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -18,12 +19,38 @@ std::string Eicar() {
   return all;
 }
 
+struct Magic {
+  std::string_view bytes;
+  size_t image_offset;
+};
+constexpr Magic kMagics[] = {{"ustar", 257}, {"EFI PART", 512}};
+
+// A field with each magic where it has its offset behind a front of 64 bytes, or of a multiple of that.
+// `begin`: where the field begins in the content.
+std::string MagicField(size_t begin) {
+  static constexpr std::string_view kName = "X-Bivalve-Magics: ";
+  static constexpr size_t kFrontStep = core::Body::kFrontLine.size();
+  std::string field(kName);
+  size_t furthest = 0;
+  for (const Magic& magic : kMagics) furthest = std::max(furthest, magic.image_offset);
+  field.resize(furthest, 'x');
+  for (const Magic& magic : kMagics) {
+    for (size_t front = kFrontStep; front + begin + kName.size() <= magic.image_offset; front += kFrontStep) {
+      const size_t at = magic.image_offset - front - begin;
+      // One magic in the place of another would spoil both.
+      const bool free = field.find_first_not_of('x', at) >= at + magic.bytes.size();
+      if (free) field.replace(at, magic.bytes.size(), magic.bytes);
+    }
+  }
+  return field + "\r\n";
+}
+
 }  // namespace
 
 const std::string& CanaryContent() {
+  static const std::string first = core::Cat(kCanaryMark, "a scanner's self-test\r\n");
   static const std::string content =
-      core::Cat(kCanaryMark,
-                "a scanner's self-test\r\n"
+      core::Cat(first, MagicField(first.size()),
                 "From: <bivalve@localhost>\r\n"
                 "To: <bivalve@localhost>\r\n"
                 "Subject: self-test of the scanner\r\n"

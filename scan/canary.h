@@ -3,8 +3,10 @@
 // that works.
 //
 // The message is a mail with the EICAR string as a base64 attachment, so that it is found only by a scanner
-// that reads what it was given, takes it for mail, takes it apart and has signatures. It is not a message: no
-// counter but its own knows it.
+// that reads what it was given, takes it for mail, takes it apart and has signatures. Its header section
+// holds the magics of archives and disk images that libclamav looks for at fixed offsets, where they would be
+// hit if the image's front were as long as one line or a few: behind such a front it would not be taken for
+// mail. It is not a message: no counter but its own knows it.
 #pragma once
 
 #include <memory>

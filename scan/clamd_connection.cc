@@ -136,6 +136,7 @@ void ClamdConnection::Take(Request& request, uint64_t serial) {
   slot->state = SlotState::kTaken;
   slot->request = &request;
   slot->body = request.body_;
+  slot->several_readings = request.several_readings_;
   slot->since = loop_.Now();
   slot->serial = serial;
   request.AddHolder(this);
@@ -352,33 +353,30 @@ core::Task<bool> ClamdConnection::SendDescriptor(Slot& slot) {
   co_return false;
 }
 
-// The image as it stands in the body's file, straight from its memory: the scanner's line, and the content.
+// The image as it stands in the body's file, straight from its memory.
 core::Task<bool> ClamdConnection::Upload(Slot& slot) {
-  static constexpr ChunkHeader kLineHeader = MakeChunkHeader(core::Body::kScanLine.size());
   static constexpr ChunkHeader kEnd = MakeChunkHeader(0);
   if (slot.request != nullptr) ++slot.request->attempts_;
   const uint32_t id = slot.id;
   // A scanner that reloads its database takes nothing for as long as it answers no PING.
   const core::Duration patience = kPingsToDeath * options_.ping_interval;
   stream_.Write(kInstream);
-  stream_.Write({kLineHeader.data(), kLineHeader.size()});
-  stream_.Write(core::Body::kScanLine);
-  std::string_view content = slot.body->content();
+  std::string_view image = slot.body->image();
   size_t chunk_bytes = 0;  // of the current chunk, still to be sent
   bool ended = false;
   while (!ended) {
-    if (chunk_bytes == 0 && !content.empty()) {
-      chunk_bytes = std::min(content.size(), kChunkBytesMax);
+    if (chunk_bytes == 0 && !image.empty()) {
+      chunk_bytes = std::min(image.size(), kChunkBytesMax);
       const ChunkHeader header = MakeChunkHeader(static_cast<uint32_t>(chunk_bytes));
       stream_.Write({header.data(), header.size()});
     }
     const size_t bytes = std::min(chunk_bytes, core::Stream::kSendStepBytes);
     std::array<iovec, 2> pieces = {};
     size_t count = 0;
-    if (bytes > 0) pieces[count++] = {const_cast<char*>(content.data()), bytes};
-    content.remove_prefix(bytes);
+    if (bytes > 0) pieces[count++] = {const_cast<char*>(image.data()), bytes};
+    image.remove_prefix(bytes);
     chunk_bytes -= bytes;
-    if (content.empty()) {
+    if (image.empty()) {
       pieces[count++] = {const_cast<char*>(kEnd.data()), kEnd.size()};
       ended = true;
     }

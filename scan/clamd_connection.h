@@ -167,11 +167,12 @@ class ClamdConnection {
   void Abandon(Request& request, std::shared_ptr<KeptBody> body);
   // Another scanner has answered for it: takes it back if it was not sent yet.
   void Withdraw(Request& request);
-  // Calls visit(serial, content) for each scan that was handed over before `then`, its session gone or not.
+  // Calls visit(serial, content) for each scan of a whole message that was handed over before `then`, its
+  // session gone or not.
   template <typename Visit>
   void VisitOlder(core::MonoTime then, Visit visit) const {
     for (const Slot& slot : slots_) {
-      if (slot.body != nullptr && !slot.canary && slot.since <= then)
+      if (slot.body != nullptr && !slot.canary && !slot.several_readings && slot.since <= then)
         visit(slot.serial, slot.body->content());
     }
   }
@@ -196,6 +197,7 @@ class ClamdConnection {
     core::Body* body = nullptr;
     std::shared_ptr<KeptBody> kept;  // the abandoned one's body, or the canary's
     bool canary = false;             // without a request
+    bool several_readings = false;   // the request's
   };
 
   // The steps of Run(). Those that return false have met the end of the session.

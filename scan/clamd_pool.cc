@@ -196,7 +196,7 @@ void ClamdPool::Impl::Submit(Request& request, core::Body& body) {
     AnswerDown(request);
     return;
   }
-  if (long_scans_.MayKnow(body.content())) {
+  if (!request.several_readings_ && long_scans_.MayKnow(body.content())) {
     request.compared_ = true;
     long_scans_.Compare(request, body.content());
     watch_wake_.Notify();

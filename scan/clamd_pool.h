@@ -83,6 +83,10 @@ class Request {
  public:
   // Notifies `wake` when done.
   explicit Request(core::Condition& wake) : wake_(wake) {}
+  // Its images are several readings of one message, scanned one after the other in the same body: so no
+  // second scanner is asked while the first still has one, and none is taken for the same as another
+  // message's.
+  void SetSeveralReadings() { several_readings_ = true; }
   Request(const Request&) = delete;
   ~Request();  // not in the pool's hands
 
@@ -108,6 +112,7 @@ class Request {
   friend class RequestLine;
   core::Condition& wake_;
   core::Body* body_ = nullptr;
+  bool several_readings_ = false;
   bool compared_ = false;  // with the scans that take long; waits for one of them, or for the comparison
   bool done_ = false;
   bool waiting_ = false;  // in line

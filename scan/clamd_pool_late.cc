@@ -84,7 +84,7 @@ void ClamdPool::Impl::HedgeLate(const Scanner& scanner) {
 
 bool ClamdPool::Impl::MayHedge(const Request& request) const {
   // One more try in all, as for a message whose connection broke.
-  if (request.done_ || request.hedged_ || request.attempts_ > 1) return false;
+  if (request.done_ || request.hedged_ || request.several_readings_ || request.attempts_ > 1) return false;
   return hedged_ * 100 < submitted_ * options_.hedge_percent + options_.hedge_burst * uint64_t{100};
 }
 

@@ -147,18 +147,4 @@ void BM_NextDot(benchmark::State& state, size_t dot_line_every) {
 BENCHMARK_CAPTURE(BM_NextDot, no_dot, 0)->Apply(Sizes);
 BENCHMARK_CAPTURE(BM_NextDot, each_line, 1)->Apply(Sizes);
 
-// What does it cost to find the end of a header section of usual size, and how long can one without an end,
-// as large as a message may be, hold a worker?
-void BM_HeaderSectionBytes(benchmark::State& state, std::string_view unit) {
-  const std::string content = unit.empty() ? Mail(Bytes(state), 0) : Repeated(unit, Bytes(state));
-  for (auto _ : state) {
-    size_t bytes = net::HeaderSectionBytes(content);
-    benchmark::DoNotOptimize(bytes);
-    benchmark::ClobberMemory();
-  }
-  SetBytes(state, content.size());
-}
-BENCHMARK_CAPTURE(BM_HeaderSectionBytes, usual, "")->Arg(3'000)->Arg(25'000'000);
-BENCHMARK_CAPTURE(BM_HeaderSectionBytes, hostile, "a\n\r")->Arg(25'000'000);
-
 }  // namespace

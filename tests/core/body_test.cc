@@ -49,17 +49,88 @@ TEST_F(BodyTest, AbortsWhenExtendedBeyondItsRoom) {
   pool_->Release(std::move(body));
 }
 
-TEST_F(BodyTest, ShowsTheScannerItsLineAndTheContentExactly) {
-  for (const size_t bytes : {size_t{0}, size_t{1}, 10 * kKibi, 64 * kKibi - 64, 64 * kKibi, kMebi + 1}) {
+TEST_F(BodyTest, ShowsTheScannerItsFrontAndTheContentExactly) {
+  for (const size_t bytes :
+       {size_t{0}, size_t{1}, 10 * kKibi, 64 * kKibi - Body::kFrontBytes, 64 * kKibi, kMebi + 1}) {
     std::unique_ptr<Body> body = Acquire();
     const std::string content = Pattern(bytes);
     ASSERT_TRUE(Fill(*body, content));
     const int fd = body->SealForScan();
     ASSERT_GE(fd, 0);
-    EXPECT_TRUE(ReadFrom(fd) == Cat(Body::kScanLine, content)) << bytes;
-    EXPECT_EQ(body->image_bytes(), Body::kContentOffset + bytes);
+    EXPECT_TRUE(ReadFrom(fd) == Cat(Body::Front(), content)) << bytes;
+    EXPECT_EQ(body->image_bytes(), Body::kFrontBytes + bytes);
     EXPECT_TRUE(body->content() == content);
     EXPECT_EQ(body->SealForScan(), fd) << "a second scan gets the same";
+    pool_->Release(std::move(body));
+  }
+}
+
+// libclamav compares magics with fixed offsets up to 1024; a message must have no say in what stands there.
+TEST_F(BodyTest, KeepsTheContentBehindEveryOffsetThatAScannerLooksAt) {
+  EXPECT_EQ(Body::Front().size(), Body::kFrontBytes);
+  EXPECT_GE(Body::kFrontBytesMin, 1024 + 64);
+  for (size_t at = 0; at < Body::kFrontBytes; at += Body::kFrontLine.size()) {
+    EXPECT_EQ(Body::Front().substr(at, Body::kFrontLine.size()), Body::kFrontLine);
+  }
+}
+
+TEST_F(BodyTest, ShowsAnotherHeadToTheScannerOnly) {
+  std::unique_ptr<Body> body = Acquire();
+  const std::string content = "A : b\r\n" + Pattern(3 * kMebi);
+  ASSERT_TRUE(Fill(*body, content));
+  for (const std::string_view head :
+       {"A: b \r\n", "A : b\r\n\r\n", "A : b\r\n",
+        "A : b\r\n0123456789012345678901234567890123456789012345678901234567890123"}) {
+    body->ReplaceHead(7, head);
+    const std::string image = ReadFrom(body->SealForScan());
+    const size_t front = Body::kFrontBytes - (head.size() - 7);
+    EXPECT_GE(front, Body::kFrontBytesMin);
+    EXPECT_TRUE(image.substr(front) == Cat(head, content.substr(7)));
+    EXPECT_EQ(image.substr(0, front - 2), Body::Front().substr(0, front - 2));
+    EXPECT_EQ(image.substr(front - 2, 2), "\r\n");
+    EXPECT_TRUE(image == body->image());
+    body->RestoreHead();
+    EXPECT_TRUE(body->content() == content);
+    EXPECT_TRUE(ReadFrom(body->SealForScan()) == Cat(Body::Front(), content));
+  }
+  pool_->Release(std::move(body));
+}
+
+TEST_F(BodyTest, ShowsTheContentAloneToo) {
+  for (const size_t bytes : {size_t{0}, size_t{1}, size_t{1000}, 10 * kKibi, 3 * kMebi + 5}) {
+    std::unique_ptr<Body> body = Acquire();
+    const std::string content = Pattern(bytes);
+    ASSERT_TRUE(Fill(*body, content));
+    size_t steps = 0;
+    while (!body->MoveToFront(kMebi)) ++steps;
+    EXPECT_LE(steps, bytes / kMebi + 1);
+    EXPECT_TRUE(ReadFrom(body->SealForScan()) == content);
+    EXPECT_TRUE(body->content() == content);
+    EXPECT_EQ(body->content_offset(), 0u);
+    const uint64_t number = body->number();
+    pool_->Release(std::move(body));
+    body = Acquire(bytes);
+    EXPECT_EQ(body->number(), number) << "the same memory";
+    ASSERT_TRUE(Fill(*body, "the next message"));
+    EXPECT_TRUE(ReadFrom(body->SealForScan()) == Cat(Body::Front(), "the next message"));
+    pool_->Release(std::move(body));
+  }
+}
+
+// A session that ends in the middle leaves the body as it is.
+TEST_F(BodyTest, HasItsFrontAgainForTheNextMessage) {
+  for (const bool moved : {false, true}) {
+    std::unique_ptr<Body> body = Acquire();
+    ASSERT_TRUE(Fill(*body, Pattern(3 * kMebi)));
+    if (moved) {
+      EXPECT_FALSE(body->MoveToFront(kMebi));
+    } else {
+      body->ReplaceHead(0, "\r\n");
+    }
+    pool_->Release(std::move(body));
+    body = Acquire(3 * kMebi);
+    ASSERT_TRUE(Fill(*body, "the next message"));
+    EXPECT_TRUE(ReadFrom(body->SealForScan()) == Cat(Body::Front(), "the next message"));
     pool_->Release(std::move(body));
   }
 }
@@ -75,7 +146,7 @@ TEST_F(BodyTest, KeepsTheLastImagesSizeUntilItHasToGrow) {
   const std::string content = Pattern(10 * kKibi + 1);
   ASSERT_TRUE(Fill(*body, content));
   EXPECT_FALSE(body->short_file());
-  EXPECT_TRUE(ReadFrom(body->SealForScan()) == Cat(Body::kScanLine, content));
+  EXPECT_TRUE(ReadFrom(body->SealForScan()) == Cat(Body::Front(), content));
   pool_->Release(std::move(body));
   body = Acquire(11 * kKibi);
   EXPECT_FALSE(body->short_file()) << "a larger message was announced";
@@ -95,7 +166,7 @@ TEST_F(BodyTest, ShowsTheSameOfAFile) {
   EXPECT_TRUE(body->in_file());
   const std::string content = Pattern(5 * kMebi + 7);
   ASSERT_TRUE(Fill(*body, content));
-  EXPECT_TRUE(ReadFrom(body->SealForScan()) == Cat(Body::kScanLine, content));
+  EXPECT_TRUE(ReadFrom(body->SealForScan()) == Cat(Body::Front(), content));
   EXPECT_TRUE(body->content() == content);
   pool_->Release(std::move(body));
 }
@@ -110,7 +181,7 @@ TEST_F(BodyTest, ShowsNothingOfTheMessageBefore) {
   ASSERT_EQ(body->number(), number) << "the same memory";
   EXPECT_EQ(body->content(), "");
   ASSERT_TRUE(Fill(*body, "short"));
-  EXPECT_TRUE(ReadFrom(body->SealForScan()) == Cat(Body::kScanLine, "short"));
+  EXPECT_TRUE(ReadFrom(body->SealForScan()) == Cat(Body::Front(), "short"));
   pool_->Release(std::move(body));
 }
 
@@ -119,7 +190,7 @@ TEST_F(BodyTest, GrowsAgainAfterItWasSealedAndReused) {
     std::unique_ptr<Body> body = Acquire();
     const std::string content = Pattern(bytes, bytes);
     ASSERT_TRUE(Fill(*body, content));
-    EXPECT_TRUE(ReadFrom(body->SealForScan()) == Cat(Body::kScanLine, content));
+    EXPECT_TRUE(ReadFrom(body->SealForScan()) == Cat(Body::Front(), content));
     EXPECT_TRUE(body->content() == content);
     pool_->Release(std::move(body));
   }

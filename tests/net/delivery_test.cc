@@ -103,12 +103,15 @@ Got DeliverTo(Server& server, const Delivery& delivery, uint64_t seed = 1) {
   return got;
 }
 
-// RFC 5321 section 4.5.2, byte by byte, with the end of data.
+// RFC 5321 section 4.5.2, byte by byte, with the end of data. A dot behind a bare LF gets a CR before the LF.
 std::string Wire(std::string_view content) {
   std::string wire;
   for (size_t i = 0; i < content.size(); ++i) {
-    const bool at_line_start = i == 0 || (i >= 2 && content.substr(i - 2, 2) == "\r\n");
-    if (at_line_start && content[i] == '.') wire += '.';
+    const bool at_line_start = i == 0 || content[i - 1] == '\n';
+    if (at_line_start && content[i] == '.') {
+      if (i > 0 && !wire.ends_with("\r\n")) wire.insert(wire.size() - 1, "\r");
+      wire += '.';
+    }
     wire += content[i];
   }
   wire += content.empty() || content.ends_with("\r\n") ? ".\r\n" : "\r\n.\r\n";

@@ -42,6 +42,7 @@ struct Outcome {
   std::string rest;  // behind the end
   bool ambiguous = false;
   bool bare_newline = false;
+  bool dot_after_bare_newline = false;
   uint64_t stuffed_dots = 0;
 
   friend bool operator==(const Outcome&, const Outcome&) = default;
@@ -69,7 +70,8 @@ std::string Readable(std::string_view bytes) {
 
 std::ostream& operator<<(std::ostream& out, const Outcome& o) {
   return out << "content '" << Readable(o.content) << "' ended " << o.ended << " rest '" << Readable(o.rest)
-             << "' ambiguous " << o.ambiguous << " bare " << o.bare_newline << " dots " << o.stuffed_dots;
+             << "' ambiguous " << o.ambiguous << " bare " << o.bare_newline << " bare dot "
+             << o.dot_after_bare_newline << " dots " << o.stuffed_dots;
 }
 
 // The rules, one byte after the other, on the whole wire at once: the model that everything is compared with.
@@ -102,7 +104,11 @@ Outcome Model(std::string_view wire, Check check) {
     const bool is_open =
         i + 1 == std::ssize(wire) || (begins_line && i + 2 == std::ssize(wire) && is(i + 1, "\r"));
     if (check != Check::kNone && !is_open && is(i - 1, kEdges) && is(i + 1, kEdges)) o.ambiguous = true;
-    if (begins_line && !is_open) {
+    const bool bare_dot = !begins_line && !is_open && !is(i + 1, kEdges);
+    const bool after_lf = bare_dot && is(i - 1, "\n");
+    const bool after_cr = bare_dot && is(i - 1, "\r") && check != Check::kNone && !o.ambiguous;
+    if (after_lf || after_cr) o.dot_after_bare_newline = true;
+    if ((begins_line && !is_open) || after_lf) {
       ++o.stuffed_dots;
     } else {
       o.content += c;
@@ -143,6 +149,7 @@ Outcome Receive(std::string_view wire, Check check, Simd simd, std::span<const s
   o.content += held;
   o.ambiguous = end.ambiguous();
   o.bare_newline = end.bare_newline();
+  o.dot_after_bare_newline = end.dot_after_bare_newline();
   o.stuffed_dots = end.stuffed_dots();
   return o;
 }
@@ -379,8 +386,21 @@ TEST(EndOfData, TakesTheDotOffAnAmbiguousLineToo) {
   EXPECT_EQ(o.stuffed_dots, 1u);
 }
 
-TEST(EndOfData, LeavesADotAfterABareNewline) {
-  EXPECT_EQ(Receive("a\n.b\r.c", Check::kGuard, internal::BestSimd()).content, "a\n.b\r.c");
+// Postfix and sendmail do: what is scanned, and sent on by BDAT, is what their readers would get by DATA.
+TEST(EndOfData, TakesADotAfterABareLineFeedOut) {
+  for (const Check check : kChecks) {
+    const Outcome o = Receive("a\n.b\n..c\r\nd\n.", check, internal::BestSimd());
+    EXPECT_EQ(o.content, "a\nb\n.c\r\nd\n.");
+    EXPECT_EQ(o.stuffed_dots, 2u);
+    EXPECT_TRUE(o.dot_after_bare_newline);
+  }
+}
+
+TEST(EndOfData, SaysThatADotStandsAfterABareCarriageReturn) {
+  const Outcome o = Receive("a\r.b", Check::kGuard, internal::BestSimd());
+  EXPECT_EQ(o.content, "a\r.b");
+  EXPECT_TRUE(o.dot_after_bare_newline);
+  EXPECT_FALSE(Receive("a\r\n.b\r\nc.d\ne\rf", Check::kGuard, internal::BestSimd()).dot_after_bare_newline);
 }
 
 TEST(EndOfData, TakesOneDotOffALine) {
@@ -443,8 +463,8 @@ TEST_P(EndOfDataTest, FindsEveryDotToStuff) {
     for (const size_t offset : {0u, 1u, 58u, 61u, 63u, 64u, 130u}) {
       const std::string content = std::string(offset, 'a').append(pattern).append("a");
       for (const bool at_line_start : {false, true}) {
-        size_t expected = content.find("\r\n.");
-        expected = expected == content.npos ? content.size() : expected + 2;
+        size_t expected = content.find("\n.");
+        expected = expected == content.npos ? content.size() : expected + 1;
         if (at_line_start && content[0] == '.') expected = 0;
         ASSERT_EQ(internal::NextDot(GetParam(), content, at_line_start), expected) << Readable(content);
       }
@@ -452,8 +472,7 @@ TEST_P(EndOfDataTest, FindsEveryDotToStuff) {
   });
 }
 
-// What goes out again is what came in, for every content without a bare line end before a dot, so for all
-// that passes the guard.
+// What goes out again is what came in, for every content that passes the guard.
 TEST_P(EndOfDataTest, StuffingIsTheReverseOfTakingDotsOut) {
   for (size_t bytes = 0; bytes <= 7; ++bytes) {
     ForEachString(bytes, [&](std::string_view content) {
@@ -469,50 +488,14 @@ TEST_P(EndOfDataTest, StuffingIsTheReverseOfTakingDotsOut) {
 
 TEST(NextDot, IsTheSizeWithoutADot) {
   EXPECT_EQ(NextDot("", true), 0u);
-  EXPECT_EQ(NextDot("a.b\n.c", true), 6u);
+  EXPECT_EQ(NextDot("a.b\nc", true), 5u);
 }
 
 TEST(NextDot, StuffsTheFirstByteOnlyAtALineStart) {
   EXPECT_EQ(NextDot(".a", true), 0u);
   EXPECT_EQ(NextDot(".a", false), 2u);
   EXPECT_EQ(NextDot("\r\n.", false), 2u);
-}
-
-TEST_P(EndOfDataTest, FindsTheEndOfEveryHeaderSection) {
-  ForEachString(6, [&](std::string_view pattern) {
-    for (const size_t offset : {0u, 1u, 58u, 62u, 63u, 64u, 130u}) {
-      const std::string content = std::string(offset, 'a').append(pattern);
-      size_t expected = content.size();
-      for (size_t start = 0; start < content.size();) {  // line by line
-        const std::string_view line = std::string_view(content).substr(start);
-        if (line.starts_with("\n") || line.starts_with("\r\n")) {
-          expected = start;
-          break;
-        }
-        const size_t end = content.find('\n', start);
-        start = end == content.npos ? content.size() : end + 1;
-      }
-      ASSERT_EQ(internal::HeaderSectionBytes(GetParam(), content), expected) << Readable(content);
-    }
-  });
-}
-
-TEST(HeaderSectionBytes, LeavesTheBlankLineOut) {
-  EXPECT_EQ(HeaderSectionBytes("A: b\r\nC: d\r\n\r\nbody\r\n\r\n"), 12u);
-  EXPECT_EQ(HeaderSectionBytes("A: b\nC: d\n\nbody"), 10u);
-  EXPECT_EQ(HeaderSectionBytes("A: b\r\n\nbody"), 6u);
-}
-
-TEST(HeaderSectionBytes, IsEverythingWithoutABlankLine) {
-  EXPECT_EQ(HeaderSectionBytes("A: b\r\n"), 6u);
-  EXPECT_EQ(HeaderSectionBytes("A: b\r\n\r"), 7u);
-  EXPECT_EQ(HeaderSectionBytes("A: b\r\n \r\nC: d"), 13u);
-  EXPECT_EQ(HeaderSectionBytes(""), 0u);
-}
-
-TEST(HeaderSectionBytes, IsNothingWhenTheMessageBeginsWithABlankLine) {
-  EXPECT_EQ(HeaderSectionBytes("\r\nbody"), 0u);
-  EXPECT_EQ(HeaderSectionBytes("\nbody"), 0u);
+  EXPECT_EQ(NextDot("\n.", false), 1u);
 }
 
 TEST(DotSearch, TakesTheBestThatTheMachineHas) {
@@ -531,10 +514,10 @@ TEST_P(EndOfDataTest, MarksExactlyWhatTheMarksSay) {
         return byte == '.' && before == '\n';
       case Mark::kDotAfterControl:
         return byte == '.' && before <= 13;
+      case Mark::kBareCr:
+        return before == '\r' && byte != '\n';
       case Mark::kDotOrBareNewline:
         return (byte == '.' && before <= 13) || (byte == '\n') != (before == '\r');
-      case Mark::kBlankLine:
-        return before == '\n' && (byte == '\n' || byte == '\r');
     }
     return false;
   };
@@ -545,7 +528,7 @@ TEST_P(EndOfDataTest, MarksExactlyWhatTheMarksSay) {
   }
   bytes += 'x' + bytes + bytes.substr(0, 77);
   for (const Mark mark :
-       {Mark::kDotAfterLf, Mark::kDotAfterControl, Mark::kDotOrBareNewline, Mark::kBlankLine}) {
+       {Mark::kDotAfterLf, Mark::kDotAfterControl, Mark::kBareCr, Mark::kDotOrBareNewline}) {
     std::vector<bool> marked(bytes.size(), false);
     for (size_t from = 1; from < bytes.size(); from += internal::kGroupBytes) {
       const char* const end = bytes.data() + bytes.size();

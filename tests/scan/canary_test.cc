@@ -264,9 +264,23 @@ TEST_F(CanaryTest, StopsWithOneOutstanding) {
 
 class DisbeliefTest : public PoolFixture {};
 
+// Behind a front of one line it would pass for an archive or a disk image: a front that becomes too short
+// again does not stay unseen.
+TEST(CanaryContent, HoldsMagicsThatOnlyALongFrontMakesHarmless) {
+  const std::string& content = CanaryContent();
+  EXPECT_TRUE(content.starts_with(kCanaryMark));
+  for (const size_t front : {64, 128, 192}) {
+    EXPECT_EQ(content.substr(257 - front, 5), "ustar") << front;
+  }
+  for (const size_t front : {64, 128, 192, 256}) {
+    EXPECT_EQ(content.substr(512 - front, 8), "EFI PART") << front;
+  }
+  EXPECT_GT(core::Body::kFrontBytesMin, 1024u);
+}
+
 TEST_F(DisbeliefTest, LargerThanMaxFileSizeIsNotClean) {
   FakeClamd& fake = AddScanner();
-  options_.scanners[0].limits.file_bytes_max = core::Body::kContentOffset + 1000;
+  options_.scanners[0].limits.file_bytes_max = core::Body::kFrontBytes + 1000;
   fake.on_scan = [&fake](const FakeClamd::Scan& scan) { fake.ReplyOk(scan); };
   Start();
   EXPECT_TRUE(Clean(Submit(std::string(1000, 'x'))));
@@ -302,7 +316,7 @@ TEST_F(DisbeliefTest, AsLongAsMaxScanTimeIsNotClean) {
 
 TEST_F(DisbeliefTest, MoreThanStreamMaxLengthIsNotEvenSent) {
   FakeClamd& fake = AddScanner(Method::kInstream);
-  options_.scanners[0].limits.stream_bytes_max = 1000;
+  options_.scanners[0].limits.stream_bytes_max = core::Body::kFrontBytes + 1000;
   Start();
   EXPECT_TRUE(None(Submit(std::string(5000, 'x')), NoVerdict::kSize));
   Message& small = Submit();

@@ -64,7 +64,7 @@ inline std::string ReadAll(int fd) {
   }
 }
 
-inline std::string Image(std::string_view content) { return core::Cat(core::Body::kScanLine, content); }
+inline std::string Image(std::string_view content) { return core::Cat(core::Body::Front(), content); }
 
 class PoolFixture : public testing::Test {
  protected:

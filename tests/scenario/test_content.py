@@ -2,6 +2,7 @@
 import random
 
 from harness import ScenarioCase, compose, main, stuffed, text_message, without_header
+from harness.fault_case import FaultCase
 
 HEADER = b"X-Virus-Scanned: ClamAV using Bivalve\r\n"
 
@@ -138,6 +139,83 @@ class Content(ScenarioCase):
             self.assertEqual(without_header(message.content), content)
 
 
+class BareDots(ScenarioCase):
+    """A dot behind a bare LF or CR, which some servers take out and others do not."""
+
+    bivalve_only = True
+    CONTENT = b"Subject: x\r\n\r\na\n..box\nb\n.one\r\nend\r\n"
+
+    def deliver(self, settings=None, extensions=(), content=CONTENT):
+        sink = self.sink(extensions=["8BITMIME", *extensions])
+        daemon = self.bivalved(sink, settings={"Header": "", **(settings or {})})
+        with daemon.client() as client:
+            client.ehlo()
+            reply = client.deliver(content)
+        return reply, sink, daemon
+
+    def test_are_ambiguous_to_a_server_without_chunking(self):
+        for content in (self.CONTENT, b"Subject: x\r\n\r\na\r.box\r\n"):
+            reply, sink, daemon = self.deliver(content=content)
+            self.assertReply(reply, 550, "5.5.2 Message has a dot behind a bare CR or LF")
+            self.assertEqual(sink.messages, [])
+            daemon.wait_log(r"status=REJECTED:ambiguous dot$")
+            daemon.expect_messages(received=1, rejected=1)
+
+    def test_are_taken_out_for_a_server_with_chunking(self):
+        """As they reach it by DATA without Bivalve between."""
+        reply, sink, _ = self.deliver(extensions=["CHUNKING"])
+        self.assertReply(reply, 250)
+        self.assertEqual(sink.messages[0].content, b"Subject: x\r\n\r\na\n.box\nb\none\r\nend\r\n")
+
+    def test_are_the_same_to_every_server_when_they_pass(self):
+        reply, sink, _ = self.deliver({"BareNewline": "pass"})
+        self.assertReply(reply, 250)
+        self.assertEqual(sink.messages[0].wire, b"Subject: x\r\n\r\na\r\n..box\nb\none\r\nend\r\n")
+
+    def test_may_come_by_bdat(self):
+        sink = self.sink(extensions=["CHUNKING"])
+        daemon = self.bivalved(sink, settings={"Header": ""})
+        with daemon.client() as client:
+            client.ehlo()
+            client.mail()
+            client.rcpt()
+            self.assertReply(client.bdat(self.CONTENT, last=True), 250)
+        self.assertEqual(sink.messages[0].content, self.CONTENT)
+
+
+class Readings(FaultCase):
+    """A message that servers understand in several ways is scanned in each, however large, and arrives as it was."""
+
+    def test_a_large_one(self):
+        odd = b"Subject: x\r\nX-Foo : y\r\na text\r\n" + text_message(34 << 20) + b"a\rb\r\n"
+        for settings in ({}, {"ClamMethod": "instream"}, {"BodyMemory": "1M"}):
+            with self.subTest(settings=settings):
+                sink = self.sink(extensions=["CHUNKING"])
+                daemon = self.bivalved(sink, settings={"Header": "", **settings})
+                with daemon.client() as client:
+                    client.ehlo()
+                    self.assertReply(client.deliver(odd), 250)
+                    self.assertReply(client.deliver(compose(b"and one more\r\n")), 250)
+                self.assertTrue(sink.messages[0].content == odd, "it was changed")
+                stats = daemon.expect_messages(received=2, delivered=2, clean=2)
+                self.assertEqual(sum(s["scans"] for s in stats["scanners"]), 7 + 1)
+
+    def test_a_failed_one_is_not_clean(self):
+        """A reading without a verdict decides, unless another one is infected."""
+        for readings, status in (([b"alone"], "CLAMAV-ERROR"), ([b"alone", b"mail"], "VIRUS:Sim.Found")):
+            def answer(image, _number):
+                if b"alone" in readings and image.startswith(b"no field"):
+                    return "Can't read file ERROR"
+                if b"mail" in readings and image.startswith(b"\r\nno field"):
+                    return "Sim.Found FOUND"
+                return "OK"
+            daemon = self.daemon(self.scripted(answer))
+            with daemon.client() as client:
+                client.ehlo()
+                client.deliver(b"no field\r\n")
+            daemon.wait_log(rf"status={status}$")
+
+
 class Header(ScenarioCase):
     """Where the header line goes, and what it says."""
 
@@ -165,6 +243,15 @@ class Header(ScenarioCase):
     def test_a_message_that_begins_with_the_blank_line(self):
         arrived = self.deliver(b"\r\nall body\r\n")
         self.assertRegex(arrived, rb"^X-Virus-Scanned: [^\r\n]*\r\n\r\nall body\r\n$")
+
+    def test_stands_before_the_first_line_that_is_no_field(self):
+        """Where servers end the header section; behind that it would be in the visible body, and DKIM's hash of it broken."""
+        for separator in (b" \r\n", b"\t\r\n", b"text\r\n", b"..\r\n", b": x\r\n", b"X-Foo : y\r\n"):
+            with self.subTest(separator=separator):
+                arrived = self.deliver(b"Subject: x\r\n" + separator + b"body: a\r\n\r\nmore\r\n")
+                if not self.is_bivalve:
+                    self.skipTest("clamsmtpd puts it elsewhere")
+                self.assertEqual(arrived, b"Subject: x\r\n" + HEADER + separator + b"body: a\r\n\r\nmore\r\n")
 
     def test_empty_means_none(self):
         content = compose(b"body\r\n")

@@ -98,8 +98,11 @@ class Commands(Case):
             self.assertReply(reply, 552, "5.3.4 Header section exceeds the size limit")
             self.assertReply(client.deliver(b"X-Long: x\r\n" * (3 << 16) + b"\r\nbody\r\n"), 250)
             self.assertReply(client.deliver(compose(b"x" * (6 << 20))), 250)
+            # The header section ends where servers end it, and not only at a blank line.
+            self.assertReply(client.deliver(b"Subject: x\r\n" + b"a text without a blank line before it\r\n" * 150_000), 250)
+            self.assertReply(client.deliver(b"no field at all " * 400_000), 250)
         self.expect_error(daemon, "header_too_large")
-        daemon.expect_messages(received=3, rejected=1, delivered=2)
+        daemon.expect_messages(received=5, rejected=1, delivered=4)
 
     def test_a_client_that_does_not_read(self):
         """It is not read from either: what is held for it stays bounded."""

@@ -3,10 +3,11 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
-#include "core/body.h"
+#include "tests/sim/readings.h"
 
 namespace bivalve::sim {
 namespace {
@@ -135,19 +136,19 @@ void SimClamd::Answer(const Scan& scan) {
 }
 
 void SimClamd::Judge(const Scan& scan, std::string_view shape) {
-  std::string_view content = scan.image;
-  if (!content.starts_with(core::Body::kScanLine))
-    ledger_.Problem("scanner: the image does not begin with the scan line");
-  content.remove_prefix(std::min(content.size(), core::Body::kScanLine.size()));
+  const std::string_view image = scan.image;
   const bool infected =
-      ledger_.mutation != Mutation::kScannerIsBlind && content.find(kVirusMark) != std::string::npos;
+      ledger_.mutation != Mutation::kScannerIsBlind && image.find(kVirusMark) != std::string::npos;
   bool known = false;
   for (Message& message : ledger_.messages) {
-    if (!message.whole || message.content != content) continue;
+    if (!message.whole) continue;
+    const std::vector<std::string> images = ImagesOf(message.content);
+    if (!std::exchange(message.read, true)) message.unread = images;
+    if (std::find(images.begin(), images.end(), image) == images.end()) continue;
     known = true;
-    if (!infected) message.scanned_clean = true;
+    if (!infected) std::erase(message.unread, image);
   }
-  if (!known) ledger_.Problem("scanner: content of ", content.size(), " bytes that no client has sent");
+  if (!known) ledger_.Problem("scanner: an image of ", image.size(), " bytes of what no client has sent");
   scan.dialogue->socket->Send(infected ? Cat(scan.id, ": ", shape, ": ", kVirusName, " FOUND", '\0')
                                        : Cat(scan.id, ": ", shape, ": OK", '\0'));
 }

@@ -40,10 +40,12 @@ struct Message {
   bool by_bdat = false;
 
   // What became of it.
-  bool whole = false;          // the client has sent all of it
-  int accepted = 0;            // so often did the server take it with a 2xx
-  bool scanned_clean = false;  // a scanner has said OK to it
-  uint16_t answer = 0;         // the reply to the end of data
+  bool whole = false;  // the client has sent all of it
+  int accepted = 0;    // so often did the server take it with a 2xx
+  std::vector<std::string>
+      unread;           // the images that no scanner has said OK to yet; all of them, once it is whole
+  bool read = false;    // and that list was made
+  uint16_t answer = 0;  // the reply to the end of data
   std::string answer_text;
 };
 
@@ -76,13 +78,28 @@ struct Ledger {
   }
 };
 
+// What a server gets by DATA of a dot behind a bare LF.
+inline std::string WithCrBeforeDots(std::string_view content) {
+  std::string all;
+  for (size_t i = 0; i < content.size(); ++i) {
+    if (content.substr(i).starts_with("\n.") && (i == 0 || content[i - 1] != '\r')) all += '\r';
+    all += content[i];
+  }
+  return all;
+}
+
 // The content as it must reach the server with `header` put at the end of its header section: written once
 // more, without a look at how net/ does it.
 inline std::string WithHeader(std::string_view content, std::string_view header) {
   size_t line = 0;
   while (line < content.size()) {
     const std::string_view rest = content.substr(line);
-    if (rest.starts_with("\n") || rest.starts_with("\r\n")) break;
+    const std::string_view text = rest.substr(0, rest.find('\n'));
+    const size_t colon = text.find(':');
+    const bool folded =
+        line > 0 && text.starts_with(' ') && text.find_first_not_of(" \r") != std::string_view::npos;
+    const bool field = colon != 0 && colon != std::string_view::npos && text.find_first_of(" \r") > colon;
+    if (!folded && !field) break;
     const size_t end = rest.find('\n');
     line = end == std::string_view::npos ? content.size() : line + end + 1;
   }

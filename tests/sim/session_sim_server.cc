@@ -240,12 +240,13 @@ void SimSmtpServer::EndOfMessage(Dialogue& d) {
   // After a chunk that was refused the transaction is in doubt (RFC 3030 section 2): it may stay open until
   // RSET.
   const bool stays_open = d.phase == Phase::kChunk && random_.Chance(0.5);
+  const bool by_data = d.phase != Phase::kChunk;
   d.phase = Phase::kCommand;
   const Message* message = ledger_.Find(d.from);
   if (message == nullptr) {
     ledger_.Problem("server: a message from '", d.from, "', who sends none");
   } else {
-    CheckContent(*message, d.content);
+    CheckContent(*message, d.content, by_data);
   }
   const std::string token = Cat("[END ", Number(d), "]");
   if (Misfortune(d)) return;
@@ -269,7 +270,7 @@ void SimSmtpServer::Accept(Dialogue& d) {
 }
 
 // Exactly what the client sent, with exactly one header, and that header is the right one.
-void SimSmtpServer::CheckContent(const Message& message, std::string_view content) {
+void SimSmtpServer::CheckContent(const Message& message, std::string_view content, bool by_data) {
   if (ledger_.mutation == Mutation::kServerLosesAByte)
     content.remove_suffix(std::min<size_t>(content.size(), 1));
   if (!message.whole)
@@ -277,14 +278,16 @@ void SimSmtpServer::CheckContent(const Message& message, std::string_view conten
   if (message.smuggles && !message.by_bdat && ledger_.bare_newline != appliance::BareNewline::kPass) {
     ledger_.Problem("server: message ", message.number, ", which could be read as two, was passed on");
   }
-  if (content == WithHeader(message.content, kUsualHeader)) {
+  const std::string sent = by_data ? WithCrBeforeDots(message.content) : message.content;
+  if (content == WithHeader(sent, kUsualHeader)) {
     if (message.infected)
       ledger_.Problem("server: infected message ", message.number, " came as a clean one");
-    if (!message.scanned_clean)
-      ledger_.Problem("server: message ", message.number, " came without a verdict");
+    if (!message.read || !message.unread.empty())
+      ledger_.Problem("server: message ", message.number, " came without a verdict on ",
+                      message.unread.size(), " of its readings");
     return;
   }
-  if (content == WithHeader(message.content, Cat("X-Virus-Infected: ", kVirusName, "\r\n"))) {
+  if (content == WithHeader(sent, Cat("X-Virus-Infected: ", kVirusName, "\r\n"))) {
     if (!message.infected || ledger_.action != appliance::VirusPolicy::kPass) {
       ledger_.Problem("server: message ", message.number, " came as an infected one");
     }
@@ -293,8 +296,7 @@ void SimSmtpServer::CheckContent(const Message& message, std::string_view conten
   constexpr std::array<std::string_view, appliance::kFailureCauses> kCauses = {"down", "timeout", "error",
                                                                                "size", "limits"};
   for (size_t i = 0; i < kCauses.size(); ++i) {
-    if (content != WithHeader(message.content, Cat("X-Virus-Scanned: not scanned (", kCauses[i], ")\r\n")))
-      continue;
+    if (content != WithHeader(sent, Cat("X-Virus-Scanned: not scanned (", kCauses[i], ")\r\n"))) continue;
     if (ledger_.scan_failure[i] != appliance::FailurePolicy::kPass) {
       ledger_.Problem("server: message ", message.number, " came unscanned: ", kCauses[i]);
     }

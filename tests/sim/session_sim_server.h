@@ -64,7 +64,7 @@ class SimSmtpServer final : public SimPeer {
   bool TakeChunk(Dialogue& d);
   void EndOfMessage(Dialogue& d);
   void Accept(Dialogue& d);
-  void CheckContent(const Message& message, std::string_view content);
+  void CheckContent(const Message& message, std::string_view content, bool by_data);
   void CheckUnfinished(const Dialogue& d);
   void Forget(Dialogue& d);
   std::string Number(const Dialogue& d) const;

@@ -23,11 +23,13 @@ class Fed:
     not_clean: int
 
 
-def scan_line():
-    """The line that Bivalve puts in front of what is scanned, as its source has it."""
+def scan_front():
+    """The lines that Bivalve puts in front of what is scanned, as its source has them."""
     source = (PROJECT / "core/body.h").read_text()
-    line = re.search(r'kScanLine\s*=\s*"((?:[^"\\]|\\.)*)"', source).group(1)
-    return line.encode("ascii").decode("unicode_escape").encode("ascii")
+    line = re.search(r'kFrontLine\s*=\s*"((?:[^"\\]|\\.)*)"', source).group(1)
+    line = line.encode("ascii").decode("unicode_escape").encode("ascii")
+    parts = [int(re.search(rf"{name} = (\d+);", source).group(1)) for name in ("kFrontBytesMin", "kHeadGrowthMax")]
+    return line * (sum(parts) // len(line))
 
 
 def message_of(cell, send):

@@ -4,7 +4,7 @@ import statistics
 
 from . import load, machine, report
 from .cell import parse_cell
-from .feeder import feed, message_of, scan_line
+from .feeder import feed, message_of, scan_front
 from .idle import idle_connections, sessions_possible
 from .measure import Runner, median, ratio, values
 from .peers import Bivalve, Clamsmtpd, CpuClock, Direct, HAProxy, Scanners, clamd_threads
@@ -59,7 +59,7 @@ def _saturated(arguments, place, sink, say):
         target, default = (Bivalve(place, sink, scanners, arguments.workers, level=arguments.log, settings=settings)
                            for settings in ({"ClamConnections": _FEEDER_SESSIONS}, None))
         clamd = scanners.for_bivalve()
-        content = scan_line() + message_of(_KEPT, load.send)
+        content = scan_front() + message_of(_KEPT, load.send)
         clock = CpuClock(clamd.process.pid)
         rounds = []
         for number in range(arguments.rounds):

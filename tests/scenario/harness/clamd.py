@@ -159,6 +159,15 @@ class Clamd:
                 reply += block
         return reply.rstrip(b"\0\n").decode("utf-8", "backslashreplace")
 
+    def scan(self, content):
+        """What it says of a file with this content."""
+        with self.connect() as sock:
+            sock.sendall(b"zINSTREAM\0" + len(content).to_bytes(4, "big") + content + bytes(4))
+            reply = b""
+            while block := sock.recv(4096):
+                reply += block
+        return reply.rstrip(b"\0\n").decode("utf-8", "backslashreplace")
+
     def connections(self):
         """How many connections clients have open to it now, on both sockets, as the kernel counts them."""
         count = 0

@@ -1,0 +1,220 @@
+"""Messages in which something may hide from a scanner: header forms, separators, encodings, magics and line ends,
+put together by a seed. Each comes twice, with the EICAR string and with a harmless one in its place."""
+import base64
+import binascii
+import bz2
+import email
+import gzip
+import io
+import lzma
+import quopri
+import random
+import re
+import tarfile
+import zipfile
+from dataclasses import dataclass
+
+from .messages import eicar
+
+
+def harmless():
+    """As long as the EICAR string, and known to no scanner."""
+    return b"Y" + eicar()[1:]
+
+
+def _uuencoded(data):
+    lines = [binascii.b2a_uu(data[i:i + 45]).rstrip(b"\n") for i in range(0, len(data), 45)]
+    return b"\r\n".join([b"begin 644 e.com", *lines, b"`", b"end", b""])
+
+
+def _tar(data):
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w") as archive:
+        entry = tarfile.TarInfo("e.com")
+        entry.size = len(data)
+        archive.addfile(entry, io.BytesIO(data))
+    return target.getvalue()
+
+
+def _zip(data):
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("e.com", data)
+    return target.getvalue()
+
+
+def _base64(data):
+    return base64.encodebytes(data).replace(b"\n", b"\r\n")
+
+
+_MULTIPART = (b'Content-Type: multipart/mixed; boundary="BB"\r\n', (
+    b"--BB\r\nContent-Type: text/plain\r\n\r\nhello\r\n--BB\r\nContent-Type: application/octet-stream\r\n"
+    b"Content-Transfer-Encoding: base64\r\n\r\n%s--BB--\r\n"))
+
+
+def _octets(encoding):
+    return b"Content-Type: application/octet-stream\r\nContent-Transfer-Encoding: %s\r\n" % encoding
+
+
+# How the payload stands in a message with a header section: the MIME fields, and the body.
+_BODIES = {
+    "base64": lambda p: (_octets(b"base64"), _base64(p)),
+    "gz in base64": lambda p: (_octets(b"base64"), _base64(gzip.compress(p, mtime=0))),
+    "quoted-printable": lambda p: (_octets(b"quoted-printable"), quopri.encodestring(p).replace(b"\n", b"\r\n") + b"\r\n"),
+    "multipart": lambda p: (_MULTIPART[0], _MULTIPART[1] % _base64(p)),
+    "uuencode": lambda p: (b"Content-Type: text/plain\r\n", _uuencoded(p)),
+}
+# The payload as the whole message, without any field.
+_WHOLE = {
+    "file": lambda p: p, "uuencode": _uuencoded, "gz": lambda p: gzip.compress(p, mtime=0), "bz2": bz2.compress,
+    "xz": lzma.compress, "tar": _tar, "zip": _zip, "tar.gz": lambda p: gzip.compress(_tar(p), mtime=0),
+}
+_SEPARATORS = {
+    "blank line": b"\r\n", "nothing": b"", "a text": b"hello\r\n", "one blank": b" \r\n", "a tab": b"\t\r\n",
+    "a colon": b":\r\n", "dots": b"..\r\n", "form feed": b"\f\r\n", "vertical tab": b"\v\r\n", "spaced field": b"X-Foo : y\r\n",
+    "CR CR LF": b"\r\r\n", "CR": b"\r", "LF": b"\n", "8-bit field": b"X-\xe9: y\r\n", "From": b"From a@b Mon\r\n",
+    ">From": b">From a@b\r\n", "nameless": b": x\r\n", "blank and text": b" \r\nhello\r\n", "NUL": b"\0\r\n",
+}
+# What stands in front of all other fields.
+_FIRST = {
+    "": b"", "mailbox": b"From a@b Mon Jan  1 00:00:00 2026\r\n", "folded": b" folded\r\n", "spaced": b"X-A : b\r\n",
+    "unknown fields": b"".join(b"X-Padding-%03d: nothing that a scanner would know\r\n" % n for n in range(70)),
+    "text": b"hello world\r\n", "blank": b" \r\n",
+}
+_LINE_ENDS = {"CRLF": b"\r\n", "LF": b"\n", "CR": b"\r"}
+
+
+@dataclass(frozen=True)
+class Shape:
+    name: str
+    infected: bytes  # content, before dot-stuffing
+    clean: bytes
+
+    def content(self, payload_is_eicar):
+        return self.infected if payload_is_eicar else self.clean
+
+
+def _magic(rng):
+    """A first field that has a magic of libclamav's somewhere: at one offset, or in every shift."""
+    magic = rng.choice([b"ustar", b"EFI PART"])
+    if rng.random() < 0.3:
+        return b"".join(b"X-M%d: %s%s\r\n" % (n, b"q" * n, magic * 40) for n in range(len(magic)))
+    target = 257 if magic == b"ustar" else 512
+    # As if some number of bytes stood in front of the message.
+    front = rng.choice([0, 1, 64, 65, 100, 128, 193, 200, 256, rng.randrange(0, 257)])
+    return b"X-P: " + b"q" * max(0, target - front - 5) + magic + b"\r\n"
+
+
+def _compose(rng, payload, parts):
+    first, fields, encoding, separator, ends = parts
+    mime, body = _BODIES[encoding](payload)
+    usual = b"From: Ada <ada@example.com>\r\nSubject: a shape\r\nMIME-Version: 1.0\r\n"
+    if fields == "spaced colons":
+        mime = mime.replace(b": ", b" : ")
+    elif fields == "only MIME":
+        usual = b""
+    elif fields == "folded":
+        mime = mime.replace(b": ", b":\r\n\t")
+    elif fields == "upper case":
+        mime = mime.replace(b"Content-Type", b"CONTENT-TYPE").replace(b"Content-Transfer-Encoding", b"content-transfer-encoding")
+    head = first + usual + mime
+    text = head + _SEPARATORS[separator] + body
+    if ends == "LF in the header":
+        return head.replace(b"\r\n", b"\n") + _SEPARATORS[separator] + body
+    if ends == "LF in the body":
+        return head + _SEPARATORS[separator] + body.replace(b"\r\n", b"\n")
+    # The end of the message is CRLF always: mail data cannot end otherwise.
+    return text.replace(b"\r\n", _LINE_ENDS[ends]).rstrip(b"\r\n") + b"\r\n"
+
+
+def shapes(seed, count):
+    """`count` shapes, all different. The first ones are every separator and every whole file; the rest is drawn."""
+    rng = random.Random(seed)
+    made = {}
+
+    def add(name, infected, clean):
+        made.setdefault(infected, Shape(name, infected, clean))
+
+    for name, make in _WHOLE.items():
+        add(f"all of it: {name}", make(eicar()), make(harmless()))
+    for encoding in _BODIES:
+        for separator in _SEPARATORS:
+            parts = (b"", "usual", encoding, separator, "CRLF")
+            add(f"{encoding}, {separator}", _compose(rng, eicar(), parts), _compose(rng, harmless(), parts))
+        for first_end in (True, False):
+            head, body = _BODIES[encoding](eicar())
+            clean_body = _BODIES[encoding](harmless())[1]
+            dotted = [(b"From: a\n" + head + b"\n" + one).replace(b"\r\n", b"\n") for one in (body, clean_body)]
+            if first_end:
+                # In the body only: the header section alone tells how the rest is encoded.
+                dotted = [text[:text.index(b"\n\n")] + re.sub(rb"\n(?=[^\n])", b"\n.", text[text.index(b"\n\n"):]) for text in dotted]
+            else:
+                dotted = [re.sub(rb"\n(?=[^\n])", b"\n.", text) for text in dotted]
+            add(f"{encoding}, dots behind LF", *[text + b"\r\n" for text in dotted])
+    while len(made) < count:
+        first_name = rng.choice([*_FIRST, "magic", "magic"])
+        first = _magic(rng) if first_name == "magic" else _FIRST[first_name]
+        fields = rng.choice(["usual", "usual", "spaced colons", "only MIME", "folded", "upper case"])
+        encoding = rng.choice(list(_BODIES))
+        separator = rng.choice([*_SEPARATORS, "blank line", "blank line", "blank line"])
+        ends = rng.choice(["CRLF", "CRLF", "CRLF", "LF", "CR", "LF in the header", "LF in the body"])
+        parts = (first, fields, encoding, separator, ends)
+        name = f"{first_name or 'usual'} first, {fields}, {encoding}, {separator}, {ends}"
+        add(name, _compose(rng, eicar(), parts), _compose(rng, harmless(), parts))
+    return list(made.values())[:count]
+
+
+# --- An independent reader: what a mail program makes of the text that a server has stored.
+
+def _is_field(line):
+    name, colon, _ = line.partition(b":")
+    return bool(colon) and bool(name.rstrip(b" \t")) and all(33 <= c <= 126 for c in name.rstrip(b" \t"))
+
+
+def _mended(lines):
+    """Postfix's cleanup: a blank line before the first one that is no field."""
+    for number, line in enumerate(lines):
+        if line == b"":
+            break
+        folded = line[:1] in (b" ", b"\t") and number > 0
+        if not folded and not _is_field(line):
+            return [*lines[:number], b"", *lines[number:]]
+    return lines
+
+
+def stored_texts(content):
+    """The text of a message as servers store it."""
+    lines = [line[:-1] if line.endswith(b"\r") else line for line in content.split(b"\n")]
+    for one in (lines, _mended(lines)):
+        yield b"\n".join([b"Received: from client by mx.example.net", *one])
+
+
+def _uudecoded(text):
+    data, inside = b"", False
+    for line in text.replace(b"\r", b"\n").split(b"\n"):
+        if inside and line.startswith(b"end"):
+            return data
+        if inside:
+            try:
+                data += binascii.a2b_uu(line)
+            except binascii.Error:
+                return data
+        inside = inside or line.startswith(b"begin ")
+    return data
+
+
+def reader_finds(content):
+    """Whether a mail program shows the EICAR string as a file or at the start of one."""
+    for text in stored_texts(content):
+        for part in email.message_from_bytes(text).walk():
+            data = part.get_payload(decode=True)
+            if not data:
+                continue
+            if data[:2] == b"\x1f\x8b":
+                try:
+                    data = gzip.decompress(data)
+                except (OSError, EOFError):
+                    continue
+            if data.startswith(eicar()) or _uudecoded(data).startswith(eicar()):
+                return True
+    return False
