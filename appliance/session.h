@@ -158,7 +158,9 @@ class Session : public core::Linked<Session> {
   core::Task<ScanEnd> ScanReadings(scan::Request& request, core::Body& body, scan::Verdict& verdict);
   core::Task<ScanEnd> AwaitVerdict(scan::Request& request, core::Body& body, core::MonoTime deadline);
   core::Task<ScanEnd> ScanAsMail(scan::Request& request, core::Body& body, const net::HeaderSection& header,
-                                 core::MonoTime deadline, scan::Verdict& verdict);
+                                 bool several, core::MonoTime deadline, scan::Verdict& verdict);
+  core::Task<ScanEnd> ScanHeads(scan::Request& request, core::Body& body, const net::HeaderSection& header,
+                                core::MonoTime deadline, scan::Verdict& verdict);
   // For Quarantine, VirusAction and DebugFiles (session_report.cc): hands the message to the control thread,
   // which then shares the body.
   void ReportMessage(core::Body& body, const scan::Verdict& verdict);

@@ -13,6 +13,7 @@
 #include "core/shrunken_file.h"
 #include "core/text.h"
 #include "net/header_section.h"
+#include "net/part_headers.h"
 #include "net/smtp_reply.h"
 
 namespace bivalve::appliance {
@@ -52,11 +53,11 @@ bool Settled(const scan::Verdict& verdict) {
          (verdict.kind == scan::VerdictKind::kNone && verdict.cause == scan::NoVerdict::kDown);
 }
 
-scan::Verdict TooManyBareCr() {
+// A reading that there is no way to show to a scanner.
+scan::Verdict CannotBeShown(std::string_view why) {
   scan::Verdict verdict;
   verdict.cause = scan::NoVerdict::kLimits;
-  verdict.text = core::Cat("the message has more than ", core::Body::kBareCrMax,
-                           " CR without LF: it cannot be scanned as those read it to whom CR ends a line");
+  verdict.text = core::Cat("the message cannot be scanned as all its readers see it: ", why);
   return verdict;
 }
 
@@ -305,17 +306,16 @@ core::Task<Session::ScanEnd> Session::ScanReadings(scan::Request& request, core:
   const core::MonoTime deadline = services_.loop.Now() + config().clam_timeout;
   const bool bare_cr = net::HasBareCr(body.content());
   verdict.kind = scan::VerdictKind::kClean;
-  if (!header_.well_formed || bare_cr) request.SetSeveralReadings();
-  ScanEnd end = co_await ScanAsMail(request, body, header_, deadline, verdict);
+  ScanEnd end = co_await ScanAsMail(request, body, header_, bare_cr, deadline, verdict);
   if (bare_cr && end == ScanEnd::kVerdict && !Settled(verdict)) {
     // To Exim, and to some mail programs, a CR ends a line.
     if (body.BareCrAsLf()) {
       const net::HeaderSection header =
           net::ExamineHeaderSection(body.content(), limits::kHeaderSectionBytesMax);
-      end = co_await ScanAsMail(request, body, header, deadline, verdict);
+      end = co_await ScanAsMail(request, body, header, true, deadline, verdict);
       if (end == ScanEnd::kVerdict) body.RestoreBareCr();
-    } else if (verdict.kind == scan::VerdictKind::kClean) {
-      verdict = TooManyBareCr();
+    } else {
+      Combine(CannotBeShown("it has too many CR without LF"), verdict);
     }
   }
   if (!header_.well_formed && end == ScanEnd::kVerdict && !Settled(verdict)) {
@@ -327,10 +327,29 @@ core::Task<Session::ScanEnd> Session::ScanReadings(scan::Request& request, core:
   co_return end;
 }
 
-// The readings that one header section has.
+// As mail, with the line ends that stand in the body: in the readings of its header section, and once more in
+// these where header sections of its parts are faulty. `several`: there are other readings besides.
 core::Task<Session::ScanEnd> Session::ScanAsMail(scan::Request& request, core::Body& body,
-                                                 const net::HeaderSection& header, core::MonoTime deadline,
-                                                 scan::Verdict& verdict) {
+                                                 const net::HeaderSection& header, bool several,
+                                                 core::MonoTime deadline, scan::Verdict& verdict) {
+  net::PartHeaders parts = net::ExaminePartHeaders(body.content(), header.bytes);
+  if (several || !header.well_formed || !parts.edits.empty()) request.SetSeveralReadings();
+  ScanEnd end = co_await ScanHeads(request, body, header, deadline, verdict);
+  if (end != ScanEnd::kVerdict || Settled(verdict)) co_return end;
+  if (parts.unreadable) {
+    Combine(CannotBeShown("the header section of a part has no end"), verdict);
+  } else if (!parts.edits.empty()) {
+    body.Apply(std::move(parts.edits));
+    end = co_await ScanHeads(request, body, header, deadline, verdict);
+    if (end == ScanEnd::kVerdict) body.UndoEdits();
+  }
+  co_return end;
+}
+
+// The readings of one header section.
+core::Task<Session::ScanEnd> Session::ScanHeads(scan::Request& request, core::Body& body,
+                                                const net::HeaderSection& header, core::MonoTime deadline,
+                                                scan::Verdict& verdict) {
   static constexpr net::Reading kAsItIs;
   const std::span<const net::Reading> readings =
       header.well_formed ? std::span(&kAsItIs, 1) : std::span<const net::Reading>(header.readings);

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -77,6 +78,23 @@ void Body::RestoreBareCr() {
   bare_cr_ = {};
 }
 
+void Body::Apply(std::vector<Edit> edits) {
+  BV_CHECK(!replaced_ && edited_.empty());
+  for (Edit& edit : edits) {
+    BV_CHECK(edit.offset + edit.bytes.size() <= content_bytes_);
+    std::swap_ranges(edit.bytes.begin(), edit.bytes.end(), data() + content_offset_ + edit.offset);
+  }
+  edited_ = std::move(edits);
+}
+
+void Body::UndoEdits() {
+  // In the other order: one may stand on another.
+  for (auto edit = edited_.rbegin(); edit != edited_.rend(); ++edit) {
+    std::copy(edit->bytes.begin(), edit->bytes.end(), data() + content_offset_ + edit->offset);
+  }
+  edited_ = {};
+}
+
 bool Body::MoveToFront(size_t bytes_max) {
   BV_CHECK(!replaced_);
   if (content_offset_ == 0) return true;
@@ -95,6 +113,7 @@ bool Body::Reset() {
   replaced_ = false;
   kept_head_ = {};
   bare_cr_ = {};
+  edited_ = {};
   if (front_whole_) return true;
   // The image of a short message alone is shorter than the front.
   static constexpr size_t kBytesMin = kFrontBytes + kRoomBytesMin;

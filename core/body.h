@@ -83,8 +83,15 @@ class Body {
   bool BareCrAsLf();
   void RestoreBareCr();
   static constexpr size_t kBareCrMax = size_t{1} << 20;
-  // Neither of both stands now, nor is the content half moved: content() is what was received.
-  bool as_received() const { return !replaced_ && bare_cr_.empty() && moved_bytes_ == 0; }
+  // Writes over parts of the content, until the call back.
+  struct Edit {
+    uint64_t offset = 0;  // in the content
+    std::string bytes;
+  };
+  void Apply(std::vector<Edit> edits);
+  void UndoEdits();
+  // None of these stands now, nor is the content half moved: content() is what was received.
+  bool as_received() const { return !replaced_ && bare_cr_.empty() && edited_.empty() && moved_bytes_ == 0; }
   // Moves the content to the start of the file, over the front: the image is the content alone, and content()
   // stays there. Moves at most `bytes_max` a call; true when it has arrived. No head is replaced.
   bool MoveToFront(size_t bytes_max);
@@ -139,6 +146,7 @@ class Body {
   std::string kept_head_;          // what ReplaceHead() took the place of
   bool replaced_ = false;          // a head is
   std::vector<uint64_t> bare_cr_;  // offsets in the content where an LF stands for one
+  std::vector<Edit> edited_;       // what stood in the place of edits
   size_t moved_bytes_ = 0;         // towards the front
   bool front_whole_ = true;
   bool shared_ = false;

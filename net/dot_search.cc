@@ -63,6 +63,8 @@ uint64_t Marks(const char* p) {
   const uint64_t before = Load(p - 1);
   if constexpr (kMark == Mark::kBareCr) {
     return Equals(before, '\r') & ~Equals(byte, '\n');
+  } else if constexpr (kMark == Mark::kDashAfterLf) {
+    return Equals(byte, '-') & Equals(before, '\n');
   } else if constexpr (kMark == Mark::kDotAfterLf) {
     return Equals(byte, '.') & Equals(before, '\n');
   } else {
@@ -105,6 +107,9 @@ struct Sse2 {
     const __m128i before = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p - 1));
     const __m128i lf = _mm_set1_epi8('\n');
     const __m128i cr = _mm_set1_epi8('\r');
+    if constexpr (kMark == Mark::kDashAfterLf) {
+      return _mm_and_si128(_mm_cmpeq_epi8(byte, _mm_set1_epi8('-')), _mm_cmpeq_epi8(before, lf));
+    }
     if constexpr (kMark == Mark::kBareCr) {
       return _mm_andnot_si128(_mm_cmpeq_epi8(byte, lf), _mm_cmpeq_epi8(before, cr));
     }
@@ -148,6 +153,9 @@ struct Avx2 {
     const __m256i before = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p - 1));
     const __m256i lf = _mm256_set1_epi8('\n');
     const __m256i cr = _mm256_set1_epi8('\r');
+    if constexpr (kMark == Mark::kDashAfterLf) {
+      return _mm256_and_si256(_mm256_cmpeq_epi8(byte, _mm256_set1_epi8('-')), _mm256_cmpeq_epi8(before, lf));
+    }
     if constexpr (kMark == Mark::kBareCr) {
       return _mm256_andnot_si256(_mm256_cmpeq_epi8(byte, lf), _mm256_cmpeq_epi8(before, cr));
     }
@@ -194,6 +202,8 @@ Group SearchFor(Mark mark, const char* begin, const char* end) {
       return Set::template Search<Mark::kDotAfterLf>(begin, end);
     case Mark::kDotAfterControl:
       return Set::template Search<Mark::kDotAfterControl>(begin, end);
+    case Mark::kDashAfterLf:
+      return Set::template Search<Mark::kDashAfterLf>(begin, end);
     case Mark::kBareCr:
       return Set::template Search<Mark::kBareCr>(begin, end);
     case Mark::kDotOrBareNewline:

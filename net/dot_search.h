@@ -20,6 +20,7 @@ Simd BestSimd();
 enum class Mark : uint8_t {
   kDotAfterLf,       // '.' after LF
   kDotAfterControl,  // '.' after a byte of 0 to 13: CR, LF and NUL are among them, and one compare finds them
+  kDashAfterLf,      // '-' after LF
   kBareCr,           // anything but LF after CR
   kDotOrBareNewline,  // the same, LF after anything but CR, and anything but LF after CR
 };
@@ -38,6 +39,9 @@ inline constexpr size_t kGroupBytes = 64;
 
 // NextDot() of end_of_data.h with a search of one's choice.
 size_t NextDot(Simd simd, std::string_view content, bool at_line_start);
+// The offset, from `from` on, of the first line that begins with two dashes; content.size() when there is
+// none.
+size_t NextDashes(Simd simd, std::string_view content, size_t from);
 // HasBareCr() of header_section.h, likewise.
 bool HasBareCr(Simd simd, std::string_view content);
 

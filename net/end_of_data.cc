@@ -167,10 +167,10 @@ size_t NextDot(std::string_view content, bool at_line_start) {
 namespace internal {
 namespace {
 
-// The first offset from 1 on that is marked; content.size() when there is none.
-size_t FindMarked(Simd simd, Mark mark, std::string_view content) {
+// The first offset, from `from` on but not 0, that is marked; content.size() when there is none.
+size_t FindMarked(Simd simd, Mark mark, std::string_view content, size_t from = 1) {
   const char* const end = content.data() + content.size();
-  for (size_t from = 1; from < content.size(); from += kGroupBytes) {
+  for (from = std::max<size_t>(from, 1); from < content.size(); from += kGroupBytes) {
     const Group group = NextGroup(simd, mark, content.data() + from, end);
     from = static_cast<size_t>(group.at - content.data());
     if (group.marks != 0) return from + static_cast<size_t>(std::countr_zero(group.marks));
@@ -183,6 +183,15 @@ size_t FindMarked(Simd simd, Mark mark, std::string_view content) {
 size_t NextDot(Simd simd, std::string_view content, bool at_line_start) {
   if (at_line_start && content.starts_with('.')) return 0;
   return FindMarked(simd, Mark::kDotAfterLf, content);
+}
+
+size_t NextDashes(Simd simd, std::string_view content, size_t from) {
+  if (from == 0 && content.starts_with("--")) return 0;
+  for (;;) {
+    const size_t dash = FindMarked(simd, Mark::kDashAfterLf, content, from);
+    if (dash == content.size() || content.substr(dash).starts_with("--")) return dash;
+    from = dash + 1;
+  }
 }
 
 bool HasBareCr(Simd simd, std::string_view content) {

@@ -96,6 +96,34 @@ TEST_F(BodyTest, ShowsAnotherHeadToTheScannerOnly) {
   pool_->Release(std::move(body));
 }
 
+TEST_F(BodyTest, TakesEditsBack) {
+  std::unique_ptr<Body> body = Acquire();
+  ASSERT_TRUE(Fill(*body, "a\rb\r\nc\r"));
+  EXPECT_TRUE(body->BareCrAsLf());
+  EXPECT_EQ(body->content(), "a\nb\r\nc\n");
+  EXPECT_FALSE(body->as_received());
+  body->RestoreBareCr();
+  EXPECT_EQ(body->content(), "a\rb\r\nc\r");
+  EXPECT_TRUE(body->as_received());
+  body->Apply({{.offset = 3, .bytes = "\n\n"}, {.offset = 4, .bytes = "XY"}});
+  EXPECT_EQ(body->content(), "a\rb\nXY\r");
+  EXPECT_TRUE(ReadFrom(body->SealForScan()) == Cat(Body::Front(), "a\rb\nXY\r"));
+  EXPECT_FALSE(body->as_received());
+  body->UndoEdits();
+  EXPECT_EQ(body->content(), "a\rb\r\nc\r");
+  EXPECT_TRUE(body->as_received());
+  pool_->Release(std::move(body));
+}
+
+TEST_F(BodyTest, KeepsAllBareCrOrChangesNothing) {
+  std::unique_ptr<Body> body = Acquire();
+  ASSERT_TRUE(Fill(*body, std::string(Body::kBareCrMax + 1, '\r')));
+  EXPECT_FALSE(body->BareCrAsLf());
+  EXPECT_TRUE(body->as_received());
+  EXPECT_TRUE(body->content() == std::string(Body::kBareCrMax + 1, '\r'));
+  pool_->Release(std::move(body));
+}
+
 TEST_F(BodyTest, ShowsTheContentAloneToo) {
   for (const size_t bytes : {size_t{0}, size_t{1}, size_t{1000}, 10 * kKibi, 3 * kMebi + 5}) {
     std::unique_ptr<Body> body = Acquire();

@@ -514,6 +514,8 @@ TEST_P(EndOfDataTest, MarksExactlyWhatTheMarksSay) {
         return byte == '.' && before == '\n';
       case Mark::kDotAfterControl:
         return byte == '.' && before <= 13;
+      case Mark::kDashAfterLf:
+        return byte == '-' && before == '\n';
       case Mark::kBareCr:
         return before == '\r' && byte != '\n';
       case Mark::kDotOrBareNewline:
@@ -528,7 +530,7 @@ TEST_P(EndOfDataTest, MarksExactlyWhatTheMarksSay) {
   }
   bytes += 'x' + bytes + bytes.substr(0, 77);
   for (const Mark mark :
-       {Mark::kDotAfterLf, Mark::kDotAfterControl, Mark::kBareCr, Mark::kDotOrBareNewline}) {
+       {Mark::kDotAfterLf, Mark::kDotAfterControl, Mark::kDashAfterLf, Mark::kBareCr, Mark::kDotOrBareNewline}) {
     std::vector<bool> marked(bytes.size(), false);
     for (size_t from = 1; from < bytes.size(); from += internal::kGroupBytes) {
       const char* const end = bytes.data() + bytes.size();

@@ -8,12 +8,13 @@
 
 #include "core/body.h"
 #include "net/header_section.h"
+#include "net/part_headers.h"
 
 namespace bivalve::sim {
 
 // The images of one header section's readings.
-inline void AddMailImages(std::string_view content, std::vector<std::string>& images) {
-  const net::HeaderSection header = net::ExamineHeaderSection(content);
+inline void AddHeadImages(std::string_view content, const net::HeaderSection& header,
+                          std::vector<std::string>& images) {
   const std::string& front = core::Body::Front();
   images.push_back(front + std::string(content));
   for (const net::Reading& reading : header.readings) {
@@ -23,6 +24,16 @@ inline void AddMailImages(std::string_view content, std::vector<std::string>& im
     images.push_back(front.substr(0, front_bytes - 2) + "\r\n" + head +
                      std::string(content.substr(reading.head_bytes)));
   }
+}
+
+inline void AddMailImages(std::string_view content, std::vector<std::string>& images) {
+  const net::HeaderSection header = net::ExamineHeaderSection(content);
+  AddHeadImages(content, header, images);
+  const net::PartHeaders parts = net::ExaminePartHeaders(content, header.bytes);
+  if (parts.edits.empty()) return;
+  std::string edited(content);
+  for (const core::Body::Edit& edit : parts.edits) edited.replace(edit.offset, edit.bytes.size(), edit.bytes);
+  AddHeadImages(edited, header, images);
 }
 
 inline std::vector<std::string> ImagesOf(std::string_view content) {

@@ -162,6 +162,9 @@ std::string SessionSim::MakeContent(int number) {
         break;
       case 3:
         break;
+      case 4:
+        content += random_.Chance(0.8) ? "--boundary" : "--boundary\r\nX: y\r\n\r\npart";
+        break;
       case 10:
         content += "a bare\nLF";
         break;

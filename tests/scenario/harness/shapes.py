@@ -52,6 +52,25 @@ _MULTIPART = (b'Content-Type: multipart/mixed; boundary="BB"\r\n', (
     b"Content-Transfer-Encoding: base64\r\n\r\n%s--BB--\r\n"))
 
 
+# The same with something wrong with the header section of a part, or of a message in it.
+_NESTED = {
+    "part without a blank line": _MULTIPART[1].replace(b"base64\r\n\r\n", b"base64\r\n"),
+    "part with a blank for it": _MULTIPART[1].replace(b"base64\r\n\r\n", b"base64\r\n \r\n"),
+    "part with dots for it": _MULTIPART[1].replace(b"base64\r\n\r\n", b"base64\r\n..\r\n"),
+    "part with a blank before its colons": _MULTIPART[1].replace(b"Content-Transfer-Encoding:", b"Content-Transfer-Encoding :"),
+    "part in LF without a blank line": _MULTIPART[1].replace(b"base64\r\n\r\n", b"base64\r\n").replace(b"\r\n", b"\n"),
+    "message behind an unknown field": (
+        b"--BB\r\nContent-Type: message/rfc822\r\n\r\nX-Unknown: inside\r\nContent-Type: application/octet-stream\r\n"
+        b"Content-Transfer-Encoding: base64\r\n\r\n%s--BB--\r\n"),
+    "message in lower case": (
+        b"--BB\r\nContent-Type: message/rfc822\r\n\r\ncontent-type: application/octet-stream\r\n"
+        b"content-transfer-encoding: base64\r\n\r\n%s--BB--\r\n"),
+    "message without a blank line": (
+        b"--BB\r\nContent-Type: message/rfc822\r\n\r\nSubject: inside\r\nContent-Type: application/octet-stream\r\n"
+        b"Content-Transfer-Encoding: base64\r\n%s--BB--\r\n"),
+}
+
+
 def _octets(encoding):
     return b"Content-Type: application/octet-stream\r\nContent-Transfer-Encoding: %s\r\n" % encoding
 
@@ -64,6 +83,8 @@ _BODIES = {
     "multipart": lambda p: (_MULTIPART[0], _MULTIPART[1] % _base64(p)),
     "uuencode": lambda p: (b"Content-Type: text/plain\r\n", _uuencoded(p)),
 }
+for _name, _body in _NESTED.items():
+    _BODIES[_name] = lambda p, body=_body: (_MULTIPART[0], body % _base64(p))
 # The payload as the whole message, without any field.
 _WHOLE = {
     "file": lambda p: p, "uuencode": _uuencoded, "gz": lambda p: gzip.compress(p, mtime=0), "bz2": bz2.compress,
