@@ -43,9 +43,9 @@ TEST_F(KeptBodiesTest, KnowsClasses) {
 }
 
 TEST_F(KeptBodiesTest, GivesTheOneUsedLastOfItsClass) {
-  const uint64_t first = Put(1000);
+  const uint64_t first = Put(2000);
   const uint64_t large = Put(kMebi);
-  const uint64_t second = Put(1000);
+  const uint64_t second = Put(2000);
   EXPECT_EQ(kept_.count(), 3u);
   EXPECT_EQ(kept_.bytes(), (64 + 64 + 1024) * kKibi);
   EXPECT_EQ(Take(kept_.Take(2)), kNone);
@@ -58,7 +58,7 @@ TEST_F(KeptBodiesTest, GivesTheOneUsedLastOfItsClass) {
 }
 
 TEST_F(KeptBodiesTest, TakesTheLargestFirst) {
-  const uint64_t small = Put(1000);
+  const uint64_t small = Put(2000);
   const uint64_t huge = Put(3 * kMebi);
   const uint64_t large = Put(kMebi);
   EXPECT_EQ(Take(kept_.TakeLargest()), huge);
@@ -68,9 +68,9 @@ TEST_F(KeptBodiesTest, TakesTheLargestFirst) {
 }
 
 TEST_F(KeptBodiesTest, WhatWasNotTakenForAPeriodIsUnused) {
-  const uint64_t oldest = Put(1000);
-  const uint64_t older = Put(1000);
-  Put(1000);
+  const uint64_t oldest = Put(2000);
+  const uint64_t older = Put(2000);
+  Put(2000);
   EXPECT_EQ(Take(kept_.TakeUnused()), kNone);
   kept_.EndPeriod();
   EXPECT_EQ(Take(kept_.TakeUnused()), kNone) << "they came in the period that ended";
@@ -84,7 +84,7 @@ TEST_F(KeptBodiesTest, WhatWasNotTakenForAPeriodIsUnused) {
 }
 
 TEST_F(KeptBodiesTest, WhatIsTakenIsNotUnusedAnyMore) {
-  for (int i = 0; i < 3; ++i) Put(1000);
+  for (int i = 0; i < 3; ++i) Put(2000);
   kept_.EndPeriod();
   kept_.EndPeriod();
   std::unique_ptr<Body> first = kept_.Take(0);
