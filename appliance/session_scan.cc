@@ -244,7 +244,8 @@ core::Task<Session::CloseReason> Session::ActOnFailure(core::Body& body, const s
   LogText(Severity::kError, verdict.text);
   FailurePolicy policy = config().scan_failure[cause];
   // Given up in the middle of its readings, it stands as the scanner has it, and cannot be sent on.
-  if (policy == FailurePolicy::kPass && !body.as_received()) policy = FailurePolicy::kTempfail;
+  if (policy == FailurePolicy::kPass && !(body.Untouched() && body.as_received()))
+    policy = FailurePolicy::kTempfail;
   switch (policy) {
     case FailurePolicy::kTempfail:
       co_return co_await AnswerAndReset(replies::kScanTempfail[cause], Outcome::kTempfailed, "CLAMAV-ERROR");

@@ -114,6 +114,8 @@ bool Body::Reset() {
   kept_head_ = {};
   bare_cr_ = {};
   edited_ = {};
+  changed_at_ = {};
+  touched_ = false;
   if (front_whole_) return true;
   // The image of a short message alone is shorter than the front.
   static constexpr size_t kBytesMin = kFrontBytes + kRoomBytesMin;
@@ -130,23 +132,24 @@ int Body::SealForScan() {
   if (storage_.file_bytes != image_bytes()) {
     if (ftruncate(storage_.file.get(), static_cast<off_t>(image_bytes())) != 0) return -1;
     storage_.file_bytes = image_bytes();
+    changed_at_ = {};
   }
+  struct stat file = {};
+  if (changed_at_.tv_sec == 0 && fstat(storage_.file.get(), &file) == 0) changed_at_ = file.st_ctim;
   return storage_.read_only.get();
 }
 
-void Body::Watch() {
+bool Body::Untouched() {
+  if (changed_at_.tv_sec == 0) return !touched_;
   struct stat file = {};
-  changed_at_ = {};
-  if (fstat(storage_.file.get(), &file) == 0) changed_at_ = file.st_ctim;
-}
-
-bool Body::Untouched() const {
-  struct stat file = {};
-  if (fstat(storage_.file.get(), &file) != 0) return false;
-  if (static_cast<uint64_t>(file.st_size) != image_bytes() || (file.st_mode & 07777) != S_IRUSR) return false;
+  const bool is_ours = fstat(storage_.file.get(), &file) == 0 &&
+                       static_cast<uint64_t>(file.st_size) == image_bytes() &&
+                       (file.st_mode & 07777) == S_IRUSR;
+  const bool as_before =
+      file.st_ctim.tv_sec == changed_at_.tv_sec && file.st_ctim.tv_nsec == changed_at_.tv_nsec;
   // A file's time may follow when its pages are written out.
-  return in_file() ||
-         (file.st_ctim.tv_sec == changed_at_.tv_sec && file.st_ctim.tv_nsec == changed_at_.tv_nsec);
+  if (!is_ours || (!as_before && !in_file())) touched_ = shared_ = true;
+  return !touched_;
 }
 
 }  // namespace bivalve::core

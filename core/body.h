@@ -90,8 +90,11 @@ class Body {
   };
   void Apply(std::vector<Edit> edits);
   void UndoEdits();
-  // None of these stands now, nor is the content half moved: content() is what was received.
-  bool as_received() const { return !replaced_ && bare_cr_.empty() && edited_.empty() && moved_bytes_ == 0; }
+  // None of these stands now, nor is the content half moved, nor did anybody else touch it: content() is what
+  // was received.
+  bool as_received() const {
+    return !touched_ && !replaced_ && bare_cr_.empty() && edited_.empty() && moved_bytes_ == 0;
+  }
   // Moves the content to the start of the file, over the front: the image is the content alone, and content()
   // stays there. Moves at most `bytes_max` a call; true when it has arrived. No head is replaced.
   bool MoveToFront(size_t bytes_max);
@@ -99,15 +102,14 @@ class Body {
   // Makes the file exactly the scanner's image and returns a descriptor of it that can only read. -1 when the
   // system refuses (the caller fails the scan). Valid as long as the body.
   int SealForScan();
+  // Behind the scanner's word on it: whether the file has its size and mode still, and in memory its time of
+  // change. A scanner that runs as our own user can change all of them, and cut the file short; to write into
+  // one in memory is refused to it, too (a seal). Once false it stays so: content() is not what was received,
+  // and the memory is not used for another message. True without SealForScan(). Two changes in one tick of
+  // the clock look like one before kernel 6.13.
+  bool Untouched();
   size_t image_bytes() const { return content_offset_ + content_bytes_; }
   std::string_view image() const { return {data(), image_bytes()}; }
-
-  // For a scanner that runs as our own user, which can open its read-only descriptor anew for writing.
-  // Watch() behind SealForScan(), and Untouched() behind the verdict: whether the file has its size and mode,
-  // and in memory its time of change, still. Two changes in one tick of the clock look like one before
-  // kernel 6.13.
-  void Watch();
-  bool Untouched() const;
 
   // Somebody outside the pool has a descriptor of it and reads at leisure: its memory is not used for another
   // message.
@@ -150,7 +152,8 @@ class Body {
   size_t moved_bytes_ = 0;         // towards the front
   bool front_whole_ = true;
   bool shared_ = false;
-  struct timespec changed_at_ = {};  // by Watch()
+  struct timespec changed_at_ = {};  // the file, before scanners had it; 0: not looked at yet
+  bool touched_ = false;             // by somebody else
 };
 
 }  // namespace bivalve::core

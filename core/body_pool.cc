@@ -115,10 +115,14 @@ bool BodyPool::DropKept() {
 bool BodyPool::MakeInMemory(Body::Storage& storage) {
   storage.number = next_number_++;
   const std::string name = Cat(options_.name, "-", storage.number);
-  storage.file.Reset(memfd_create(name.c_str(), MFD_CLOEXEC));
+  storage.file.Reset(memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING));
   // A memfd begins as 0777: whoever gets the read-only descriptor could open it for writing through /proc.
-  return storage.file.valid() && fchmod(storage.file.get(), S_IRUSR) == 0 && OpenReadOnly(storage) &&
-         Map(storage, kFirstMappedBytes);
+  // Our own user could do so all the same; behind the seal only the mapping that is there writes. A system
+  // that knows no such seal goes without.
+  const bool made = storage.file.valid() && fchmod(storage.file.get(), S_IRUSR) == 0 &&
+                    OpenReadOnly(storage) && Map(storage, kFirstMappedBytes);
+  if (made) (void)fcntl(storage.file.get(), F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SEAL);
+  return made;
 }
 
 // Now and not at the scan: a system that is out of descriptors says so before the message is received.

@@ -220,6 +220,7 @@ class ClamdConnection {
   std::string Ending() const;
   bool Refused();
   void Ping();
+  // The scanner's last word on it, except where somebody has changed what it was about.
   void Complete(Slot& slot, Verdict verdict);
   std::optional<Verdict> Disbelief(const Slot& slot) const;
   void CompleteCanary(const Verdict& verdict);

@@ -132,6 +132,10 @@ void ClamdConnection::RefuseDescriptors() {
 
 void ClamdConnection::Complete(Slot& slot, Verdict verdict) {
   useful_ = true;
+  if (!sends_content_ && slot.state == SlotState::kSent && !slot.body->Untouched()) {
+    scanner_.stats.counts.Add(ScannerCount::kErrors);
+    verdict = NoVerdictBecause(NoVerdict::kError, "the message's memory was changed while it was scanned");
+  }
   if (slot.canary) {
     Free(slot);
     CompleteCanary(verdict);

@@ -1,10 +1,13 @@
 #include "core/shrunken_file.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <cstring>
 
@@ -31,11 +34,12 @@ TEST_F(ShrunkenFileTest, ReadsAsZerosAndSaysSo) {
     std::unique_ptr<Body> body = Acquire();
     ASSERT_TRUE(Fill(*body, std::string(3 * kMebi, 'x')));
     ASSERT_GE(body->SealForScan(), 0);
-    body->Watch();
     EXPECT_TRUE(body->Untouched());
+    EXPECT_TRUE(body->as_received());
     const uint64_t before = ShrunkenFilesMet();
     CutShort(*body);
     EXPECT_FALSE(body->Untouched());
+    EXPECT_FALSE(body->as_received());
     const std::string_view content = body->content();
     EXPECT_EQ(std::count(content.begin(), content.end(), '\0'), static_cast<ptrdiff_t>(content.size()));
     EXPECT_GT(ShrunkenFilesMet(), before);
@@ -76,7 +80,6 @@ TEST_F(ShrunkenFileTest, SeesAModeThatWasChangedAndChangedBack) {
   std::unique_ptr<Body> body = Acquire();
   ASSERT_TRUE(Fill(*body, "content"));
   ASSERT_GE(body->SealForScan(), 0);
-  body->Watch();
   const std::string path = Cat("/proc/self/fd/", body->SealForScan());
   // A tick of the clock that kernels before 6.13 stamp files with.
   usleep(20'000);
@@ -84,6 +87,28 @@ TEST_F(ShrunkenFileTest, SeesAModeThatWasChangedAndChangedBack) {
   EXPECT_FALSE(body->Untouched());
   ASSERT_EQ(chmod(path.c_str(), 0400), 0);
   EXPECT_FALSE(body->Untouched());
+  pool_->Release(std::move(body));
+  body = Acquire();
+  ASSERT_GE(body->SealForScan(), 0);
+  EXPECT_TRUE(body->Untouched()) << "the next message is another one's";
+  pool_->Release(std::move(body));
+}
+
+// What our own user can open for writing it cannot write to, by call or by mapping, nor seal it against us.
+TEST_F(ShrunkenFileTest, KeepsItsContentFromWhoOpensItForWriting) {
+  std::unique_ptr<Body> body = Acquire();
+  ASSERT_TRUE(Fill(*body, "content"));
+  const std::string path = Cat("/proc/self/fd/", body->SealForScan());
+  ASSERT_EQ(chmod(path.c_str(), 0600), 0);
+  const UniqueFd writable(open(path.c_str(), O_RDWR | O_CLOEXEC));
+  ASSERT_TRUE(writable.valid());
+  EXPECT_EQ(pwrite(writable.get(), "x", 1, Body::kFrontBytes), -1);
+  EXPECT_EQ(errno, EPERM);
+  EXPECT_EQ(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, writable.get(), 0), MAP_FAILED);
+  EXPECT_EQ(fallocate(writable.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096), -1);
+  EXPECT_EQ(fcntl(writable.get(), F_ADD_SEALS, F_SEAL_GROW), -1);
+  EXPECT_EQ(body->content(), "content");
+  ASSERT_TRUE(Fill(*body, std::string(9 * kMebi, 'x'))) << "the pool itself writes, and makes it grow";
   pool_->Release(std::move(body));
 }
 

@@ -13,11 +13,13 @@ _FRONT = re.compile(rb"\A(?:Received: by bivalve \(scan image[^\r\n]*\r\n)+")
 class ScriptedClamd:
     """answer(content, number) returns the text of a result ("OK", "NAME FOUND", "TEXT ERROR"), bytes that are sent as they
     are, None for no answer at all, or "CLOSE" to close the connection. The canary is found without asking.
+    tamper(path) is called before that, with a path of the message's memory: what our own user can do to it.
     """
 
-    def __init__(self, directory, answer, *, finds_canary=True, version="ClamAV 1.4.6/1/scripted"):
+    def __init__(self, directory, answer, *, finds_canary=True, version="ClamAV 1.4.6/1/scripted", tamper=None):
         self.address = str(directory / "scripted.ctl")
         self.answer = answer
+        self.tamper = tamper
         self.finds_canary = finds_canary
         self.version = version
         self.scanned = []       # the content of every message, without the canaries and without the scan line
@@ -82,7 +84,9 @@ class ScriptedClamd:
         with os.fdopen(descriptor, "rb") as file:
             file.seek(0)
             image = file.read()
-        content = _FRONT.sub(b"", image)
+            content = _FRONT.sub(b"", image)
+            if self.tamper is not None and not content.startswith(_CANARY):
+                self.tamper(f"/proc/self/fd/{file.fileno()}")
         if content.startswith(_CANARY):
             self.canaries += 1
             answer = "Canary FOUND" if self.finds_canary else "OK"
