@@ -582,6 +582,7 @@ TEST(DumpConfig, WritesEverySetting) {
             "MaxMessageSize: 100M\n"
             "BodyMemory: auto\n"
             "BareNewline: guard\n"
+            "BinaryMime: off\n"
             "ProxyProtocol: off\n"
             "MaxConnectionsPerClient: off\n"
             "HostName: smtp.passthru\n"
