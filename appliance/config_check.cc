@@ -18,6 +18,7 @@
 #include "appliance/option_values.h"
 #include "appliance/privileges.h"
 #include "core/text.h"
+#include "scan/scanner_facts.h"
 
 namespace bivalve::appliance {
 namespace {
@@ -110,6 +111,7 @@ class Checker {
     if (!config_.pid_file.empty() && IsNews(&Config::pid_file)) CheckPidFile();
     CheckTempDirectory();
     CheckAddresses();
+    if (situation_.stage == Stage::kCheck) CheckScanners();
     return std::move(problems_);
   }
 
@@ -197,6 +199,19 @@ class Checker {
     if (config_.stats_address.has_value()) {
       CheckEndpoints("StatsAddress", {*config_.stats_address}, "mail is accepted there",
                      config_.stats_address_set ? Kind::kError : Kind::kWarning);
+    }
+  }
+
+  // A program that runs looks at its scanners itself, each time that one has begun anew.
+  void CheckScanners() {
+    const std::optional<uid_t> own = config_.user.empty() ? geteuid() : UserIdOf(config_.user);
+    for (size_t i = 0; i < config_.clam_address.size(); ++i) {
+      const auto* address = std::get_if<net::SocketAddress>(&config_.clam_address[i]);
+      if (address == nullptr || address->family() != AF_UNIX || !own.has_value()) continue;
+      if (scan::ListeningUser(address->ToString()) == own) {
+        Report(Kind::kWarning, "ClamAddress", i,
+               core::Cat("the scanner ", QuotedValue(address->ToString()), ": ", scan::kSameUserWarning));
+      }
     }
   }
 

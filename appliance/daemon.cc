@@ -24,7 +24,6 @@
 #include "appliance/control.h"
 #include "appliance/handover.h"
 #include "appliance/hot_restart.h"
-#include "appliance/limits_reader.h"
 #include "appliance/listening.h"
 #include "appliance/live_settings.h"
 #include "appliance/log_sink.h"
@@ -32,6 +31,7 @@
 #include "appliance/options.h"
 #include "appliance/pid_file.h"
 #include "appliance/privileges.h"
+#include "appliance/scanner_facts_reader.h"
 #include "appliance/service_notify.h"
 #include "appliance/watchdog.h"
 #include "appliance/worker.h"
@@ -308,10 +308,13 @@ class Daemon {
     SettingsChanged();
     successor_ = std::make_unique<Successor>(control_->loop(), program_, SuccessorHost());
     shared_.log_reader.wake = [this] { control_->WakeLog(); };
-    limits_reader_ = std::make_unique<LimitsReader>(
-        settings_.scanner_row_count(), [this](size_t row) { return settings_.LimitsOfRow(row); },
-        [this](size_t row, const scan::ScannerLimits& found) {
-          for (const auto& worker : workers_) worker->SetScannerLimits(row, found);
+    facts_reader_ = std::make_unique<ScannerFactsReader>(
+        settings_.scanner_row_count(), [this](size_t row) { return settings_.FactsOfRow(row); },
+        [this](size_t row, const scan::ScannerFacts& found) {
+          if (found.limits.known) {
+            for (const auto& worker : workers_) worker->SetScannerLimits(row, found.limits);
+          }
+          control_->Post([this, row, found] { TakeFacts(row, found); });
         });
     std::vector<Worker*> workers;
     for (size_t i = 0; i < count; ++i) {
@@ -322,7 +325,7 @@ class Daemon {
                              .finished = [this] { control_->WorkerFinished(); },
                              .reports = &control_->reports(),
                              .ring = RingOptions(),
-                             .scanner_opened = [this](size_t row) { limits_reader_->Ask(row); }};
+                             .scanner_opened = [this](size_t row) { facts_reader_->Ask(row); }};
       workers_.push_back(std::make_unique<Worker>(shared_, std::move(worker)));
       workers.push_back(workers_.back().get());
       control_->Add(*workers.back());
@@ -337,7 +340,7 @@ class Daemon {
             .say = [this](Severity severity, std::string line) { Log(severity, line); },
             .post = [this](std::function<void()> message) { control_->Post(std::move(message)); }});
     settings_.Follow(std::move(workers));
-    limits_reader_->Start();
+    facts_reader_->Start();
     sink_.Add(Severity::kNotice, core::Cat("bivalved ", BIVALVE_VERSION, " with ", count, " workers, ",
                                            workers_.front()->ring_description()));
     if (inheritance_.smtp_by_manager) {
@@ -365,10 +368,24 @@ class Daemon {
     control_->Change(ControlSettings());
     sink_.set_format(settings_.config().log_format);
     shared_.log_reader.detailed = settings_.config().log_format == LogFormat::kJson;
-    if (limits_reader_ != nullptr) limits_reader_->set_scanners(settings_.scanner_row_count());
+    if (facts_reader_ != nullptr) facts_reader_->set_scanners(settings_.scanner_row_count());
     control_->about().scanners = settings_.scanner_names();
     control_->about().scanner_rows = settings_.scanner_rows();
     control_->about().reloads = settings_.reloads();
+  }
+
+  // The control thread: of the scanner of that row, as it was found just now.
+  void TakeFacts(size_t row, const scan::ScannerFacts& found) {
+    std::vector<scan::ScannerFacts>& known = control_->about().scanner_facts;
+    if (known.size() <= row) known.resize(row + 1);
+    const std::vector<size_t>& rows = settings_.scanner_rows();
+    const auto scanner = std::find(rows.begin(), rows.end(), row);
+    if (scanner != rows.end()) {
+      const std::string& name = settings_.scanner_names()[static_cast<size_t>(scanner - rows.begin())];
+      for (const std::string& warning : ScannerWarnings(name, known[row], found, geteuid()))
+        Log(Severity::kWarning, warning);
+    }
+    known[row] = found;
   }
 
   LiveSettings::Host SettingsHost() {
@@ -501,8 +518,8 @@ class Daemon {
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<Successor> successor_;
   std::unique_ptr<Watchdog> watchdog_;
-  LiveSettings settings_;                        // posts to the workers
-  std::unique_ptr<LimitsReader> limits_reader_;  // asks settings_, and posts to the workers
+  LiveSettings settings_;                             // posts to the workers
+  std::unique_ptr<ScannerFactsReader> facts_reader_;  // asks settings_, and posts to the workers
 };
 
 }  // namespace

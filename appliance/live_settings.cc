@@ -14,14 +14,14 @@
 namespace bivalve::appliance {
 namespace {
 
-// What a scanner on this machine says of itself.
-std::optional<scan::ScannerLimits> LimitsOfScanner(const net::Endpoint& endpoint) {
+// Of a scanner on this machine.
+scan::ScannerFacts FactsOfScanner(const net::Endpoint& endpoint) {
   const auto* address = std::get_if<net::SocketAddress>(&endpoint);
-  if (address == nullptr) return std::nullopt;
-  if (address->family() == AF_UNIX) return scan::FindScannerLimits(address->ToString(), 0);
-  const std::string host = address->Host();
-  if (host != "127.0.0.1" && host != "::1") return std::nullopt;
-  return scan::FindScannerLimits("", address->port());
+  if (address != nullptr && address->family() == AF_UNIX)
+    return scan::FindScannerFacts(address->ToString(), 0);
+  const bool is_here = address != nullptr && (address->Host() == "127.0.0.1" || address->Host() == "::1");
+  return is_here ? scan::FindScannerFacts("", address->port())
+                 : scan::ScannerFacts{.read = true, .limits = {}, .user = {}};
 }
 
 std::string Joined(const std::vector<std::string_view>& names) {
@@ -34,8 +34,7 @@ std::string Joined(const std::vector<std::string_view>& names) {
 
 std::vector<scan::ScannerLimits> LimitsOfScanners(const Config& config) {
   std::vector<scan::ScannerLimits> limits;
-  for (const net::Endpoint& endpoint : config.clam_address)
-    limits.push_back(LimitsOfScanner(endpoint).value_or(scan::ScannerLimits{}));
+  for (const net::Endpoint& endpoint : config.clam_address) limits.push_back(FactsOfScanner(endpoint).limits);
   return limits;
 }
 
@@ -148,13 +147,13 @@ absl::Status LiveSettings::Make(const Addresses& found) {
   return absl::OkStatus();
 }
 
-std::optional<scan::ScannerLimits> LiveSettings::LimitsOfRow(size_t row) const {
+scan::ScannerFacts LiveSettings::FactsOfRow(size_t row) const {
   std::optional<net::Endpoint> endpoint;
   {
     const std::lock_guard lock(rows_mutex_);
     if (row < rows_.size()) endpoint = rows_[row];
   }
-  return endpoint.has_value() ? LimitsOfScanner(*endpoint) : std::nullopt;
+  return endpoint.has_value() ? FactsOfScanner(*endpoint) : scan::ScannerFacts();
 }
 
 void LiveSettings::Follow(std::vector<Worker*> workers) {

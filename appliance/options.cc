@@ -150,7 +150,8 @@ constexpr Option kOptions[] = {
      .default_text = "",
      .on_reload = OnReload::kNextStart,
      .doc = "The user, by name or number, that the program runs as after it has opened its sockets. It "
-            "must then be started as root. The default is none: it stays who it is."},
+            "must then be started as root. The default is none: it stays who it is. It should not be the "
+            "scanner's user, who could then change messages: the log warns of that."},
     {.name = "PidFile",
      .field = &Config::pid_file,
      .default_text = "",

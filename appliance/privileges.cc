@@ -94,6 +94,12 @@ void InheritableCapabilities::Forget() {
   syscall(SYS_capset, &header, data);
 }
 
+std::optional<uid_t> UserIdOf(const std::string& user) {
+  Account account;
+  if (!FindAccount(user, account).ok()) return std::nullopt;
+  return account.uid;
+}
+
 bool UserExists(const std::string& user) {
   Account account;
   return FindAccount(user, account).ok();

@@ -2,6 +2,9 @@
 // ring.
 #pragma once
 
+#include <sys/types.h>
+
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -28,6 +31,9 @@ class InheritableCapabilities {
 
 // Whether this process is `user` already, and nobody else. Blocks.
 bool IsUser(const std::string& user);
+
+// The number of `user`; nullopt when there is none. Blocks.
+std::optional<uid_t> UserIdOf(const std::string& user);
 
 // Whether BecomeUser would find `user`: a name that is known, or any number. Blocks.
 bool UserExists(const std::string& user);

@@ -135,6 +135,24 @@ std::string StatsReport::Prometheus() const {
     for (const scan::CanaryState state : kCanaries)
       text.Sample({{"scanner", name}, {"state", scan::ToString(state)}}, uint64_t{one.canary == state});
   });
+  each(families::kScannerOwnUser, [&](Name name, const Scanner& one) {
+    text.Sample({{"scanner", name}}, uint64_t{one.facts.runs_as(geteuid())});
+  });
+  each(families::kScannerLimitsKnown, [&](Name name, const Scanner& one) {
+    text.Sample({{"scanner", name}}, uint64_t{one.facts.limits.known});
+  });
+  each(families::kScannerLimitBytes, [&](Name name, const Scanner& one) {
+    const scan::ScannerLimits& limits = one.facts.limits;
+    text.Sample({{"scanner", name}, {"limit", "file"}}, limits.file_bytes_max);
+    text.Sample({{"scanner", name}, {"limit", "scan"}}, limits.scan_bytes_max);
+    text.Sample({{"scanner", name}, {"limit", "stream"}}, limits.stream_bytes_max);
+  });
+  each(families::kScannerLimitSeconds, [&](Name name, const Scanner& one) {
+    text.Sample({{"scanner", name}}, std::chrono::duration<double>(one.facts.limits.scan_time_max).count());
+  });
+  each(families::kScannerLimitQueue, [&](Name name, const Scanner& one) {
+    text.Sample({{"scanner", name}}, uint64_t{one.facts.limits.queue_max});
+  });
   each(families::kScannerInfo, [&](Name name, const Scanner& one) {
     text.Sample({{"scanner", name}, {"version", one.version}}, uint64_t{1});
   });

@@ -43,6 +43,15 @@ Json CountersJson(const MetricCounters::Values& values) {
   return json;
 }
 
+nlohmann::ordered_json LimitsJson(const scan::ScannerLimits& limits) {
+  return {{"known", limits.known},
+          {"file_bytes", limits.file_bytes_max},
+          {"scan_bytes", limits.scan_bytes_max},
+          {"stream_bytes", limits.stream_bytes_max},
+          {"scan_seconds", std::chrono::duration<double>(limits.scan_time_max).count()},
+          {"queue", limits.queue_max}};
+}
+
 // Orders canaries by how much they say against the scanner: what one worker has seen is not hidden by
 // another's luck.
 bool Sounder(scan::CanaryState a, scan::CanaryState b) {
@@ -55,18 +64,17 @@ bool Sounder(scan::CanaryState a, scan::CanaryState b) {
 StatsReport::StatsReport(About about, const std::vector<const WorkerStats*>& workers)
     : about_(std::move(about)) {
   for (const std::string& address : about_.scanners) {
+    const size_t row = RowOf(scanners_.size());
     scanners_.emplace_back();
     scanners_.back().address = address;
+    if (row < about_.scanner_facts.size()) scanners_.back().facts = about_.scanner_facts[row];
   }
   for (const WorkerStats* worker : workers) {
     per_worker_.push_back(worker->counters.Read());
     for (size_t i = 0; i < totals_.size(); ++i) totals_[i] += per_worker_.back()[i];
     for (size_t i = 0; i < phases_us_.size(); ++i) phases_us_[i].Add(worker->phases_us[i].Read());
     server_connect_us_.Add(worker->server_connect_us.Read());
-    for (size_t i = 0; i < scanners_.size(); ++i) {
-      const size_t row = about_.scanner_rows.empty() ? i : about_.scanner_rows[i];
-      Add(*worker->scanners[row], scanners_[i]);
-    }
+    for (size_t i = 0; i < scanners_.size(); ++i) Add(*worker->scanners[RowOf(i)], scanners_[i]);
   }
   TakeViruses(workers);
 }
@@ -154,7 +162,9 @@ std::string StatsReport::Json(bool with_buckets) const {
                     {"up", one.up},
                     {"circuit", scan::ToString(one.circuit)},
                     {"canary", scan::ToString(one.canary)},
-                    {"version", one.version}};
+                    {"version", one.version},
+                    {"own_user", one.facts.runs_as(geteuid())},
+                    {"limits", LimitsJson(one.facts.limits)}};
     for (const ScannerMetricInfo& metric : kScannerMetrics)
       scanner[std::string(metric.name)] = one.counts[static_cast<size_t>(metric.count)];
     scanner["latency_us"] = HistogramJson(one.latency_us, with_buckets);

@@ -14,6 +14,7 @@
 #include "appliance/recent_viruses.h"
 #include "appliance/worker_stats.h"
 #include "core/histogram.h"
+#include "scan/scanner_facts.h"
 
 namespace bivalve::appliance {
 
@@ -43,6 +44,7 @@ class StatsReport {
     uint64_t not_kept = 0;                  // messages that Quarantine or DebugFiles could not keep
     std::vector<std::string> scanners;      // as configured
     std::vector<size_t> scanner_rows = {};  // of WorkerStats::scanners; empty: in that order
+    std::vector<scan::ScannerFacts> scanner_facts = {};  // by row; may be shorter
     Reloads reloads = {};
     Restarts restarts = {};
   };
@@ -70,9 +72,13 @@ class StatsReport {
     core::Counters<scan::ScannerCount>::Values counts = {};  // of kScannerMetrics
     scan::CanaryState canary = scan::CanaryState::kOff;      // the worst of the workers'
     std::string version = {};
+    scan::ScannerFacts facts = {};
     core::Histogram::Snapshot latency_us;
   };
   static void Add(const scan::ScannerStats& from, Scanner& to);
+  size_t RowOf(size_t scanner) const {
+    return about_.scanner_rows.empty() ? scanner : about_.scanner_rows[scanner];
+  }
   void TakeViruses(const std::vector<const WorkerStats*>& workers);
 
   struct Virus {

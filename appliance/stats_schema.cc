@@ -65,6 +65,13 @@ Json Scanner() {
       {"circuit", OneOf({"open", "half-open", "closed"}, families::kScannerCircuit.help)},
       {"canary", OneOf({"off", "pending", "found", "missed", "error"}, families::kScannerCanary.help)},
       {"version", Text("What it answered to VERSION last; empty: not known.")},
+      {"own_user", Of("boolean", families::kScannerOwnUser.help)},
+      {"limits", Object({{"known", Of("boolean", families::kScannerLimitsKnown.help)},
+                         {"file_bytes", Count("MaxFileSize; 0: not known, or none.")},
+                         {"scan_bytes", Count("MaxScanSize; 0: not known, or none.")},
+                         {"stream_bytes", Count("StreamMaxLength; 0: not known, or none.")},
+                         {"scan_seconds", Number("MaxScanTime; 0: not known, or none.")},
+                         {"queue", Count("MaxQueue; 0: not known.")}})},
   };
   for (const ScannerMetricInfo& metric : kScannerMetrics) {
     members[std::string(metric.name)] =

@@ -59,7 +59,8 @@ ClamdConf ParseClamdConf(std::string_view text) {
   static constexpr uint64_t kMebi = uint64_t{1} << 20;
   static constexpr uint64_t kCountMax = 1'000'000'000;
   ClamdConf conf;
-  conf.limits = {.file_bytes_max = 100 * kMebi,
+  conf.limits = {.known = true,
+                 .file_bytes_max = 100 * kMebi,
                  .scan_bytes_max = 400 * kMebi,
                  .stream_bytes_max = 100 * kMebi,
                  .scan_time_max = std::chrono::milliseconds(120'000)};
@@ -135,12 +136,6 @@ std::optional<FoundClamdConf> FindClamdConf(std::string_view socket_path, uint16
     if (its_own) return found;
   }
   return std::nullopt;
-}
-
-std::optional<ScannerLimits> FindScannerLimits(std::string_view socket_path, uint16_t tcp_port) {
-  const std::optional<FoundClamdConf> found = FindClamdConf(socket_path, tcp_port);
-  if (!found.has_value()) return std::nullopt;
-  return found->conf.limits;
 }
 
 }  // namespace bivalve::scan

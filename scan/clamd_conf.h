@@ -17,6 +17,7 @@ namespace bivalve::scan {
 
 // 0: not known, or without limit.
 struct ScannerLimits {
+  bool known = false;                 // its clamd.conf was read
   uint64_t file_bytes_max = 0;        // MaxFileSize: a larger file is "OK"
   uint64_t scan_bytes_max = 0;        // MaxScanSize: what lies behind so much data is "OK"
   uint64_t stream_bytes_max = 0;      // StreamMaxLength: a larger stream is an error
@@ -53,10 +54,5 @@ struct FoundClamdConf {
 std::optional<FoundClamdConf> FindClamdConf(std::string_view socket_path, uint16_t tcp_port);
 // The text of a clamd.conf, at most so much as one can have; nullopt when there is none to read. Blocks.
 std::optional<std::string> ReadClamdConf(const std::string& path);
-
-// The limits of the scanner that listens at this local socket, or (empty path) on this port of this machine;
-// nullopt when no clamd.conf says that it is this scanner's. Looks in the usual places and beside the socket.
-// Blocks.
-std::optional<ScannerLimits> FindScannerLimits(std::string_view socket_path, uint16_t tcp_port);
 
 }  // namespace bivalve::scan

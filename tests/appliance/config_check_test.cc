@@ -2,20 +2,25 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
 #include <vector>
 
+#include "core/fd.h"
 #include "core/text.h"
 
 namespace bivalve::appliance {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -57,6 +62,21 @@ TEST_F(CheckSurroundings, KnowsUsers) {
   EXPECT_THAT(Line("User: root"), IsEmpty());
   chmod(directory_.c_str(), 0777);
   EXPECT_THAT(Line("User: 4711"), IsEmpty());
+}
+
+TEST_F(CheckSurroundings, WarnsOfAScannerUnderOurOwnUser) {
+  const std::string path = directory_ + "/clamd.ctl";
+  const std::string line = core::Cat("ClamAddress: ", path);
+  EXPECT_THAT(Line(line), IsEmpty()) << "nobody listens";
+  const core::UniqueFd listener(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = {}};
+  std::copy(path.begin(), path.end(), address.sun_path);
+  ASSERT_EQ(bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+  ASSERT_EQ(listen(listener.get(), 8), 0);
+  EXPECT_THAT(Line(line), ElementsAre(AllOf(HasSubstr("warning: x.conf:3: ClamAddress: the scanner"),
+                                            HasSubstr("own user"))));
+  chmod(directory_.c_str(), 0777);
+  EXPECT_THAT(Line(core::Cat(line, "\nUser: 4711")), IsEmpty());
 }
 
 TEST_F(CheckSurroundings, LooksAtDirectories) {

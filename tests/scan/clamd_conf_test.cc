@@ -70,15 +70,16 @@ TEST(ShareOfQueue, KeepsAllWorkersTogetherBelowHalf) {
 }
 
 // A file beside the socket counts only when it says that the socket is its own.
-TEST(FindScannerLimits, TakesOnlyTheScannersOwnFile) {
+TEST(FindClamdConf, TakesOnlyTheScannersOwnFile) {
   std::string directory = (std::filesystem::temp_directory_path() / "clamd_conf_test.XXXXXX").string();
   ASSERT_NE(mkdtemp(directory.data()), nullptr);
   std::ofstream(directory + "/clamd.conf") << "LocalSocket " << directory << "/clamd.ctl\nMaxFileSize 7K\n";
-  const auto its_own = FindScannerLimits(directory + "/clamd.ctl", 0);
+  const auto its_own = FindClamdConf(directory + "/clamd.ctl", 0);
   ASSERT_TRUE(its_own.has_value());
-  EXPECT_EQ(its_own->file_bytes_max, 7u << 10);
-  EXPECT_FALSE(FindScannerLimits(directory + "/other.ctl", 0).has_value());
-  EXPECT_FALSE(FindScannerLimits("", 1).has_value());
+  EXPECT_EQ(its_own->conf.limits.file_bytes_max, 7u << 10);
+  EXPECT_TRUE(its_own->conf.limits.known);
+  EXPECT_FALSE(FindClamdConf(directory + "/other.ctl", 0).has_value());
+  EXPECT_FALSE(FindClamdConf("", 1).has_value());
   std::filesystem::remove_all(directory);
 }
 

@@ -1,5 +1,6 @@
 """A scanner under the daemon's own user, which can do to a message's memory what the daemon itself can."""
 import os
+import re
 
 from harness import main
 from harness.fault_case import FaultCase
@@ -49,6 +50,21 @@ class SameUser(FaultCase):
         self.assertEqual(len(self.server.messages), 1)
         self.assertIn(b"0123456789abcdef\r\n" * 20_000, self.server.messages[0].content)
         daemon.expect_messages(received=2, tempfailed=1, delivered=1)
+
+    def test_is_warned_of_once(self):
+        daemon = self.daemon(self.scripted(lambda content, number: "OK"), {"Workers": 2})
+        daemon.wait_log("its limits are not known")
+        daemon.wait_log("runs as this program's own user")
+        self.assertEqual(len(re.findall("own user", daemon.log)), 1)
+        scanner = daemon.stats()["scanners"][0]
+        self.assertTrue(scanner["own_user"])
+        self.assertFalse(scanner["limits"]["known"])
+
+    def test_limits_that_are_known(self):
+        daemon = self.daemon(self.clamd(options={"MaxFileSize": "7M"}))
+        self.assertEqual(daemon.wait_stats("limits", lambda stats: stats["scanners"][0]["limits"]["known"])["scanners"][0]["limits"],
+                         {"known": True, "file_bytes": 7 << 20, "scan_bytes": 200 << 20, "stream_bytes": 100 << 20,
+                          "scan_seconds": 120, "queue": 100})
 
     def test_a_changed_mode(self):
         self.tampered(change_mode)

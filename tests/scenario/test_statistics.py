@@ -145,7 +145,13 @@ class Figures(Case):
                     self.assertEqual(family.total(**label), 1)
                 elif member == "version":
                     same(path, "bivalve_scanner_info", 1, version=value, **label)
-                elif member in ("up", "connections", "in_flight"):
+                elif member == "limits":
+                    same(path + "/known", "bivalve_scanner_limits_known", value["known"], **label)
+                    for limit in ("file", "scan", "stream"):
+                        same(f"{path}/{limit}_bytes", "bivalve_scanner_limit_bytes", value[f"{limit}_bytes"], limit=limit, **label)
+                    same(path + "/scan_seconds", "bivalve_scanner_limit_scan_seconds", value["scan_seconds"], **label)
+                    same(path + "/queue", "bivalve_scanner_limit_queue", value["queue"], **label)
+                elif member in ("up", "own_user", "connections", "in_flight"):
                     same(path, f"bivalve_scanner_{member}", value, **label)
                 elif member != "address":
                     same(path, f"bivalve_scanner_{member}_total", value, **label)

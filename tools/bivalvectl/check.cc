@@ -46,7 +46,8 @@ std::optional<scan::FoundClamdConf> ClamdConfOf(const net::SocketAddress* addres
     findings.notes.push_back(
         core::Cat("the scanner ", shown, " was not looked at: ",
                   local ? "no clamd.conf says that it listens there" : "it is on another machine",
-                  "; --clamd-conf names its file"));
+                  "; --clamd-conf names its file. bivalved does not know its limits either, and believes its "
+                  "OK for a large message once it has found a test message of that size"));
   }
   return found;
 }

@@ -1,0 +1,55 @@
+// ScannerFactsReader: finds out again what is known of a scanner from outside (scan/scanner_facts.h) when a
+// worker has opened a session with it, since that is when it may have been started anew, with other limits or
+// as another user. That blocks, so it has a thread of its own.
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "scan/scanner_facts.h"
+
+namespace bivalve::appliance {
+
+class ScannerFactsReader {
+ public:
+  using Read = std::function<scan::ScannerFacts(size_t scanner)>;
+  using Found = std::function<void(size_t scanner, const scan::ScannerFacts& facts)>;
+
+  // Both are called on the reader's thread.
+  ScannerFactsReader(size_t scanners, Read read, Found found);
+  // Any thread: how many there are now; none is taken away.
+  void set_scanners(size_t scanners) { scanners_ = scanners; }
+  ScannerFactsReader(const ScannerFactsReader&) = delete;
+  ~ScannerFactsReader();  // nobody asks any more
+
+  // What was asked for before is read now.
+  void Start();
+  // Any thread. Takes no lock and waits for nothing.
+  void Ask(size_t scanner);
+
+ private:
+  static constexpr unsigned kStopBit = 63;
+
+  void Run();
+
+  std::atomic<size_t> scanners_;
+  const Read read_;
+  const Found found_;
+  std::atomic<uint64_t> wanted_ = 0;  // a bit for each scanner; with more than 63 some share one
+  std::thread thread_;
+};
+
+// Sentences for the operator about a scanner, where they were not true before; `before` is empty at first.
+// `own_user`: that this program runs as.
+std::vector<std::string> ScannerWarnings(std::string_view scanner, const scan::ScannerFacts& before,
+                                         const scan::ScannerFacts& now, uid_t own_user);
+
+}  // namespace bivalve::appliance

@@ -1,0 +1,74 @@
+#include "scan/scanner_facts.h"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "core/fd.h"
+
+namespace bivalve::scan {
+namespace {
+
+class ScannerFactsTest : public testing::Test {
+ protected:
+  ScannerFactsTest() {
+    std::string name = (std::filesystem::temp_directory_path() / "scanner_facts_test.XXXXXX").string();
+    directory_ = mkdtemp(name.data());
+    path_ = directory_ + "/clamd.ctl";
+  }
+  ~ScannerFactsTest() override { std::filesystem::remove_all(directory_); }
+
+  void Listen() {
+    listener_.Reset(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address = {};
+    address.sun_family = AF_UNIX;
+    ASSERT_LT(path_.size(), sizeof(address.sun_path));
+    std::memcpy(address.sun_path, path_.data(), path_.size());
+    ASSERT_EQ(bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+    ASSERT_EQ(listen(listener_.get(), 1), 0);
+  }
+
+  std::string directory_;
+  std::string path_;
+  core::UniqueFd listener_;
+};
+
+TEST_F(ScannerFactsTest, KnowsWhoListens) {
+  EXPECT_EQ(ListeningUser(path_), std::nullopt);
+  Listen();
+  EXPECT_EQ(ListeningUser(path_), geteuid());
+  listener_.Reset();
+  EXPECT_EQ(ListeningUser(path_), std::nullopt) << "the file is there, and nobody behind it";
+  EXPECT_EQ(ListeningUser(std::string(200, 'x')), std::nullopt);
+}
+
+TEST_F(ScannerFactsTest, DoesNotWaitForOneThatAcceptsNothing) {
+  Listen();
+  // More than its queue takes.
+  for (int i = 0; i < 4; ++i) (void)ListeningUser(path_);
+  SUCCEED();
+}
+
+TEST_F(ScannerFactsTest, SaysWhetherLimitsAreKnown) {
+  Listen();
+  ScannerFacts facts = FindScannerFacts(path_, 0);
+  EXPECT_TRUE(facts.read);
+  EXPECT_FALSE(facts.limits.known);
+  EXPECT_TRUE(facts.runs_as(geteuid()));
+  EXPECT_FALSE(facts.runs_as(geteuid() + 1));
+  std::ofstream(directory_ + "/clamd.conf") << "LocalSocket " << path_ << "\nMaxFileSize 7K\n";
+  facts = FindScannerFacts(path_, 0);
+  EXPECT_TRUE(facts.limits.known);
+  EXPECT_EQ(facts.limits.file_bytes_max, 7u << 10);
+  EXPECT_EQ(FindScannerFacts("", 1).user, std::nullopt);
+}
+
+}  // namespace
+}  // namespace bivalve::scan
