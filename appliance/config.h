@@ -19,6 +19,9 @@ namespace bivalve::appliance {
 enum class VirusPolicy : uint8_t { kDrop, kBounce, kPass };
 // ClamMethod: how a scanner gets the message.
 enum class ClamMethod : uint8_t { kAuto, kFildes, kInstream };
+// XClientFailure: what becomes of a client that the mail server cannot be told of.
+enum class XClientFailure : uint8_t { kRefuse, kAllow };
+
 // BareNewline: what becomes of line ends that servers read differently.
 enum class BareNewline : uint8_t { kGuard, kReject, kPass };
 
@@ -65,6 +68,7 @@ struct Config {
   bool quarantine;
   std::string virus_action;  // for /bin/sh -c; empty: none
   bool xclient;
+  XClientFailure xclient_failure;
   bool transparent_proxy;
   std::string user;  // name or number; empty: stays who it is
   bool debug_files;

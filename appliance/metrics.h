@@ -48,6 +48,7 @@ enum class MetricKind : uint8_t { kCounter, kGauge, kHistogram };
   M(kTimeouts,        kCounter, "errors",        "timeouts",     "Sessions ended because a peer was silent for too long.") \
   M(kOutOfRoom,       kCounter, "errors",        "out_of_room",  "Messages answered 452 because there was no room for the body.") \
   M(kRefusedPerClient, kCounter, "connections",  "refused_per_client", "Client connections answered 421 because their client had too many.") \
+  M(kNotIntroduced, kCounter, "errors",         "xclient",      "Sessions ended with 421 because the server could not be told who the client is (XClient).") \
   M(kProxyHeaders,   kCounter, "errors",        "proxy_header", "Connections closed because of a missing, wrong or untrusted PROXY header.") \
   M(kLinesTooLong,   kCounter, "errors",        "line_too_long", "Command lines answered 500 because they were too long.") \
   M(kTooManyErrors,  kCounter, "errors",        "too_many_errors", "Sessions ended with 421 after too many errors in a row.") \

@@ -34,6 +34,8 @@ constexpr Word<VirusPolicy> kVirusPolicyWords[] = {
     {"drop", VirusPolicy::kDrop}, {"bounce", VirusPolicy::kBounce}, {"pass", VirusPolicy::kPass}};
 constexpr Word<ClamMethod> kClamMethodWords[] = {
     {"auto", ClamMethod::kAuto}, {"fildes", ClamMethod::kFildes}, {"instream", ClamMethod::kInstream}};
+constexpr Word<XClientFailure> kXClientFailureWords[] = {{"refuse", XClientFailure::kRefuse},
+                                                         {"allow", XClientFailure::kAllow}};
 constexpr Word<BareNewline> kBareNewlineWords[] = {
     {"guard", BareNewline::kGuard}, {"reject", BareNewline::kReject}, {"pass", BareNewline::kPass}};
 constexpr Word<LogFormat> kLogFormatWords[] = {{"text", LogFormat::kText}, {"json", LogFormat::kJson}};
@@ -238,6 +240,13 @@ absl::Status Parse(const Option&, std::string_view text, ClamMethod& out) {
 }
 std::vector<std::string> Print(const Option&, ClamMethod value) {
   return {std::string(PrintWord(value, kClamMethodWords))};
+}
+
+absl::Status Parse(const Option&, std::string_view text, XClientFailure& out) {
+  return ParseWord(text, kXClientFailureWords, out);
+}
+std::vector<std::string> Print(const Option&, XClientFailure value) {
+  return {std::string(PrintWord(value, kXClientFailureWords))};
 }
 
 absl::Status Parse(const Option&, std::string_view text, BareNewline& out) {

@@ -137,7 +137,17 @@ constexpr Option kOptions[] = {
      .on_reload = OnReload::kNewSessions,
      .doc = "Whether the mail server is told who the client is, by the command XCLIENT, when it offers "
             "that. It then applies its access rules to the client and not to this filter. In Postfix, "
-            "smtpd_authorized_xclient_hosts must name this machine."},
+            "smtpd_authorized_xclient_hosts must name this machine. The server is told before the client's "
+            "first command goes to it. XClientFailure says what happens where it cannot be told."},
+    {.name = "XClientFailure",
+     .field = &Config::xclient_failure,
+     .default_text = "refuse",
+     .on_reload = OnReload::kNewSessions,
+     .doc =
+         "What happens when XClient is on and the mail server does not offer XCLIENT, or refuses it. With "
+         "refuse the client gets 421 and the connection is closed. With allow the session goes on, and the "
+         "server takes the client for this filter: where it lets this machine send mail to anywhere "
+         "(mynetworks in Postfix), every client can."},
     {.name = "TransparentProxy",
      .field = &Config::transparent_proxy,
      .default_text = "off",

@@ -27,8 +27,8 @@ using Field =
     std::variant<std::monostate, bool Config::*, uint32_t Config::*, uint64_t Config::*,
                  std::chrono::seconds Config::*, std::string Config::*, std::vector<net::Endpoint> Config::*,
                  std::optional<net::Endpoint> Config::*, VirusPolicy Config::*, ClamMethod Config::*,
-                 BareNewline Config::*, FailurePolicies Config::*, std::vector<net::Network> Config::*,
-                 scan::CanaryMode Config::*, LogFormat Config::*>;
+                 BareNewline Config::*, XClientFailure Config::*, FailurePolicies Config::*,
+                 std::vector<net::Network> Config::*, scan::CanaryMode Config::*, LogFormat Config::*>;
 
 // When a setting that the file has changed takes effect, once the file is read again (HUP).
 enum class OnReload : uint8_t {

@@ -25,6 +25,10 @@ inline constexpr std::string_view kTooManyConnections =
     "421 4.7.0 Too many connections from your address\r\n";
 inline constexpr std::string_view kTooManyErrors = "421 4.7.0 Too many errors\r\n";
 inline constexpr std::string_view kTooManyCommands = "421 4.7.0 Too many commands without a message\r\n";
+inline constexpr std::string_view kNotIntroduced =
+    "421 4.3.0 Mail server does not take the client's address, try again later\r\n";
+inline constexpr std::string_view kClientLeft =
+    "451 4.4.2 Connection ended before the message was scanned\r\n";
 inline constexpr std::string_view kLocalError = "451 4.3.0 Local Error\r\n";
 inline constexpr std::string_view kNoRoom =
     "452 4.3.1 Insufficient room for the message, try again later\r\n";

@@ -151,6 +151,14 @@ core::Task<void> Session::End(CloseReason reason) {
       break;
     case CloseReason::kTooManyConnections:
       farewell = replies::kTooManyConnections;
+    case CloseReason::kServerGone:
+      server_listens = false;
+      LogText(Severity::kDebug, "mail server closed the connection");
+      break;
+    case CloseReason::kNotIntroduced:
+      farewell = replies::kNotIntroduced;
+      counters().Add(Metric::kNotIntroduced);
+      break;
       break;
     case CloseReason::kBadChunk:
       farewell = replies::kBadChunk;
@@ -206,6 +214,10 @@ core::Task<Session::CloseReason> Session::Step() {
       co_return co_await Bdat(command.arguments);
     case net::Verb::kAuth:
       co_return co_await RelayAuth(command, line);
+  if (config().xclient && !introduced_ && command.verb != net::Verb::kQuit) {
+    reason = co_await IntroduceClient(command);
+    if (reason != CloseReason::kNone) co_return reason;
+  }
     case net::Verb::kQuit:
       co_return co_await RelayQuit();
     default:
@@ -408,10 +420,6 @@ void Session::NoteReply(const Pending& pending, uint16_t code) {
 // filter can let it use.
 core::Task<Session::CloseReason> Session::RelayHello(net::Verb verb, std::string_view line) {
   helo_ = net::ParseCommand(line).arguments.substr(0, limits::kHeloBytesKept);
-  if (config().xclient && !introduced_) {
-    const CloseReason reason = co_await IntroduceClient(verb, net::ParseCommand(line).arguments);
-    if (reason != CloseReason::kNone) co_return reason;
-  }
   server_.stream().Write(line);
   server_.stream().Write("\r\n");
   server_.stream().Flush();

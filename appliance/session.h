@@ -90,6 +90,8 @@ class Session : public core::Linked<Session> {
     kServerTimeout,
     kServerNonsense,
     kShutdown,
+    kServerGone,          // it has closed behind the last message, and the client has nothing to ask
+    kNotIntroduced,       // XClient: the server was not told who the client is
     kProxyHeader,         // there is none, or it is not to be believed
     kTooManyConnections,  // of this client
     kTooManyErrors,
@@ -141,9 +143,11 @@ class Session : public core::Linked<Session> {
   void NoteReply(const Pending& pending, uint16_t code);
   core::Task<CloseReason> RelayUnasked();
   core::Task<CloseReason> RelayHello(net::Verb verb, std::string_view line);
-  // XClient (session_xclient.cc). `name`: what the client calls itself.
-  core::Task<CloseReason> IntroduceClient(net::Verb verb, std::string_view name);
-  net::ClientIdentity Identity(net::Verb verb, std::string_view name) const;
+  core::Task<CloseReason> AwaitQuit();
+  // XClient (session_xclient.cc): before the client's first command, which this is.
+  core::Task<CloseReason> IntroduceClient(const net::Command& command);
+  CloseReason NotIntroduced(std::string_view why);
+  net::ClientIdentity Identity(const net::Command& command) const;
   net::SocketAddress LocalAddress() const;
   core::Task<CloseReason> RelayAuth(const net::Command& command, std::string_view line);
   core::Task<CloseReason> RelayQuit();
@@ -219,7 +223,7 @@ class Session : public core::Linked<Session> {
   net::KeepAlive keep_alive_;
   std::string helo_;            // what the client called itself last, as far as the log wants it
   std::string server_host_;     // for VirusAction
-  bool introduced_ = false;     // XCLIENT was tried
+  bool introduced_ = false;     // XClient: it was tried
   uint16_t outgoing_port_ = 0;  // ours in services_.outgoing_ports
   net::OriginalClient
       original_client_;  // from an XFORWARD that the server accepted; ends with the transaction

@@ -1,4 +1,5 @@
-// XClient: before the client's own HELO or EHLO goes to the server, the server is told who the client is.
+// XClient: before any command of the client goes to the server, the server is told who the client is. Without
+// that, the client has the rights that the server gives to this machine.
 #include <utility>
 
 #include "appliance/session.h"
@@ -7,29 +8,26 @@
 
 namespace bivalve::appliance {
 
-// What the server offers only an EHLO of ours can tell (the client's HELO would not), and after the 220 to
-// XCLIENT the dialogue starts over: so the client's greeting, which follows, is the one that counts for the
-// server and for the client.
-core::Task<Session::CloseReason> Session::IntroduceClient(net::Verb verb, std::string_view name) {
-  server_.stream().Write(core::Cat("EHLO ", name, "\r\n"));
+// What the server offers only an EHLO can tell, and the client may say none. After the 220 to XCLIENT the
+// dialogue starts over: so the client's own greeting, if it comes, is the one that counts for both.
+core::Task<Session::CloseReason> Session::IntroduceClient(const net::Command& command) {
+  introduced_ = true;
+  const net::ClientIdentity client = Identity(command);
+  server_.stream().Write(core::Cat("EHLO ", config().host_name, "\r\n"));
   server_.stream().Flush();
   std::string text;
   net::Reply reply = co_await ServerReply(text);
   if (!reply.ok()) co_return ReasonOf(reply.status);
-  if (!net::IsPositive(reply.code)) {
-    if (reply.code != 421) co_return CloseReason::kNone;  // the client's own greeting will be refused too
+  if (reply.code == 421) {
     Answer(text);
     co_return CloseReason::kQuit;
   }
-  introduced_ = true;
-  const net::ClientIdentity client = Identity(verb, name);
-  const std::string command =
+  if (!net::IsPositive(reply.code))
+    co_return NotIntroduced(core::Cat("the mail server refused EHLO: ", core::Trim(text)));
+  const std::string introduction =
       net::XClientCommand(net::FindExtensionValues(text, "XCLIENT").value_or(""), client);
-  if (command.empty()) {
-    LogText(Severity::kDebug, "the mail server does not offer XCLIENT for this client");
-    co_return CloseReason::kNone;
-  }
-  server_.stream().Write(command);
+  if (introduction.empty()) co_return NotIntroduced("the mail server does not offer XCLIENT");
+  server_.stream().Write(introduction);
   server_.stream().Write("\r\n");
   server_.stream().Flush();
   text.clear();
@@ -37,19 +35,29 @@ core::Task<Session::CloseReason> Session::IntroduceClient(net::Verb verb, std::s
   if (!reply.ok()) co_return ReasonOf(reply.status);
   if (reply.code == 220) co_return CloseReason::kNone;
   if (net::IsIntermediate(reply.code)) co_return CloseReason::kServerNonsense;
-  LogText(Severity::kWarning, core::Cat("the mail server refused XCLIENT: ", core::Trim(text)));
-  // A server that closes, or that refuses this client (Postfix applies smtpd_client_restrictions here), does
-  // so in its words.
-  if (reply.code != 421) co_return CloseReason::kNone;
-  Answer(text);
-  co_return CloseReason::kQuit;
+  // The greeting of a server that wants nothing of this client (Postfix applies smtpd_client_restrictions
+  // here; RFC 5321 section 3.1, RFC 7504): its own words say it best.
+  if (reply.code == 421 || reply.code == 521 || reply.code == 554) {
+    Answer(text);
+    co_return CloseReason::kQuit;
+  }
+  co_return NotIntroduced(core::Cat("the mail server refused XCLIENT: ", core::Trim(text)));
 }
 
-net::ClientIdentity Session::Identity(net::Verb verb, std::string_view name) const {
+Session::CloseReason Session::NotIntroduced(std::string_view why) {
+  const bool allowed = config().xclient_failure == XClientFailure::kAllow;
+  LogText(allowed ? Severity::kWarning : Severity::kError,
+          core::Cat(why, allowed ? "; the client passes for this filter (XClientFailure)"
+                                 : "; the client is refused (XClientFailure)"));
+  return allowed ? CloseReason::kNone : CloseReason::kNotIntroduced;
+}
+
+net::ClientIdentity Session::Identity(const net::Command& command) const {
+  const bool greets = command.verb == net::Verb::kEhlo || command.verb == net::Verb::kHelo;
   net::ClientIdentity client;
   client.address = client_address_;
-  client.helo = name;
-  client.extended = verb == net::Verb::kEhlo;
+  if (greets) client.helo = command.arguments;
+  client.extended = command.verb == net::Verb::kEhlo;
   client.local_address = LocalAddress();
   return client;
 }

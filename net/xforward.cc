@@ -51,7 +51,9 @@ bool IsInternet(const SocketAddress& address) {
 
 // What is known of the attribute, in xtext; empty: nothing.
 std::string XClientValue(std::string_view attribute, const ClientIdentity& client) {
-  if (attribute == "ADDR") return AddressValue(client.address);
+  // One without an address gets none, rather than that of the connection.
+  if (attribute == "ADDR") return IsInternet(client.address) ? AddressValue(client.address) : "[UNAVAILABLE]";
+  if (attribute == "PORT" && !IsInternet(client.address)) return {};
   if (attribute == "PORT") return core::Cat(client.address.port());
   if (attribute == "NAME") return "[UNAVAILABLE]";
   if (attribute == "PROTO") return client.extended ? "ESMTP" : "SMTP";
@@ -113,7 +115,6 @@ std::optional<std::string> DecodeXtext(std::string_view xtext) {
 }
 
 std::string XClientCommand(std::string_view offered, const ClientIdentity& client) {
-  if (!IsInternet(client.address)) return {};
   std::string command = "XCLIENT";
   static constexpr std::string_view kAttributes[] = {"ADDR", "PORT",     "NAME",    "PROTO",
                                                      "HELO", "DESTADDR", "DESTPORT"};

@@ -37,8 +37,8 @@ struct ClientIdentity {
 
 // The XCLIENT command, without line end, with those of the attributes that the server lists behind its
 // XCLIENT keyword and that are known. A NAME that is listed is said to be unavailable: left out, the server
-// would go on with the name of this machine. Empty when the client's address is not one of the internet, or
-// the server does not list ADDR.
+// would go on with the name of this machine. The same holds for the address of a client that has none. Empty
+// when the server does not list ADDR.
 std::string XClientCommand(std::string_view offered, const ClientIdentity& client);
 
 }  // namespace bivalve::net

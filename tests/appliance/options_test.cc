@@ -165,7 +165,8 @@ TEST(Reload, EveryRowDoesAsTheTableSays) {
     Config after = before;
     bool differs = false;
     for (const std::string_view text :
-         {"on", "off", "77", "127.0.0.1:77", "127.0.0.1", "bounce", "instream", "reject", "warn", "json"}) {
+         {"on", "off", "77", "127.0.0.1:77", "127.0.0.1", "bounce", "instream", "reject", "warn", "json",
+          "allow"}) {
       Config other = before;
       if (!SetOption(other, option, text).ok()) continue;
       if (PrintOption(other, option) == PrintOption(before, option)) continue;
@@ -570,6 +571,7 @@ TEST(DumpConfig, WritesEverySetting) {
             "TimeOut: 180\n"
             "KeepAlives: 0\n"
             "XClient: off\n"
+            "XClientFailure: refuse\n"
             "TransparentProxy: off\n"
             "User:\n"
             "PidFile:\n"

@@ -103,11 +103,15 @@ TEST(XClientCommand, MarksIpv6ButNotMappedIpv4) {
   EXPECT_EQ(XClientCommand("ADDR", client), "XCLIENT ADDR=192.0.2.7");
 }
 
-TEST(XClientCommand, SaysNothingWithoutAnAddress) {
+TEST(XClientCommand, SaysThatThereIsNoAddress) {
   ClientIdentity client;
-  EXPECT_EQ(XClientCommand("ADDR NAME", client), "");
+  EXPECT_EQ(XClientCommand("ADDR PORT", client), "XCLIENT ADDR=[UNAVAILABLE]");
   client.address = *SocketAddress::FromPath("/run/x");
-  EXPECT_EQ(XClientCommand("ADDR NAME", client), "");
+  EXPECT_EQ(XClientCommand("ADDR PORT", client), "XCLIENT ADDR=[UNAVAILABLE]");
+}
+
+TEST(XClientCommand, SaysNothingThatTheServerDoesNotListWithADDR) {
+  ClientIdentity client;
   client.address = Ipv4("192.0.2.7", 1);
   EXPECT_EQ(XClientCommand("NAME PROTO", client), "");
   EXPECT_EQ(XClientCommand("", client), "");

@@ -130,7 +130,7 @@ class BesideTheDialogue(ScenarioCase):
         old, new = self.both(scenario, {"XClient": "on"}, extensions=["8BITMIME", "XCLIENT NAME ADDR"])
         # "xclient"
         self.assertEqual(old[:3], [b"EHLO m.example", b"XCLIENT ADDR=127.0.0.1", b"MAIL FROM:<ada@example.com>"])
-        self.assertEqual(new[:4], [b"EHLO m.example", b"XCLIENT NAME=[UNAVAILABLE] ADDR=127.0.0.1", b"EHLO m.example",
+        self.assertEqual(new[:4], [b"EHLO smtp.passthru", b"XCLIENT NAME=[UNAVAILABLE] ADDR=127.0.0.1", b"EHLO m.example",
                                    b"MAIL FROM:<ada@example.com>"])
 
     def test_keep_alives(self):
