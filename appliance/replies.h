@@ -42,6 +42,7 @@ inline constexpr std::string_view kForbidden = "554 5.7.0 Insufficient authoriza
 inline constexpr std::string_view kNoBinaryMime = "555 5.5.4 BODY=BINARYMIME is not supported\r\n";
 inline constexpr std::string_view kNoRecipients = "554 5.5.1 No valid recipients\r\n";
 inline constexpr std::string_view kStartMail = "354 Start mail input; end with <CRLF>.<CRLF>\r\n";
+inline constexpr std::string_view kGoodbye = "221 2.0.0 Bye\r\n";
 inline constexpr std::string_view kChunkTaken = "250 2.0.0 Chunk received\r\n";
 inline constexpr std::string_view kTooLarge = "552 5.3.4 Message exceeds the size limit\r\n";
 inline constexpr std::string_view kHeaderTooLarge = "552 5.3.4 Header section exceeds the size limit\r\n";

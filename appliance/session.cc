@@ -51,7 +51,12 @@ Session::~Session() { services_.sessions.Remove(*this); }
 core::Task<void> Session::Run() {
   counters().Add(Metric::kActive);
   CloseReason reason = CloseReason::kNone;
-  if (config().proxy_protocol) reason = co_await TakeProxyHeader();
+  if (client_address_.family() == AF_UNSPEC) {
+    // Reset before it was accepted: nobody is there to open a session with the server for.
+    client_host_ = "UNKNOWN";
+    reason = CloseReason::kClientGone;
+  }
+  if (reason == CloseReason::kNone && config().proxy_protocol) reason = co_await TakeProxyHeader();
   if (reason == CloseReason::kNone) reason = EnterClient();
   if (services_.log.Wants(Severity::kInfo)) {
     services_.log.Begin(EventKind::kConnection, Severity::kInfo, number_)
@@ -146,11 +151,6 @@ core::Task<void> Session::End(CloseReason reason) {
     case CloseReason::kShutdown:
       farewell = replies::kShutdown;
       break;
-    case CloseReason::kProxyHeader:
-      counters().Add(Metric::kProxyHeaders);
-      break;
-    case CloseReason::kTooManyConnections:
-      farewell = replies::kTooManyConnections;
     case CloseReason::kServerGone:
       server_listens = false;
       LogText(Severity::kDebug, "mail server closed the connection");
@@ -159,6 +159,11 @@ core::Task<void> Session::End(CloseReason reason) {
       farewell = replies::kNotIntroduced;
       counters().Add(Metric::kNotIntroduced);
       break;
+    case CloseReason::kProxyHeader:
+      counters().Add(Metric::kProxyHeaders);
+      break;
+    case CloseReason::kTooManyConnections:
+      farewell = replies::kTooManyConnections;
       break;
     case CloseReason::kBadChunk:
       farewell = replies::kBadChunk;
@@ -201,6 +206,10 @@ core::Task<Session::CloseReason> Session::Step() {
 
   const std::string_view line = client_.PeekLine().text;
   const net::Command command = net::ParseCommand(line);
+  if (config().xclient && !introduced_ && command.verb != net::Verb::kQuit) {
+    reason = co_await IntroduceClient(command);
+    if (reason != CloseReason::kNone) co_return reason;
+  }
   if (command.kind != net::CommandKind::kOwn || !net::LineIsClean(line)) co_return co_await RelayGroup();
   (void)client_.NextLine();
   if (command.verb != net::Verb::kBdat) ++commands_without_message_;
@@ -214,10 +223,6 @@ core::Task<Session::CloseReason> Session::Step() {
       co_return co_await Bdat(command.arguments);
     case net::Verb::kAuth:
       co_return co_await RelayAuth(command, line);
-  if (config().xclient && !introduced_ && command.verb != net::Verb::kQuit) {
-    reason = co_await IntroduceClient(command);
-    if (reason != CloseReason::kNone) co_return reason;
-  }
     case net::Verb::kQuit:
       co_return co_await RelayQuit();
     default:
@@ -255,7 +260,10 @@ core::Task<Session::CloseReason> Session::AwaitCommand(bool* too_long) {
         break;
     }
     if (client_.stream().ended() || client_.stream().write_error() != 0) co_return CloseReason::kClientGone;
-    if (server_.stream().ended()) co_return CloseReason::kServerLost;
+    if (server_.stream().ended()) {
+      if (transaction_.mail_accepted || messages_received_ == 0) co_return CloseReason::kServerLost;
+      co_return co_await AwaitQuit();
+    }
     if (services_.stopping && !transaction_.mail_accepted) co_return CloseReason::kShutdown;
     client_.stream().StartReading();
     server_.stream().StartReading();
@@ -263,6 +271,26 @@ core::Task<Session::CloseReason> Session::AwaitCommand(bool* too_long) {
     if (!in_time && client_.PeekLine().state == net::Connection::LineState::kNone) {
       co_return CloseReason::kClientTimeout;
     }
+  }
+}
+
+// The server has closed behind a message. Told of a failure instead of getting its QUIT answered, the client
+// would take the message for lost; any other command fails, because nobody is there for it.
+core::Task<Session::CloseReason> Session::AwaitQuit() {
+  const core::MonoTime deadline = services_.loop.Now() + kLinger;
+  for (;;) {
+    const net::Connection::Line line = client_.PeekLine();
+    if (line.state == net::Connection::LineState::kLine &&
+        net::ParseCommand(line.text).verb == net::Verb::kQuit) {
+      Answer(replies::kGoodbye);
+      co_return CloseReason::kQuit;
+    }
+    if (line.state != net::Connection::LineState::kNone) co_return CloseReason::kServerLost;
+    if (client_.stream().ended() || client_.stream().write_error() != 0) co_return CloseReason::kClientGone;
+    client_.stream().StartReading();
+    const bool in_time = co_await wake_.Wait(deadline);
+    if (!in_time && client_.PeekLine().state == net::Connection::LineState::kNone)
+      co_return CloseReason::kServerGone;
   }
 }
 
@@ -487,9 +515,9 @@ core::Task<Session::CloseReason> Session::RelayQuit() {
   server_.stream().Flush();
   std::string text;
   const net::Reply reply = co_await ServerReply(text);
-  if (!reply.ok()) co_return ReasonOf(reply.status);
-  if (net::IsIntermediate(reply.code)) co_return CloseReason::kServerNonsense;
-  Answer(text);
+  // Whatever becomes of the server, the client's business is done: told of a failure, it would take messages
+  // that were delivered for lost.
+  Answer(reply.ok() && !net::IsIntermediate(reply.code) ? text : replies::kGoodbye);
   co_return CloseReason::kQuit;
 }
 

@@ -23,7 +23,14 @@ core::Task<Session::CloseReason> Session::Data(std::string_view arguments, std::
     Answer(replies::kBadSequence);
     co_return CloseReason::kNone;
   }
-  if (!transaction_.has_recipients() || !arguments.empty()) co_return co_await DataWithoutRecipients(line);
+  if (!arguments.empty()) {
+    // Some servers pass over them and say 354.
+    counters().Add(Metric::kProtocolErrors);
+    Answer(replies::kBadArguments);
+    CountReply(501);
+    co_return CloseReason::kNone;
+  }
+  if (!transaction_.has_recipients()) co_return co_await DataWithoutRecipients(line);
   const core::MonoTime wait_until =
       services_.loop.Now() + std::min<core::Duration>(config().timeout, net::kRoomWaitMax);
   Enter(SessionPhase::kRoom);
@@ -47,8 +54,8 @@ core::Task<Session::CloseReason> Session::Data(std::string_view arguments, std::
   co_return co_await FinishMessage(std::move(body), data);
 }
 
-// The server has accepted no recipient (or DATA has arguments), so the refusal is the server's to word. One
-// that says 354 all the same gets no mail (RFC 2920 section 3.1).
+// The server has accepted no recipient, so the refusal is the server's to word. One that says 354 all the
+// same gets no mail, and its transaction has nobody to go to (RFC 2920 section 3.1).
 core::Task<Session::CloseReason> Session::DataWithoutRecipients(std::string_view line) {
   server_.stream().Write(line);
   server_.stream().Write("\r\n");
@@ -222,7 +229,9 @@ core::Task<Session::CloseReason> Session::DeliverMessage(core::Body& body, const
       if (result.code == 421) co_return CloseReason::kQuit;
       co_return co_await ResetServer();
     case net::DeliveryResult::Status::kLost:
-      LogText(Severity::kError, "connection to the mail server was lost before its final reply");
+      LogText(Severity::kError, result.early
+                                    ? "mail server answered before it had the whole message"
+                                    : "connection to the mail server was lost before its final reply");
       Answer(replies::kLocalError);
       Conclude(Outcome::kLost, onward.status);
       co_return CloseReason::kServerLost;
@@ -248,6 +257,10 @@ core::Task<Session::CloseReason> Session::ResetServer() {
   std::string text;
   const net::Reply reply = co_await ServerReply(text);
   if (!reply.ok()) co_return ReasonOf(reply.status);
+  if (reply.code == 421) {
+    Answer(text);
+    co_return CloseReason::kQuit;
+  }
   if (!net::IsPositive(reply.code)) co_return CloseReason::kServerNonsense;
   co_return CloseReason::kNone;
 }

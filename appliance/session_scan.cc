@@ -87,6 +87,9 @@ core::Task<Session::CloseReason> Session::ScanAndAct(std::unique_ptr<core::Body>
     case ScanEnd::kClientLeft:
       LogText(Severity::kError, "client left during the scan");
       record_.cause = "client left";
+      // It may read still, and would take a delivered message for failed if it does not.
+      Answer(replies::kClientLeft);
+      record_.reply = replies::kClientLeft;
       Conclude(Outcome::kTempfailed, "CLAMAV-ERROR");
       reason = CloseReason::kClientGone;
       break;

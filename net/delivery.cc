@@ -2,6 +2,7 @@
 
 #include <sys/uio.h>
 
+#include <algorithm>
 #include <array>
 #include <span>
 
@@ -100,15 +101,51 @@ core::Task<DeliveryResult> AwaitReplyAfterFailure(Connection& server, core::Cond
   co_return result;
 }
 
+// What is longer is sent without its end at first: until then the server has time for a reply that is none.
+constexpr size_t kBytesAtOnceMax = size_t{256} << 10;
+
+size_t Bytes(std::span<const iovec> pieces) {
+  size_t bytes = 0;
+  for (const iovec& piece : pieces) bytes += piece.iov_len;
+  return bytes;
+}
+
+// Looked at before the end of the message is sent, and not behind that: what is there then may be the reply
+// to the message.
+bool HasTakenItEarly(Connection& server) {
+  const std::string_view input = server.stream().input();
+  if (input.empty()) {
+    server.stream().StartReading();
+    return false;
+  }
+  return input.front() != '4' && input.front() != '5';
+}
+
+DeliveryResult TakenEarly() {
+  DeliveryResult result;
+  result.early = true;
+  return result;
+}
+
 core::Task<DeliveryResult> DeliverByBdat(Connection& server, core::Condition& wake, const Delivery& d,
                                          std::string& text) {
   const std::string_view line_end = LineEndBefore(d);
   const std::string command =
       core::Cat("BDAT ", d.content.size() + line_end.size() + d.header.size(), " LAST\r\n");
-  const std::array<iovec, 5> pieces = {Piece(command), Piece(d.content.substr(0, d.header_offset)),
-                                       Piece(line_end), Piece(d.header),
-                                       Piece(d.content.substr(d.header_offset))};
-  const core::IoResult sent = co_await server.stream().SendPieces(pieces, d.timeout);
+  std::array<iovec, 5> pieces = {Piece(command), Piece(d.content.substr(0, d.header_offset)), Piece(line_end),
+                                 Piece(d.header), Piece(d.content.substr(d.header_offset))};
+  std::string_view end;
+  if (Bytes(pieces) > kBytesAtOnceMax) {
+    iovec& last = *std::find_if(pieces.rbegin(), pieces.rend(), [](const iovec& p) { return p.iov_len > 0; });
+    end = {static_cast<const char*>(last.iov_base) + --last.iov_len, 1};
+  }
+  server.stream().StartReading();
+  core::IoResult sent = co_await server.stream().SendPieces(pieces, d.timeout);
+  if (sent.ok() && !end.empty()) {
+    if (HasTakenItEarly(server)) co_return TakenEarly();
+    const iovec piece = Piece(end);
+    sent = co_await server.stream().SendPieces({&piece, 1}, d.timeout);
+  }
   if (!sent.ok()) co_return co_await AwaitReplyAfterFailure(server, wake, text);
   co_return co_await AwaitFinalReply(server, wake, d.timeout, text);
 }
@@ -137,9 +174,15 @@ core::Task<DeliveryResult> DeliverByData(Connection& server, core::Condition& wa
     size_t count = wire.Next(std::span(pieces).first(pieces.size() - 1));
     // The last batch takes the terminating line along.
     more = count + 3 >= pieces.size();
-    if (!more) pieces[count++] = Piece(wire.end());
-    const core::IoResult sent =
-        co_await server.stream().SendPieces(std::span(pieces).first(count), d.timeout);
+    const bool alone = !more && Bytes(std::span(pieces).first(count)) > kBytesAtOnceMax;
+    if (!more && !alone) pieces[count++] = Piece(wire.end());
+    if (HasTakenItEarly(server)) co_return TakenEarly();
+    core::IoResult sent = co_await server.stream().SendPieces(std::span(pieces).first(count), d.timeout);
+    if (sent.ok() && alone) {
+      if (HasTakenItEarly(server)) co_return TakenEarly();
+      const iovec end = Piece(wire.end());
+      sent = co_await server.stream().SendPieces({&end, 1}, d.timeout);
+    }
     if (!sent.ok()) co_return co_await AwaitReplyAfterFailure(server, wake, text);
   }
   co_return co_await AwaitFinalReply(server, wake, d.timeout, text);

@@ -33,8 +33,13 @@ struct DeliveryResult {
   };
   Status status = Status::kLost;
   uint16_t code = 0;
+  bool early = false;  // with kLost: the server took the message before it had all of it
 };
 
+// A reply that is there before the end of the message went out says nothing about the message: a refusal may
+// be meant so, and the message goes out to its end behind it; behind anything else the end is not sent, so
+// that the server cannot take the message while the client is told otherwise (kLost).
+//
 // Appends the server's reply to `text`. `wake` is the server stream's Condition. The views in `delivery` must
 // live until it returns; the kernel may refer to the content's pages until the reply is there, and with kLost
 // until the stream is closed. Suspends.

@@ -80,14 +80,17 @@ class SmtpSink:
                 each time, then the default), or a function of (session, line) that returns one of these or None for
                 the default
     close_after_body_bytes  closes when so much mail data of one message has come
+    early       bytes that are sent in that place; with early_only it does not close, and reads on
     """
 
     def __init__(self, *, extensions=("8BITMIME", "SIZE 104857600"), replies=None, host="127.0.0.1", port=None,
-                 name="sink.example", close_after_body_bytes=None, reading=True):
+                 name="sink.example", close_after_body_bytes=None, early=None, early_only=False, reading=True):
         self.extensions = list(extensions)
         self.replies = dict(replies or {})
         self.name = name
         self.close_after_body_bytes = close_after_body_bytes
+        self.early_reply = early
+        self.early_only = early_only
         self.reading = reading            # False: mail data is left in the socket, as a server that hangs does
         self.sessions = []
         self.received = []                # every message that came to its end, whatever was answered
@@ -254,7 +257,7 @@ class SmtpSink:
                 return wire
             searched = max(0, len(data) - 4)
             if self.close_after_body_bytes is not None and len(data) >= self.close_after_body_bytes:
-                await self._do(session, peer, CLOSE)
+                await self._interrupt(session, peer)
             if not self.reading:
                 await self._do(session, peer, STALL)
             await peer.fill()
@@ -266,8 +269,9 @@ class SmtpSink:
             return
         size = int(match.group(1))
         if self.close_after_body_bytes is not None and size >= self.close_after_body_bytes:
-            await peer.exactly(self.close_after_body_bytes)
-            await self._do(session, peer, CLOSE)
+            session.chunks += await peer.exactly(self.close_after_body_bytes)
+            size -= self.close_after_body_bytes
+            await self._interrupt(session, peer)
         session.chunks += await peer.exactly(size)
         if not session.rcpt_lines:
             session.chunks = bytearray()
@@ -278,6 +282,13 @@ class SmtpSink:
             await self._message(session, peer, "BDAT", content, content, line)
         else:
             await self._answer(session, peer, "BDAT", line)
+
+    async def _interrupt(self, session, peer):
+        if self.early_reply is not None:
+            await peer.send(self.early_reply)
+        if not self.early_only:
+            await self._do(session, peer, CLOSE)
+        self.close_after_body_bytes = None
 
     async def _message(self, session, peer, how, wire, content, line):
         message = Message(session, session.mail_line or b"<>", session.rcpt_lines, how, wire, content)

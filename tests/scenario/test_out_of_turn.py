@@ -1,0 +1,207 @@
+"""Nobody speaks for the server: what it says before it has the message, what it says last, and what the client hears
+when one of both has gone."""
+import socket
+import struct
+
+from harness import CLOSE, ScenarioCase, compose, infected_attachment, main, wait_until
+from harness.fault_case import FaultCase
+
+SMALL = compose(b"x\r\n")
+# More than the sockets between the two take.
+LARGE = compose(b"0123456789abcdef" * 4 + b"\r\n") + b"and more of it, to fill the sockets\r\n" * 600_000
+WAYS = (["8BITMIME"], ["CHUNKING"])
+
+
+class EarlyReply(ScenarioCase):
+    """A reply that is there before the end of the message went out is none."""
+
+    bivalve_only = True
+
+    def lost(self, content, **options):
+        sink = self.sink(**options)
+        daemon = self.bivalved(sink)
+        with daemon.client() as client:
+            client.ehlo()
+            self.assertReply(client.deliver(content), 451)
+            client.wait_closed()
+        sink.wait_sessions_closed()
+        self.assertEqual(sink.received, [], "the end of the message is not sent")
+        daemon.expect_messages(received=1, lost=1, delivered=0, refused=0)
+        return daemon
+
+    def test_with_the_354(self):
+        for early in (b"250 2.0.0 early\r\n", b"25", b"nonsense\r\n", b"354 again\r\n"):
+            with self.subTest(early=early):
+                daemon = self.lost(SMALL, replies={"DATA": b"354 go\r\n" + early, "BODY": "550 5.7.1 no"})
+                daemon.wait_log("mail server answered before it had the whole message")
+
+    def test_in_the_middle_of_the_message(self):
+        for extensions in WAYS:
+            with self.subTest(extensions=extensions):
+                self.lost(LARGE, extensions=extensions, close_after_body_bytes=100_000, early=b"250 2.0.0 early\r\n")
+
+    def test_in_the_middle_and_then_it_reads_on(self):
+        """It would take the message, say 550 to it, and that would be the reply to our next command."""
+        for extensions in WAYS:
+            with self.subTest(extensions=extensions):
+                sink = self.sink(extensions=extensions, close_after_body_bytes=100_000, early=b"250 2.0.0 early\r\n",
+                                 early_only=True, replies={"BODY": "550 5.7.1 no"})
+                daemon = self.bivalved(sink)
+                with daemon.client() as client:
+                    client.ehlo()
+                    self.assertNotEqual(client.deliver(LARGE).code // 100, 2)
+                daemon.expect_messages(received=1, delivered=0)
+
+    def test_a_refusal_in_the_middle_counts(self):
+        for extensions in WAYS:
+            with self.subTest(extensions=extensions):
+                sink = self.sink(extensions=extensions, close_after_body_bytes=100_000, early=b"552 5.3.4 too large\r\n")
+                daemon = self.bivalved(sink)
+                with daemon.client() as client:
+                    client.ehlo()
+                    self.assertReply(client.deliver(LARGE), 552, "5.3.4 too large")
+                daemon.expect_messages(received=1, refused=1)
+
+
+class DataWithArguments(ScenarioCase):
+    bivalve_only = True
+
+    def test_is_refused_and_ends_nothing(self):
+        """Some servers pass over the argument, say 354, and would take an empty message for the dot."""
+        sink = self.sink()
+        daemon = self.bivalved(sink)
+        with daemon.client() as client:
+            client.ehlo()
+            client.mail()
+            client.rcpt()
+            for line in ("DATA foo", "DATA\t.", "data  x y"):
+                self.assertReply(client.command(line), 501, "5.5.4 Syntax error in arguments")
+            self.assertReply(client.data(SMALL), 250)
+        self.assertEqual(sink.commands.count(b"DATA"), 1)
+        self.assertEqual([message.content.endswith(b"x\r\n") for message in sink.received], [True])
+
+
+class LastWords(ScenarioCase):
+    """The message is delivered: nobody may take it for lost because of what comes behind it."""
+
+    bivalve_only = True
+
+    def test_a_server_that_closes_at_quit(self):
+        for quit_reply in (CLOSE, (b"22", CLOSE), "garbage", "354 what"):
+            with self.subTest(reply=str(quit_reply)):
+                daemon = self.bivalved(self.sink(replies={"QUIT": quit_reply}))
+                with daemon.client() as client:
+                    client.ehlo()
+                    self.assertReply(client.deliver(SMALL), 250)
+                    self.assertReply(client.quit(), 221, "2.0.0 Bye")
+
+    def test_a_server_that_closes_behind_the_message(self):
+        daemon = self.bivalved(self.sink(replies={"BODY": ("250 2.0.0 taken", CLOSE)}))
+        with daemon.client() as client:
+            client.ehlo()
+            self.assertReply(client.deliver(SMALL), 250)
+            self.assertReply(client.quit(), 221, "2.0.0 Bye")
+
+    def test_and_the_client_says_nothing(self):
+        sink = self.sink(replies={"BODY": ("250 2.0.0 taken", CLOSE)})
+        daemon = self.bivalved(sink)
+        with daemon.client() as client:
+            client.ehlo()
+            self.assertReply(client.deliver(SMALL), 250)
+            self.assertEqual(client.wait_closed() or b"", b"", "a plain close")
+
+    def test_and_the_client_goes_on(self):
+        sink = self.sink(replies={"BODY": ("250 2.0.0 taken", CLOSE)})
+        daemon = self.bivalved(sink)
+        with daemon.client() as client:
+            client.ehlo()
+            self.assertReply(client.deliver(SMALL), 250)
+            self.assertReply(client.mail(), 421)
+
+    def test_a_server_that_says_421_to_rset(self):
+        """Behind a message that did not go to it: its own words, and not that it broke the protocol."""
+        for settings, code in (({"Action": "drop"}, 250), ({"Action": "bounce"}, 550)):
+            with self.subTest(settings=settings):
+                sink = self.sink(replies={"RSET": ("421 4.3.2 sink: that is all", CLOSE)})
+                daemon = self.bivalved(sink, settings=settings)
+                with daemon.client() as client:
+                    client.ehlo()
+                    self.assertReply(client.deliver(infected_attachment()), code)
+                    self.assertReply(client.reply(), 421, "4.3.2 sink: that is all")
+                    client.wait_closed()
+                self.assertNotIn("broke the protocol", daemon.log)
+
+
+class HalfClosed(FaultCase):
+    """The client ends its side behind the message while that is scanned."""
+
+    def held(self, end):
+        released = []
+
+        def answer(content, number):
+            wait_until("the verdict", lambda: released)
+            return "OK"
+        scanner = self.scripted(answer)
+        sink = self.sink(extensions=["CHUNKING"])
+        daemon = self.daemon(scanner, sink=sink)
+        client = daemon.client()
+        self.addCleanup(client.close)
+        client.ehlo()
+        client.mail()
+        client.rcpt()
+        end(client)
+        daemon.wait_stats("the scan", lambda stats: stats["scanners"][0]["in_flight"] == 1)
+        return daemon, client, sink, released
+
+    def test_is_told_that_nothing_was_delivered(self):
+        def data(client):
+            self.assertReply(client.command("DATA"), 354)
+            client.content(SMALL)
+
+        def bdat(client):
+            client.send(b"BDAT %d LAST\r\n" % len(SMALL) + SMALL)
+        for end in (data, bdat):
+            with self.subTest(end=end.__name__):
+                daemon, client, sink, released = self.held(end)
+                client.socket.shutdown(socket.SHUT_WR)
+                self.assertReply(client.reply(), 451, "4.4.2 Connection ended before the message was scanned")
+                client.wait_closed()
+                released.append(True)
+                daemon.expect_messages(received=1, tempfailed=1)
+                self.assertEqual(sink.received, [])
+
+    def test_with_quit_behind_the_message_it_is_delivered(self):
+        def data_and_quit(client):
+            self.assertReply(client.command("DATA"), 354)
+            client.send(SMALL + b".\r\nQUIT\r\n")
+        daemon, client, sink, released = self.held(data_and_quit)
+        client.socket.shutdown(socket.SHUT_WR)
+        released.append(True)
+        self.assertReply(client.reply(), 250)
+        self.assertReply(client.reply(), 221)
+        daemon.expect_messages(received=1, delivered=1)
+        self.assertEqual(len(sink.messages), 1)
+
+
+class ResetBeforeAccept(ScenarioCase):
+    bivalve_only = True
+
+    def test_opens_no_session_with_the_server(self):
+        sink = self.sink()
+        daemon = self.bivalved(sink, settings={"Workers": 1})
+        # While the only worker stands still, connections come and go.
+        daemon.process.signal(19)
+        for _ in range(5):
+            one = socket.create_connection(daemon.address)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            one.close()
+        daemon.process.signal(18)
+        with daemon.client() as client:
+            client.ehlo()
+        self.assertEqual(len(sink.sessions), 1)
+        self.assertNotRegex(daemon.log, r"connection from: *\n")
+        daemon.wait_stats("the end of all", lambda stats: stats["connections"]["active"] == 0)
+
+
+if __name__ == "__main__":
+    main()
