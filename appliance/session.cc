@@ -481,7 +481,8 @@ core::Task<Session::CloseReason> Session::RelayHello(net::Verb verb, std::string
 
 // AUTH (RFC 4954 section 4): after a 334 the client's next line is a response and never a command.
 core::Task<Session::CloseReason> Session::RelayAuth(const net::Command& command, std::string_view line) {
-  if (net::HasSecurityLayer(command.arguments.substr(0, command.arguments.find_first_of(" \t")))) {
+  std::string_view words = command.arguments;
+  if (net::HasSecurityLayer(net::NextWord(words))) {
     // What is said behind a security layer can be neither read nor scanned.
     counters().Add(Metric::kProtocolErrors);
     Answer(replies::kNotImplemented);

@@ -33,6 +33,9 @@ constexpr std::string_view Trim(std::string_view text, std::string_view characte
   return text.substr(first, text.find_last_not_of(characters) - first + 1);
 }
 
+// A control character of ASCII, tab excepted.
+constexpr bool IsControl(char c) { return (c >= 0 && c < ' ' && c != '\t') || c == '\x7f'; }
+
 namespace internal {
 inline void AppendPiece(std::string& out, std::string_view piece) { out.append(piece); }
 inline void AppendPiece(std::string& out, char piece) { out.push_back(piece); }

@@ -12,11 +12,9 @@
 namespace bivalve::net {
 namespace {
 
-constexpr std::string_view kWhiteSpace = " \t";
-
 enum class Display : uint8_t {
   kPass,          // word for word
-  kHide,          // never: what it starts would go by the scanner, or we do not speak it
+  kHide,          // never; as all that has no row, but the server's is noted
   kWithChunking,  // word for word when this filter takes BDAT
   kBinaryMime,    // word for word when its parts may pass
   kPipelining,    // ours
@@ -33,6 +31,7 @@ struct Extension {
 constexpr std::array kExtensions = {
     Extension{"PIPELINING", Display::kPipelining, &ServerExtensions::pipelining},
     Extension{"SIZE", Display::kSize, &ServerExtensions::size},
+    // What is not here is hidden: what an unknown extension starts may go by the scanner.
     Extension{"8BITMIME", Display::kPass, &ServerExtensions::eight_bit_mime},
     Extension{"ENHANCEDSTATUSCODES", Display::kPass, &ServerExtensions::enhanced_status_codes},
     Extension{"CHUNKING", Display::kWithChunking, &ServerExtensions::chunking},
@@ -40,17 +39,26 @@ constexpr std::array kExtensions = {
     Extension{"XFORWARD", Display::kPass, &ServerExtensions::xforward},
     Extension{"XCLIENT", Display::kHide, &ServerExtensions::xclient},
     Extension{"AUTH", Display::kAuth},
-    Extension{"STARTTLS", Display::kHide},
-    Extension{"XEXCH50", Display::kHide},
-    Extension{"CHECKPOINT", Display::kHide},
-    Extension{"BURL", Display::kHide},
-    Extension{"TURN", Display::kHide},
-    Extension{"ATRN", Display::kHide},
-    Extension{"PRDR", Display::kHide},  // a reply for each recipient after the end of data
-    // Early pipelining, as Exim has named it over time.
-    Extension{"PIPECONNECT", Display::kHide},
-    Extension{"PIPE_CONNECT", Display::kHide},
-    Extension{"X_PIPE_CONNECT", Display::kHide},
+    // Parameters of MAIL and RCPT, and commands that ask a question: they change nothing in the dialogue.
+    Extension{"DSN", Display::kPass},
+    Extension{"SMTPUTF8", Display::kPass},
+    Extension{"UTF8SMTP", Display::kPass},
+    Extension{"DELIVERBY", Display::kPass},
+    Extension{"MT-PRIORITY", Display::kPass},
+    Extension{"FUTURERELEASE", Display::kPass},
+    Extension{"LIMITS", Display::kPass},
+    Extension{"RRVS", Display::kPass},
+    Extension{"NO-SOLICITING", Display::kPass},
+    Extension{"MTRK", Display::kPass},
+    Extension{"SUBMITTER", Display::kPass},
+    Extension{"CONPERM", Display::kPass},
+    Extension{"CONNEG", Display::kPass},
+    Extension{"VERP", Display::kPass},
+    Extension{"XVERP", Display::kPass},
+    Extension{"ETRN", Display::kPass},
+    Extension{"VRFY", Display::kPass},
+    Extension{"EXPN", Display::kPass},
+    Extension{"HELP", Display::kPass},
 };
 
 constexpr std::array<std::string_view, 8> kSecurityLayerMechanisms = {
@@ -65,10 +73,12 @@ struct Line {
 };
 
 Line SplitLine(std::string_view text) {
-  text = core::Trim(text, kWhiteSpace);
-  const size_t end = std::min(text.find_first_of(" \t="), text.size());
+  text = core::Trim(text);
+  std::string_view rest = text;
+  const std::string_view word = NextWord(rest);
+  const size_t end = std::min(word.find('='), word.size());
   const std::string_view behind = text.substr(end);
-  return {text.substr(0, end), behind.substr(0, 1),
+  return {word.substr(0, end), behind.substr(0, 1),
           core::Trim(behind.substr(std::min<size_t>(1, behind.size())))};
 }
 
@@ -82,11 +92,9 @@ const Extension* FindExtension(std::string_view keyword) {
 // The mechanisms that a session through a filter can use, each with a blank before it.
 std::string UsableMechanisms(std::string_view mechanisms) {
   std::string usable;
-  while (!mechanisms.empty()) {
-    const size_t end = std::min(mechanisms.find_first_of(kWhiteSpace), mechanisms.size());
-    const std::string_view mechanism = mechanisms.substr(0, end);
+  for (std::string_view mechanism = NextWord(mechanisms); !mechanism.empty();
+       mechanism = NextWord(mechanisms)) {
     if (!HasSecurityLayer(mechanism)) core::Append(usable, ' ', mechanism);
-    mechanisms = core::Trim(mechanisms.substr(end), kWhiteSpace);
   }
   return usable;
 }
@@ -130,7 +138,7 @@ void EhloReply::Add(std::string_view text) {
   }
   const Line line = SplitLine(text);
   const Extension* extension = FindExtension(line.keyword);
-  if (extension == nullptr) return AppendLine(lines_, text);
+  if (extension == nullptr) return;
 
   bool repeated = false;
   if (extension->flag != nullptr) {

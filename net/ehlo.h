@@ -36,15 +36,16 @@ std::optional<std::string_view> FindExtensionValues(std::string_view reply, std:
 //   reply.Add(text)…   once for every line of the server's reply, the greeting line first
 //   reply.Finish()     the whole reply to send, each line with CRLF, the last one "250 "
 //
-// The server's first line becomes "250-<host name>". The lines of extensions that are hidden by the one
-// table in ehlo.cc are left out (STARTTLS, XCLIENT, XEXCH50, CHECKPOINT, BURL, TURN, ATRN, early
-// pipelining (PIPECONNECT and its older names), CHUNKING and BINARYMIME unless the options have them). AUTH
-// keeps its mechanisms less those that bring a security layer (HasSecurityLayer: GSSAPI, DIGEST-MD5 and their
-// kin); AUTH without any mechanism left is hidden, as is the old form "AUTH=…" in the same way.
-// PIPELINING is always there. SIZE is the smaller of the server's and size_bytes_max (0 on either side:
-// the other one; both 0: "SIZE 0" only when the server had the keyword, else none), and is shown also when
-// only size_bytes_max is set. All other lines pass word for word, in the server's order; PIPELINING and SIZE
-// stand where the server had them, else at the end.
+// The server's first line becomes "250-<host name>". Only extensions that the one table in ehlo.cc shows are
+// left: those that are known to work through a filter, or to change nothing in the dialogue. So STARTTLS,
+// XCLIENT, CHECKPOINT, BURL, TURN, early pipelining, PRDR, REQUIRETLS, what Exchange says to its like
+// (XEXCH50, X-EXPS, X-ANONYMOUSTLS, X-LINK2STATE …) and whatever comes next are not; CHUNKING and BINARYMIME
+// as the options have it. AUTH keeps its mechanisms less those that bring a security layer (HasSecurityLayer:
+// GSSAPI, DIGEST-MD5 and their kin); AUTH without any mechanism left is hidden, as is the old form "AUTH=…"
+// in the same way. PIPELINING is always there. SIZE is the smaller of the server's and size_bytes_max (0 on
+// either side: the other one; both 0: "SIZE 0" only when the server had the keyword, else none), and is shown
+// also when only size_bytes_max is set. All other lines pass word for word, in the server's order; PIPELINING
+// and SIZE stand where the server had them, else at the end.
 class EhloReply {
  public:
   struct Options {

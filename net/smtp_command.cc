@@ -50,6 +50,22 @@ constexpr std::array kVerbs = {
     VerbRow{"BURL", Verb::kBurl, CommandKind::kRefuse},
     VerbRow{"TURN", Verb::kTurn, CommandKind::kRefuse},
     VerbRow{"ATRN", Verb::kAtrn, CommandKind::kRefuse},
+    VerbRow{"CHECKPOINT", Verb::kCheckpoint, CommandKind::kRefuse},
+    // sendmail then answers with codes of 0 as well.
+    VerbRow{"VERB", Verb::kVerb, CommandKind::kRefuse},
+    // What they begin is encrypted, binary, or of no scanner's business.
+    VerbRow{"X-EXPS", Verb::kExchange, CommandKind::kRefuse},
+    VerbRow{"X-ANONYMOUSTLS", Verb::kExchange, CommandKind::kRefuse},
+    VerbRow{"XTLS", Verb::kExchange, CommandKind::kRefuse},
+    VerbRow{"X-LINK2STATE", Verb::kExchange, CommandKind::kRefuse},
+    VerbRow{"XBLOB", Verb::kExchange, CommandKind::kRefuse},
+    VerbRow{"XSHADOW", Verb::kExchange, CommandKind::kRefuse},
+    VerbRow{"XSHADOWREQUEST", Verb::kExchange, CommandKind::kRefuse},
+    VerbRow{"XQDISCARD", Verb::kExchange, CommandKind::kRefuse},
+    VerbRow{"XPROXY", Verb::kExchange, CommandKind::kRefuse},
+    VerbRow{"XPROXYFROM", Verb::kExchange, CommandKind::kRefuse},
+    VerbRow{"XPROXYTO", Verb::kExchange, CommandKind::kRefuse},
+    VerbRow{"XSESSIONPARAMS", Verb::kExchange, CommandKind::kRefuse},
     VerbRow{"XCLIENT", Verb::kXClient, CommandKind::kForbid},
 };
 
@@ -134,9 +150,13 @@ Command ParseCommand(std::string_view line) {
   return {.verb = Verb::kUnknown, .kind = kUnknownKind, .arguments = words.rest};
 }
 
-bool LineIsClean(std::string_view line) {
-  return line.find('\r') == std::string_view::npos && line.find('\0') == std::string_view::npos;
+std::string_view NextWord(std::string_view& text) {
+  const Words words = SplitFirstWord(text);
+  text = words.rest;
+  return words.first;
 }
+
+bool LineIsClean(std::string_view line) { return std::none_of(line.begin(), line.end(), core::IsControl); }
 
 std::optional<std::string_view> ParsePath(std::string_view arguments) {
   const std::optional<PathAndParameters> split = SplitPath(arguments);

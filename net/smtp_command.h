@@ -34,6 +34,9 @@ enum class Verb : uint8_t {
   kBurl,
   kTurn,
   kAtrn,
+  kCheckpoint,
+  kVerb,
+  kExchange,  // Exchange's own verbs, from one of its servers to another
   kUnknown,
 };
 
@@ -57,7 +60,12 @@ struct Command {
 // known is kUnknown. The result borrows from `line`. Never suspends.
 Command ParseCommand(std::string_view line);
 
-// True when the line may be handed to a server: no CR and no NUL inside.
+// Takes the next word off the front of `text`, with the white space around it; empty at the end. White space
+// is what the most lenient server takes for it (blank, tab, CR, LF, VT, FF): all that splits words asks here,
+// so that nothing is hidden behind a blank that only one of two sees.
+std::string_view NextWord(std::string_view& text);
+
+// True when the line may be handed to a server: no control character inside, except tab.
 bool LineIsClean(std::string_view line);
 
 // The path of MAIL FROM:<path> or RCPT TO:<path>, given a command's arguments: without the angle brackets,

@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "core/text.h"
+#include "net/smtp_command.h"
 
 namespace bivalve::net {
 namespace {
@@ -19,16 +20,6 @@ int HexDigit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
   const char lower = core::AsciiLower(c);
   return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
-
-// Takes the next word; empty at the end.
-std::string_view NextWord(std::string_view& text) {
-  // Not other white space: what is a control character within the line is one at its ends.
-  text = core::Trim(text, " \t");
-  const size_t end = std::min(text.find_first_of(" \t"), text.size());
-  const std::string_view word = text.substr(0, end);
-  text.remove_prefix(end);
-  return word;
 }
 
 // The value of an attribute; empty when it is unknown.

@@ -14,14 +14,31 @@ using namespace std::string_view_literals;
 
 TEST(ParseCommand, KnowsEachVerb) {
   const std::pair<std::string_view, Verb> verbs[] = {
-      {"HELO", Verb::kHelo},         {"EHLO", Verb::kEhlo},         {"LHLO", Verb::kLhlo},
-      {"MAIL", Verb::kMail},         {"RCPT", Verb::kRcpt},         {"DATA", Verb::kData},
-      {"BDAT", Verb::kBdat},         {"RSET", Verb::kRset},         {"NOOP", Verb::kNoop},
-      {"QUIT", Verb::kQuit},         {"VRFY", Verb::kVrfy},         {"EXPN", Verb::kExpn},
-      {"HELP", Verb::kHelp},         {"ETRN", Verb::kEtrn},         {"AUTH", Verb::kAuth},
-      {"STARTTLS", Verb::kStartTls}, {"XFORWARD", Verb::kXForward}, {"XCLIENT", Verb::kXClient},
-      {"BURL", Verb::kBurl},         {"XEXCH50", Verb::kXExch50},   {"TURN", Verb::kTurn},
+      {"HELO", Verb::kHelo},
+      {"EHLO", Verb::kEhlo},
+      {"LHLO", Verb::kLhlo},
+      {"MAIL", Verb::kMail},
+      {"RCPT", Verb::kRcpt},
+      {"DATA", Verb::kData},
+      {"BDAT", Verb::kBdat},
+      {"RSET", Verb::kRset},
+      {"NOOP", Verb::kNoop},
+      {"QUIT", Verb::kQuit},
+      {"VRFY", Verb::kVrfy},
+      {"EXPN", Verb::kExpn},
+      {"HELP", Verb::kHelp},
+      {"ETRN", Verb::kEtrn},
+      {"AUTH", Verb::kAuth},
+      {"STARTTLS", Verb::kStartTls},
+      {"XFORWARD", Verb::kXForward},
+      {"XCLIENT", Verb::kXClient},
+      {"BURL", Verb::kBurl},
+      {"XEXCH50", Verb::kXExch50},
+      {"TURN", Verb::kTurn},
       {"ATRN", Verb::kAtrn},
+      {"CHECKPOINT", Verb::kCheckpoint},
+      {"VERB", Verb::kVerb},
+      {"X-EXPS", Verb::kExchange},
   };
   EXPECT_EQ(std::size(verbs), static_cast<size_t>(Verb::kUnknown));
   for (const auto& [name, verb] : verbs) {
@@ -68,8 +85,26 @@ TEST(ParseCommand, SeesThroughWhiteSpaceThatServersSkip) {
 }
 
 TEST(ParseCommand, RefusesWhatWouldGoByTheScanner) {
-  for (std::string_view line :
-       {"STARTTLS", "XEXCH50 1 2", "BURL imap://x LAST", "TURN", "ATRN a.example", "LHLO a"}) {
+  for (std::string_view line : {"STARTTLS",
+                                "XEXCH50 1 2",
+                                "BURL imap://x LAST",
+                                "TURN",
+                                "ATRN a.example",
+                                "LHLO a",
+                                "CHECKPOINT x",
+                                "x-exps gssapi",
+                                "X-ANONYMOUSTLS",
+                                "XTLS",
+                                "X-LINK2STATE LAST CHUNK={}",
+                                "XBLOB 5",
+                                "XSHADOW x",
+                                "XSHADOWREQUEST",
+                                "XQDISCARD 1 x",
+                                "XPROXY SID=1",
+                                "XPROXYFROM SID=1",
+                                "XPROXYTO x",
+                                "XSESSIONPARAMS x",
+                                "VERB"}) {
     EXPECT_EQ(ParseCommand(line).kind, CommandKind::kRefuse) << line;
   }
 }
@@ -95,9 +130,18 @@ TEST(ParseCommand, LetsOnlyEnvelopeCommandsStandAnywhereInAGroup) {
   }
 }
 
-TEST(LineIsClean, RefusesCrAndNul) {
+TEST(NextWord, SplitsAtWhatAnyServerTakesForWhiteSpace) {
+  std::string_view text = " \vDIGEST-MD5\v\fx \t y\r";
+  EXPECT_EQ(NextWord(text), "DIGEST-MD5");
+  EXPECT_EQ(NextWord(text), "x");
+  EXPECT_EQ(NextWord(text), "y");
+  EXPECT_EQ(NextWord(text), "");
+}
+
+TEST(LineIsClean, RefusesControlCharacters) {
   EXPECT_TRUE(LineIsClean(""));
-  EXPECT_TRUE(LineIsClean("MAIL FROM:<a@example.org> \t \x7f\xff"));
+  EXPECT_TRUE(LineIsClean("MAIL FROM:<a@example.org> \t \x80\xff"));
+  for (const char c : "\x01\v\f\x1b\x7f"sv) EXPECT_FALSE(LineIsClean(std::string("NOOP ") + c)) << int{c};
   EXPECT_FALSE(LineIsClean("NOOP\r"));
   EXPECT_FALSE(LineIsClean("\rNOOP"));
   EXPECT_FALSE(LineIsClean("NO\0OP"sv));

@@ -64,8 +64,7 @@ TEST(ApplyXForward, TakesNothingThatDoesNotDecode) {
   for (const char* value : {"a+", "a+0", "a+0G", "a+G0", "+00", "a+0Ab", "a+7F", "a+1B"}) {
     EXPECT_EQ(Parse(std::string("HELO=") + value).helo, "") << value;
   }
-  EXPECT_EQ(Parse("HELO=a\v").helo, "");
-  EXPECT_EQ(Parse("\vHELO=a").helo, "");
+  EXPECT_EQ(Parse("HELO=a\v").helo, "a") << "white space, to some servers";
   EXPECT_EQ(Parse("HELO").helo, "");
   EXPECT_EQ(Parse("=x").helo, "");
   EXPECT_EQ(Parse("").helo, "");
