@@ -1,15 +1,32 @@
 #include "net/reply_reader.h"
 
+#include <algorithm>
 #include <optional>
+#include <string>
+#include <string_view>
 
+#include "core/text.h"
 #include "net/smtp_reply.h"
 
 namespace bivalve::net {
+namespace {
+
+constexpr size_t kCodeBytes = 3;
+
+// Every line of the reply that begins at `begin` gets this code.
+void CopyCode(std::string_view code, size_t begin, std::string& text) {
+  for (size_t line = begin; line < text.size(); line = text.find('\n', line) + 1)
+    text.replace(line, kCodeBytes, code);
+}
+
+}  // namespace
 
 core::Task<Reply> ReadReply(Connection& server, core::Condition& wake, core::Duration timeout,
                             std::string& text) {
   uint16_t code = 0;
   size_t lines = 0;
+  bool mixed = false;
+  const size_t begin = text.size();
   core::MonoTime deadline = wake.loop().Now() + timeout;
   for (;;) {
     const Connection::Line line = server.NextLine();
@@ -24,13 +41,17 @@ core::Task<Reply> ReadReply(Connection& server, core::Condition& wake, core::Dur
       continue;
     }
     const std::optional<ReplyLine> parsed = ParseReplyLine(line.text);
-    if (!parsed.has_value() || (code != 0 && parsed->code != code) || ++lines > kReplyLinesMax) {
-      co_return Reply{ReplyStatus::kGarbage, 0};
-    }
+    if (!parsed.has_value() || ++lines > kReplyLinesMax) co_return Reply{ReplyStatus::kGarbage, 0};
+    mixed = mixed || (code != 0 && parsed->code != code);
     code = parsed->code;
+    const size_t at = text.size();
     text.append(line.text);
+    std::replace_if(text.begin() + static_cast<ptrdiff_t>(at), text.end(), core::IsControl, '?');
     text.append("\r\n");
-    if (parsed->last) co_return Reply{ReplyStatus::kOk, code};
+    if (parsed->last) {
+      if (mixed) CopyCode(text.substr(at, kCodeBytes), begin, text);
+      co_return Reply{ReplyStatus::kOk, code};
+    }
     deadline = wake.loop().Now() + timeout;
   }
 }

@@ -125,10 +125,24 @@ TEST(ReplyReader, SaysThatTheConnectionEndedBeforeTheReply) {
 }
 
 TEST(ReplyReader, RefusesWhatIsNoReply) {
-  for (const std::string part : {"hello\r\n", "\r\n", "199 early\r\n", "600 late\r\n", "250ok\r\n",
-                                 "250-a\r\n251 b\r\n", "250-a\r\nno reply\r\n"}) {
+  for (const std::string part :
+       {"hello\r\n", "\r\n", "199 early\r\n", "600 late\r\n", "250ok\r\n", "250-a\r\nno reply\r\n"}) {
     EXPECT_EQ(Read({part}).reply.status, ReplyStatus::kGarbage) << part;
   }
+}
+
+// RFC 5321 section 4.2.1 wants one code; the last line is where a client decides.
+TEST(ReplyReader, GivesAllLinesTheLastCode) {
+  const Outcome greeting = Read({"220-mx.example\r\n220-wait\r\n521 no mail here\r\n"});
+  EXPECT_EQ(greeting.reply.code, 521);
+  EXPECT_EQ(greeting.text, "521-mx.example\r\n521-wait\r\n521 no mail here\r\n");
+  EXPECT_EQ(Read({"550-a\r\n250-\r\n250\r\n"}).text, "250-a\r\n250-\r\n250\r\n");
+}
+
+// A CR alone ends the line for some, who would then read a second reply.
+TEST(ReplyReader, LeavesNoControlCharacterInALine) {
+  const std::string reply = std::string("250-a\rb\0c\x1b[2J\td\x7f\xc3\xa4\r\r\n250 ok\r550 no\r\n", 36);
+  EXPECT_EQ(Read({reply}).text, "250-a?b?c?[2J\td?\xc3\xa4?\r\n250 ok?550 no\r\n");
 }
 
 TEST(ReplyReader, RefusesALineWithoutEnd) {

@@ -342,7 +342,7 @@ bool SimSmtpServer::Misfortune(Dialogue& d, bool data) {
   }
   if (random_.Chance(chances_.nonsense)) {
     constexpr std::array<std::string_view, 6> kNonsense = {
-        "what is this?\r\n", "250",  "250-no end\r\n251 another\r\n",
+        "what is this?\r\n", "250",  "250-no end\r\nanother\r\n",
         "999 too much\r\n",  "\r\n", "354 send what?\r\n"};
     // To DATA the last one would be no nonsense.
     Say(d, std::string(kNonsense[random_.Below(kNonsense.size() - (data ? 1 : 0))]));
