@@ -97,6 +97,7 @@ core::Task<bool> Session::ConnectServer() {
     if (result.ok()) {
       counters().Add(Metric::kServerConnects);
       services_.stats.server_connect_us.Record(core::Microseconds(services_.loop.Now() - began));
+      server_address_ = address;
       server_host_ = address.Host();
       co_return true;
     }

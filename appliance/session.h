@@ -29,6 +29,7 @@
 #include "core/loop.h"
 #include "core/task.h"
 #include "net/address.h"
+#include "net/chunking_proof.h"
 #include "net/connection.h"
 #include "net/delivery.h"
 #include "net/ehlo.h"
@@ -66,6 +67,7 @@ struct SessionServices {
   ReportOutlet* reports = nullptr;                 // any thread's; null: nothing is kept or reported
   std::vector<net::SocketAddress> listening = {};  // this program's own addresses, for TransparentProxy
   net::OutgoingPorts* outgoing_ports = nullptr;    // all workers'; null: no TransparentProxy
+  net::ChunkingProof chunking_proof = {};          // of the servers
 };
 
 class Session : public core::Linked<Session> {
@@ -221,7 +223,8 @@ class Session : public core::Linked<Session> {
   net::Connection server_;
   net::ServerExtensions extensions_;  // of the server, from its reply to EHLO
   net::KeepAlive keep_alive_;
-  std::string helo_;            // what the client called itself last, as far as the log wants it
+  std::string helo_;  // what the client called itself last, as far as the log wants it
+  net::SocketAddress server_address_;
   std::string server_host_;     // for VirusAction
   bool introduced_ = false;     // XClient: it was tried
   uint16_t outgoing_port_ = 0;  // ours in services_.outgoing_ports
@@ -234,6 +237,8 @@ class Session : public core::Linked<Session> {
   core::MonoTime data_began_at_{};
   uint64_t shrunken_files_ = 0;  // that this thread had met when the message began
   net::HeaderSection header_;    // of the message in progress
+  bool data_will_do_ = false;    // for it, where the server turns out not to take chunks
+  bool server_refuses_chunks_ = false;
   MessageRecord record_;
   const core::Body* incoming_ = nullptr;    // what is being received into
   const scan::Request* request_ = nullptr;  // the message's, while its verdict is awaited

@@ -14,6 +14,9 @@
 namespace bivalve::net {
 namespace {
 
+// RFC 5321 section 4.2.4: 500 to 504 are about the command and its form.
+bool IsUnknownCommand(uint16_t code) { return code >= 500 && code <= 504; }
+
 iovec Piece(std::string_view text) { return {const_cast<char*>(text.data()), text.size()}; }
 
 // A header behind a last line without line end would become part of that line.
@@ -150,6 +153,20 @@ core::Task<DeliveryResult> DeliverByBdat(Connection& server, core::Condition& wa
   co_return co_await AwaitFinalReply(server, wake, d.timeout, text);
 }
 
+// RFC 3030 section 2 allows a chunk of no bytes. kReplied when it was taken, and the server's reply
+// otherwise.
+core::Task<DeliveryResult> TryEmptyChunk(Connection& server, core::Condition& wake, const Delivery& d,
+                                         std::string& text) {
+  server.stream().Write("BDAT 0\r\n");
+  server.stream().Flush();
+  DeliveryResult result = co_await AwaitFinalReply(server, wake, d.timeout, text);
+  if (result.status == DeliveryResult::Status::kReplied && !IsPositive(result.code)) {
+    result.status = DeliveryResult::Status::kRefusedData;
+    result.no_chunking = IsUnknownCommand(result.code);
+  }
+  co_return result;
+}
+
 core::Task<DeliveryResult> DeliverByData(Connection& server, core::Condition& wake, const Delivery& d,
                                          std::string& text) {
   server.stream().Write("DATA\r\n");
@@ -192,6 +209,7 @@ core::Task<DeliveryResult> DeliverByData(Connection& server, core::Condition& wa
 
 core::Task<DeliveryResult> Deliver(Connection& server, core::Condition& wake, const Delivery& delivery,
                                    std::string& text) {
+  const size_t before = text.size();
   if (!server.stream().input().empty()) {
     // It has said something unasked. Taken for the reply to this message, a "250" would lose the message.
     DeliveryResult result = co_await AwaitReplyAfterFailure(server, wake, text);
@@ -199,8 +217,22 @@ core::Task<DeliveryResult> Deliver(Connection& server, core::Condition& wake, co
       result.status = DeliveryResult::Status::kRefusedData;
     co_return result;
   }
-  if (delivery.chunking) co_return co_await DeliverByBdat(server, wake, delivery, text);
-  co_return co_await DeliverByData(server, wake, delivery, text);
+  if (!delivery.chunking) co_return co_await DeliverByData(server, wake, delivery, text);
+  if (!delivery.chunking_proven) {
+    DeliveryResult proof = co_await TryEmptyChunk(server, wake, delivery, text);
+    if (proof.no_chunking && delivery.data_will_do) {
+      text.resize(before);
+      proof = co_await DeliverByData(server, wake, delivery, text);
+      proof.no_chunking = true;
+      co_return proof;
+    }
+    if (proof.status != DeliveryResult::Status::kReplied) co_return proof;
+    text.resize(before);
+  }
+  DeliveryResult result = co_await DeliverByBdat(server, wake, delivery, text);
+  result.no_chunking = result.status == DeliveryResult::Status::kReplied && IsUnknownCommand(result.code);
+  result.taken_for_commands = result.no_chunking;
+  co_return result;
 }
 
 }  // namespace bivalve::net

@@ -73,6 +73,20 @@ class Server final : public sim::SimPeer {
   bool answered_ = false;
 };
 
+// Answers whatever comes by the same line.
+class Repeating final : public sim::SimPeer {
+ public:
+  explicit Repeating(std::string_view reply) : reply_(reply) {}
+  void OnBytes(sim::SimSocket& socket, std::string_view part) override {
+    bytes += part;
+    socket.Send(std::string(reply_));
+  }
+  std::string bytes;
+
+ private:
+  std::string_view reply_;
+};
+
 struct Got {
   DeliveryResult result;
   std::string text;
@@ -91,6 +105,7 @@ Got DeliverTo(Server& server, const Delivery& delivery, uint64_t seed = 1) {
   }
   Delivery timed = delivery;
   timed.timeout = kTimeout;
+  timed.chunking_proven = true;
   Got got;
   got.text = "before:";
   const core::MonoTime began = io.Now();
@@ -222,6 +237,41 @@ TEST(Delivery, DoesNotLookForDotsWhereThereAreNone) {
   EXPECT_EQ(server.Message(), "a: b\r\nX-Virus-Scanned: yes\r\n\r\nbody\r\n.\r\n");
 }
 
+// An empty chunk goes ahead to a server that nothing is known of.
+TEST(Delivery, TriesAnEmptyChunkFirst) {
+  struct Case {
+    std::string_view reply;
+    bool data_will_do;
+    DeliveryResult::Status status;
+    bool no_chunking;
+    std::string_view sent;
+  };
+  using End = DeliveryResult::Status;
+  for (const Case& c : {Case{"250 ok\r\n", true, End::kReplied, false, "BDAT 0\r\nBDAT 6 LAST\r\na: b\r\n"},
+                        Case{"500 what\r\n", true, End::kRefusedData, true, "BDAT 0\r\nDATA\r\n"},
+                        Case{"500 what\r\n", false, End::kRefusedData, true, "BDAT 0\r\n"},
+                        Case{"452 full\r\n", true, End::kRefusedData, false, "BDAT 0\r\n"},
+                        Case{"354 what\r\n", true, End::kLost, false, "BDAT 0\r\n"}}) {
+    SCOPED_TRACE(c.reply);
+    Repeating server(c.reply);
+    sim::SimIo io(1);
+    core::Loop loop(io);
+    core::Condition wake(loop);
+    Connection connection(loop, wake, kReplyLineBytesMax);
+    connection.stream().Adopt(io.Accept(server));
+    std::string text;
+    const Delivery delivery{
+        .content = "a: b\r\n", .chunking = true, .data_will_do = c.data_will_do, .timeout = kTimeout};
+    const DeliveryResult result = core::RunTask(loop, Deliver(connection, wake, delivery, text));
+    EXPECT_EQ(result.status, c.status);
+    EXPECT_EQ(result.no_chunking, c.no_chunking);
+    EXPECT_FALSE(result.taken_for_commands);
+    EXPECT_EQ(server.bytes, c.sent);
+    EXPECT_EQ(text, c.status == End::kLost ? "" : c.reply);
+    core::RunTask(loop, connection.stream().Close());
+  }
+}
+
 TEST(Delivery, SendsALargeMessageWhole) {
   std::string content;
   for (int i = 0; content.size() < 2'500'000; ++i) core::Append(content, "line ", i, " of many\r\n");
@@ -235,6 +285,7 @@ TEST(Delivery, SendsALargeMessageWhole) {
     connection.stream().Adopt(io.Accept(server));
     Delivery timed = delivery;
     timed.timeout = kTimeout;
+    timed.chunking_proven = true;
     std::string text;
     EXPECT_EQ(core::RunTask(loop, Deliver(connection, wake, timed, text)).code, 250);
     EXPECT_TRUE(server.Message() == Cat(kHeader, content, chunking ? "" : ".\r\n"));

@@ -207,7 +207,7 @@ class Delivery(Case):
         self.assertReply(client.deliver(content), 250)
         [message] = sink.messages
         self.assertEqual((message.how, without_header(message.content)), ("BDAT", content))
-        self.assertEqual(len([c for c in sink.commands if c.startswith(b"BDAT")]), 1)
+        self.assertEqual([c for c in sink.commands if c.startswith(b"BDAT")], [b"BDAT 0", b"BDAT %d LAST" % len(message.content)])
 
     def test_after_a_bdat_that_was_refused(self):
         _, sink, client = self.session(CHUNKING, replies={"BODY": ["554 5.7.1 sink: no"]})

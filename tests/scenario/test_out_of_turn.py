@@ -81,6 +81,130 @@ class DataWithArguments(ScenarioCase):
         self.assertEqual([message.content.endswith(b"x\r\n") for message in sink.received], [True])
 
 
+class MixedCodes(ScenarioCase):
+    """The code of a reply's last line is the reply's."""
+
+    bivalve_only = True
+
+    def test_a_greeting(self):
+        for greeting, code, text in (("220-mx.example\n521 5.7.1 no mail here", 521, "mx.example\n5.7.1 no mail here"),
+                                     ("554-mx.example\n421 4.3.2 later", 421, "mx.example\n4.3.2 later")):
+            with self.subTest(greeting=greeting):
+                daemon = self.bivalved(self.sink(replies={"CONNECT": greeting}))
+                with daemon.client(greeting=False) as client:
+                    self.assertReply(client.reply(), code, text)
+                    client.wait_closed()
+
+    def test_any_reply(self):
+        sink = self.sink(replies={"RCPT": ["250-2.1.5 one\n550 5.1.1 nobody", "550-5.1.1 one\n250 2.1.5 well"],
+                                  "BODY": "250-2.0.0 almost\n554 5.6.0 no"})
+        daemon = self.bivalved(sink)
+        with daemon.client() as client:
+            client.ehlo()
+            client.mail()
+            self.assertReply(client.rcpt(), 550, "2.1.5 one\n5.1.1 nobody")
+            self.assertReply(client.rcpt(), 250, "5.1.1 one\n2.1.5 well")
+            self.assertReply(client.data(SMALL), 554, "2.0.0 almost\n5.6.0 no")
+        daemon.expect_messages(received=1, refused=1)
+
+
+class ControlCharacters(ScenarioCase):
+    bivalve_only = True
+
+    def test_in_replies_are_made_harmless(self):
+        """A CR alone ends a line for some clients: they would read a second reply."""
+        sink = self.sink(replies={"NOOP": b"250 ok\r550 no\0\x1b[2J\r\n", "CONNECT": b"554 a\rb\r\n"})
+        daemon = self.bivalved(sink)
+        with daemon.client(greeting=False) as client:
+            self.assertEqual(client.wait_closed(), b"554 a?b\r\n")
+        sink.replies.pop("CONNECT")
+        with daemon.client() as client:
+            client.ehlo()
+            client.send(b"NOOP\r\nQUIT\r\n")
+            self.assertEqual(client.wait_closed().split(b"\r\n")[0], b"250 ok?550 no??[2J")
+
+    def test_in_commands_are_refused(self):
+        sink = self.sink(extensions=["AUTH PLAIN DIGEST-MD5"])
+        daemon = self.bivalved(sink)
+        with daemon.client() as client:
+            client.ehlo()
+            for line in ("AUTH DIGEST-MD5\v", "AUTH\vDIGEST-MD5", "AUTH PLAIN\x01", "NOOP \x1b[2J", "VRFY \x7f", "RSET\f"):
+                self.assertReply(client.command(line), 500, "5.5.2 Control character in command")
+            self.assertReply(client.command("AUTH DIGEST-MD5\tx"), 502)
+        self.assertEqual(len(sink.commands), 1, sink.commands)
+
+
+class UnprovenChunking(ScenarioCase):
+    """A server that lists CHUNKING and does not know BDAT would take the message for commands."""
+
+    bivalve_only = True
+    CONTENT = compose(b"RSET\r\nMAIL FROM:<evil@example.com>\r\nRCPT TO:<victim@example.net>\r\nDATA\r\n")
+
+    def start(self, bdat, body=None):
+        def answer(session, line):
+            return bdat
+        sink = self.sink(extensions=["CHUNKING", "PIPELINING"], replies={"BDAT": answer, **({"BODY": body} if body else {})})
+        return sink, self.bivalved(sink, settings={"Workers": 1})
+
+    def test_is_proven_once(self):
+        sink, daemon = self.start(None)
+        for _ in range(2):
+            with daemon.client() as client:
+                client.ehlo()
+                self.assertReply(client.deliver(SMALL), 250)
+                self.assertReply(client.deliver(SMALL), 250)
+        self.assertEqual([line for line in sink.commands if line.startswith(b"BDAT")][0], b"BDAT 0")
+        self.assertEqual(sink.commands.count(b"BDAT 0"), 1)
+        self.assertEqual([message.how for message in sink.messages], ["BDAT"] * 4)
+
+    def test_goes_by_data_where_it_is_none(self):
+        sink, daemon = self.start("500 5.5.1 what")
+        with daemon.client() as client:
+            client.ehlo()
+            self.assertReply(client.deliver(self.CONTENT), 250)
+            self.assertReply(client.deliver(self.CONTENT), 250)
+        self.assertEqual([message.how for message in sink.messages], ["DATA"] * 2)
+        self.assertEqual([line for line in sink.commands if line.startswith(b"BDAT")], [b"BDAT 0"])
+        self.assertNotIn(b"evil", b" ".join(sink.commands))
+        daemon.wait_log("mail server lists CHUNKING and refuses BDAT")
+
+    def test_a_message_in_chunks_is_refused_there(self):
+        for code in (500, 502, 503):
+            sink, daemon = self.start(f"{code} 5.5.1 what")
+            with daemon.client() as client:
+                client.ehlo()
+                client.mail()
+                client.rcpt()
+                self.assertReply(client.bdat(self.CONTENT, last=True), code, "5.5.1 what")
+                self.assertReply(client.deliver(SMALL), 250)
+            self.assertNotIn(b"evil", b" ".join(sink.commands))
+            daemon.expect_messages(received=2, refused=1, delivered=1)
+
+    def test_a_refusal_for_another_reason_is_the_messages(self):
+        sink, daemon = self.start("452 4.2.2 full")
+        with daemon.client() as client:
+            client.ehlo()
+            self.assertReply(client.deliver(SMALL), 452, "4.2.2 full")
+            self.assertReply(client.mail(), 250)
+        self.assertIn(b"RSET", sink.commands)
+        daemon.expect_messages(received=1, refused=1)
+
+    def test_nothing_follows_a_chunk_that_was_refused_unread(self):
+        """It was proven, and then another server took its place."""
+        sink, daemon = self.start(None, body=["250 ok", "502 5.5.1 what", None])
+        with daemon.client() as client:
+            client.ehlo()
+            self.assertReply(client.deliver(SMALL), 250)
+            self.assertReply(client.deliver(self.CONTENT), 502, "5.5.1 what")
+            self.assertEqual(client.wait_closed() or b"", b"")
+        sink.wait_sessions_closed()
+        self.assertTrue(sink.commands[-1].endswith(b"LAST"), "neither RSET nor QUIT goes there")
+        with daemon.client() as client:
+            client.ehlo()
+            self.assertReply(client.deliver(SMALL), 250)
+        self.assertEqual(sink.commands.count(b"BDAT 0"), 2, "and it is tried again")
+
+
 class LastWords(ScenarioCase):
     """The message is delivered: nobody may take it for lost because of what comes behind it."""
 

@@ -231,9 +231,22 @@ bool SimSmtpServer::TakeChunk(Dialogue& d) {
     return false;
   }
   if (!d.input.empty()) ledger_.Problem("server: bytes behind the chunk before its reply");
-  if (!d.chunk_last) ledger_.Problem("server: a chunk that is not the last");
-  EndOfMessage(d);
+  if (!d.chunk_last) {
+    EmptyChunk(d);
+  } else {
+    EndOfMessage(d);
+  }
   return true;
+}
+
+// By which Bivalve finds out whether this server knows BDAT at all; not all that list CHUNKING do.
+void SimSmtpServer::EmptyChunk(Dialogue& d) {
+  if (!d.content.empty()) ledger_.Problem("server: a chunk with bytes that is not the last");
+  d.phase = Phase::kCommand;
+  const std::string token = Cat("[END ", Number(d), "]");
+  if (Misfortune(d)) return;
+  if (random_.Chance(chances_.refuse / 2)) return Reply(d, 502, Cat("5.5.1 what ", token));
+  if (!Refuse(d, token)) Reply(d, 250, "2.0.0 nothing");
 }
 
 void SimSmtpServer::EndOfMessage(Dialogue& d) {

@@ -62,6 +62,7 @@ class SimSmtpServer final : public SimPeer {
   void Bdat(Dialogue& d, std::string_view arguments);
   bool TakeData(Dialogue& d);
   bool TakeChunk(Dialogue& d);
+  void EmptyChunk(Dialogue& d);
   void EndOfMessage(Dialogue& d);
   void Accept(Dialogue& d);
   void CheckContent(const Message& message, std::string_view content, bool by_data);
