@@ -103,6 +103,7 @@ struct Worker::Running {
     options.connections = config.clam_connections;
     options.canary = config.canary;
     options.version_interval = kVersionInterval;
+    options.pools = worker.options_.workers;
     options.line_changed = [&worker](size_t waiting) {
       worker.stats_.counters.Set(Metric::kWaiting, waiting);
     };

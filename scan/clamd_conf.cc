@@ -55,6 +55,15 @@ uint32_t ShareOfQueue(const ScannerLimits& limits, size_t workers) {
   return static_cast<uint32_t>(std::max<size_t>(below_half / workers, 1));
 }
 
+uint32_t ThreadsOf(const ScannerLimits& limits) {
+  static constexpr uint32_t kDefault = 10;
+  return limits.threads_max != 0 ? limits.threads_max : kDefault;
+}
+
+uint32_t ShareOfThreads(const ScannerLimits& limits, size_t workers) {
+  return static_cast<uint32_t>(std::max<size_t>(ThreadsOf(limits) / 2 / workers, 1));
+}
+
 ClamdConf ParseClamdConf(std::string_view text) {
   static constexpr uint64_t kMebi = uint64_t{1} << 20;
   static constexpr uint64_t kCountMax = 1'000'000'000;
@@ -103,6 +112,7 @@ ClamdConf ParseClamdConf(std::string_view text) {
   }
   // clamd raises it to that itself.
   conf.limits.queue_max = std::max(queue, 2 * threads);
+  conf.limits.threads_max = threads;
   conf.threads_max = threads;
   return conf;
 }

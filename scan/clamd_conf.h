@@ -23,11 +23,18 @@ struct ScannerLimits {
   uint64_t stream_bytes_max = 0;      // StreamMaxLength: a larger stream is an error
   core::Duration scan_time_max = {};  // MaxScanTime: what was not looked at by then is "OK"
   uint32_t queue_max = 0;             // MaxQueue: beyond it clamd stands still for everybody
+  uint32_t threads_max = 0;           // MaxThreads: how many scans it runs at once
 };
 
 // How many connections to a scanner, and scans handed to it, one of `workers` may have, so that all together
 // stay below half of its MaxQueue; one at least. 0: MaxQueue is not known.
 uint32_t ShareOfQueue(const ScannerLimits& limits, size_t workers);
+
+// MaxThreads, clamd's own default where it is not known.
+uint32_t ThreadsOf(const ScannerLimits& limits);
+// How many scans that were given up one of `workers` may leave a scanner with, so that all together leave
+// half of its threads to other mail; one at least.
+uint32_t ShareOfThreads(const ScannerLimits& limits, size_t workers);
 
 struct ClamdConf {
   std::string local_socket;

@@ -67,7 +67,7 @@ ClamdConnection::~ClamdConnection() { BV_CHECK(!running_ && used_ == 0); }
 core::Task<void> ClamdConnection::Run() {
   running_ = true;
   while (!stopping_ && !leave_) {
-    blameless_ = useful_ = over_ = hurry_ = poisoned_ = false;
+    blameless_ = useful_ = over_ = hurry_ = poisoned_ = retiring_ = closing_ = false;
     ending_.clear();
     const bool opened = co_await Open();
     if (opened) {
@@ -75,7 +75,7 @@ core::Task<void> ClamdConnection::Run() {
       co_await Serve();
       SetReady(false);
       // A security module can take the descriptor out of the message; clamd then closes without a word.
-      if (stream_.ended() && !over_ && !scanner_.descriptors_proven && AwaitsDescriptorReply())
+      if (stream_.ended() && !over_ && !closing_ && !scanner_.descriptors_proven && AwaitsDescriptorReply())
         RefuseDescriptors();
     }
     if (ending_.empty()) ending_ = Ending();
@@ -109,9 +109,7 @@ void ClamdConnection::Hurry() {
 
 size_t ClamdConnection::room() const {
   if (!usable() || stopping_ || leaving()) return 0;
-  const uint32_t most = scanner_.outstanding_max;
-  if (most == 0) return FreeSlots();
-  return std::min<size_t>(FreeSlots(), most - std::min(most, scanner_.in_flight));
+  return std::min(FreeSlots(), scanner_.room());
 }
 
 size_t ClamdConnection::FreeSlots() const {
@@ -127,8 +125,8 @@ ClamdConnection::Slot* ClamdConnection::FreeSlot() {
 }
 
 bool ClamdConnection::leaving() const {
-  return leave_ || stream_.ended() || stream_.write_error() != 0 || next_id_ >= kIdMax ||
-         sends_content_ != scanner_.sends_content(family_);
+  return leave_ || retiring_ || closing_ || stream_.ended() || stream_.write_error() != 0 ||
+         next_id_ >= kIdMax || sends_content_ != scanner_.sends_content(family_);
 }
 
 void ClamdConnection::Take(Request& request, uint64_t serial) {
@@ -139,6 +137,7 @@ void ClamdConnection::Take(Request& request, uint64_t serial) {
   slot->several_readings = request.several_readings_;
   slot->since = loop_.Now();
   slot->serial = serial;
+  slot->given_up_at = core::kNever;
   request.AddHolder(this);
   ++used_;
   ++scanner_.in_flight;
@@ -156,9 +155,14 @@ void ClamdConnection::Abandon(Request& request, std::shared_ptr<KeptBody> body) 
   if (slot->state == SlotState::kTaken) {
     const uint64_t serial = slot->serial;
     Free(*slot);
-    owner_.OnScanEnded(scanner_, serial, nullptr);
+    owner_.OnScanEnded(scanner_, serial, nullptr, false);
     owner_.OnChange();
-  } else if (slot->state == SlotState::kSending && uploading_) {
+    return;
+  }
+  slot->given_up_at = loop_.Now();
+  ++scanner_.given_up;
+  scanner_.stats.counts.Add(ScannerCount::kGivenUp);
+  if (slot->state == SlotState::kSending && uploading_) {
     // Nobody waits for the rest of this upload, and there is no other way to end one.
     useful_ = true;
     loop_.io().Shutdown(stream_.fd());
@@ -171,7 +175,7 @@ void ClamdConnection::Withdraw(Request& request) {
     request.RemoveHolder(this);
     const uint64_t serial = slot.serial;
     Free(slot);
-    owner_.OnScanEnded(scanner_, serial, nullptr);
+    owner_.OnScanEnded(scanner_, serial, nullptr, false);
   }
 }
 
@@ -261,6 +265,7 @@ core::Task<void> ClamdConnection::Serve() {
     if (!TakeReplies()) co_return;
     // Before anything new: what was just answered has made room.
     owner_.OnChange();
+    if (closing_) co_return;
     if (!whole || stream_.write_error() != 0) {
       co_await ReadRest();
       co_return;
@@ -274,7 +279,7 @@ core::Task<void> ClamdConnection::Serve() {
       whole = co_await Send(*slot);
       continue;
     }
-    if (CanaryDue()) {
+    if (loop_.Now() >= CanaryTime()) {
       co_await TakeCanary();
       continue;
     }
@@ -283,14 +288,14 @@ core::Task<void> ClamdConnection::Serve() {
       ending_ = "it answers no PING any more";
       co_return;
     }
-    if (ping_id_ == 0 && loop_.Now() >= ping_sent_ + options_.ping_interval) Ping();
+    if (ping_id_ == 0 && (ping_wanted_ || loop_.Now() >= ping_sent_ + options_.ping_interval)) Ping();
     stream_.StartReading();
     (void)co_await wake_.Wait(NextEvent());
   }
 }
 
 core::MonoTime ClamdConnection::NextEvent() const {
-  const MonoTime canary = !canary_out_ && FreeSlots() > 0 ? canary_due_ : core::kNever;
+  const MonoTime canary = CanaryTime();
   if (ping_id_ == 0) return std::min(canary, ping_sent_ + options_.ping_interval);
   const MonoTime stall = ping_sent_ + stall_time();
   return std::min(canary, loop_.Now() < stall ? stall : ping_sent_ + kPingsToDeath * options_.ping_interval);
@@ -299,6 +304,7 @@ core::MonoTime ClamdConnection::NextEvent() const {
 void ClamdConnection::Ping() {
   ping_id_ = next_id_++;
   ping_sent_ = loop_.Now();
+  ping_wanted_ = false;
   stream_.Write(kPing);
   stream_.Flush();
 }
@@ -473,6 +479,10 @@ void ClamdConnection::Free(Slot& slot) {
   slot.body = nullptr;
   --used_;
   if (std::exchange(slot.canary, false)) return;
+  if (std::exchange(slot.given_up_at, core::kNever) != core::kNever) {
+    --scanner_.given_up;
+    scanner_.stats.counts.Subtract(ScannerCount::kGivenUp);
+  }
   --scanner_.in_flight;
   scanner_.stats.counts.Subtract(ScannerCount::kInFlight);
 }
@@ -487,6 +497,8 @@ void ClamdConnection::ReturnSlot(Slot& slot) {
   Request* request = slot.request;
   if (request != nullptr) {
     request->RemoveHolder(this);
+    // What was handed over is not taken back by the end of the session.
+    request->lingers_ = request->lingers_ || (slot.state != SlotState::kTaken && !sends_content_);
     if (slot.state != SlotState::kTaken && blameless_) {
       if (slot.state == SlotState::kSent) --request->attempts_;
     } else if (slot.state != SlotState::kTaken) {
@@ -495,21 +507,25 @@ void ClamdConnection::ReturnSlot(Slot& slot) {
   }
   const uint64_t serial = slot.serial;
   const bool canary = slot.canary;
+  if (closing_ && slot.state == SlotState::kSent && slot.given_up_at != core::kNever) LeaveBehind();
   Free(slot);
-  if (!canary) owner_.OnScanEnded(scanner_, serial, nullptr);
+  if (!canary) owner_.OnScanEnded(scanner_, serial, nullptr, blameless_ && request != nullptr);
   if (request != nullptr) owner_.OnReturned(*request, Cat(scanner_.options.name, ": ", ending_));
 }
 
 void ClamdConnection::SetReady(bool ready) {
   ready_ = ready;
   ping_id_ = 0;
+  ping_wanted_ = false;
   // Whoever answers at the other end now has to prove itself, whatever was proven there before.
-  proven_ = canary_out_ = false;
+  proven_ = false;
+  canaries_out_ = 0;
+  canary_again_ = core::kNever;
   canary_due_ = ready && options_.canary != CanaryMode::kOff ? loop_.Now() : core::kNever;
   if (ready) {
     failed_ = scanner_.wanted = false;
     scanner_.silent_until = {};
-    ping_sent_ = opened_ = loop_.Now();
+    ping_sent_ = opened_ = heard_ = loop_.Now();
     scanner_.stats.counts.Add(ScannerCount::kConnects);
     scanner_.stats.counts.Add(ScannerCount::kConnections);
     owner_.OnOpened(scanner_, *this);

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -51,6 +52,11 @@ struct Scanner {
   bool sends_content(int family) const {
     return family != AF_UNIX || options.method == Method::kInstream || refuses_descriptors;
   }
+  // It runs more scans that were given up than it may be left with: what it gets now grows from one message
+  // at a time, by one with each that it answers.
+  bool exhausted() const { return given_up + left_behind.size() > given_up_max; }
+  // How many more it may be handed, whatever its sessions have places for.
+  size_t room() const;
 
   const int index;  // no other scanner of the pool has or had it
   ScannerOptions options;
@@ -61,14 +67,30 @@ struct Scanner {
   bool removed = false;  // gets no mail any more, and its statistics are another's
   size_t tasks = 0;      // its coroutines that have not ended
   uint32_t in_flight = 0;
-  bool answered = false;             // gets mail, and was not found down since
-  bool descriptors_proven = false;   // it has answered a scan by descriptor
-  bool refuses_descriptors = false;  // with kAuto; forgotten when it is down
-  bool wanted = false;               // messages wait for the next attempt to reach it
-  core::MonoTime silent_until = {};  // its connections stay silent; waited for until then
-  std::string last_failure;          // why the last attempt to reach it, or its last canary, failed
+  uint32_t given_up_max = 1;  // scans that were given up, before it is exhausted
+  uint32_t given_up = 0;      // of in_flight
+  std::deque<core::MonoTime>
+      left_behind;                    // given up, their sessions closed: until when each is reckoned with
+  uint64_t answered_since_close = 0;  // messages, since a session was closed for those that were given up
+  core::MonoTime full_since = core::kNever;  // none of its sessions takes another message
+  core::MonoTime given_up_said = {};         // to the operator, the last time
+  uint64_t given_up_sessions_unsaid = 0;     // closed since
+  bool answered = false;                     // gets mail, and was not found down since
+  bool descriptors_proven = false;           // it has answered a scan by descriptor
+  bool refuses_descriptors = false;          // with kAuto; forgotten when it is down
+  bool wanted = false;                       // messages wait for the next attempt to reach it
+  core::MonoTime silent_until = {};          // its connections stay silent; waited for until then
+  std::string last_failure;                  // why the last attempt to reach it, or its last canary, failed
   CanaryState canary = CanaryState::kOff;
   uint32_t canary_misses = 0;  // in a row
+};
+
+// The scans on a session that nobody waits for any more, late canaries among them.
+struct GivenUpScans {
+  size_t scans = 0;
+  size_t messages = 0;                  // of these
+  size_t others = 0;                    // on the same session, and wanted
+  core::MonoTime since = core::kNever;  // when the first of them was given up
 };
 
 // What a connection tells its pool. Called from the connection's coroutine; must not suspend.
@@ -84,10 +106,13 @@ class ConnectionOwner {
   virtual void OnCanary(Scanner& scanner, CanaryState state, std::string_view text) = 0;
   // Its scanner takes no descriptors.
   virtual void OnRefused(Scanner& scanner) = 0;
+  // A session is closed because of these scans, which were given up.
+  virtual void OnGivenUp(Scanner& scanner, const GivenUpScans& scans) = 0;
   // What it says of a message; the connection does not have it any more.
   virtual void OnAnswer(Scanner& scanner, Request& request, Verdict verdict) = 0;
-  // A scan that owner knows by this number is over: with what verdict, null: without one.
-  virtual void OnScanEnded(Scanner& scanner, uint64_t serial, const Verdict* verdict) = 0;
+  // A scan that owner knows by this number is over: with what verdict, null: without one. `blameless`: for a
+  // reason that is none of its doing.
+  virtual void OnScanEnded(Scanner& scanner, uint64_t serial, const Verdict* verdict, bool blameless) = 0;
   // The connection has ended before it answered, and does not have the message any more. `why`: which one,
   // and what happened.
   virtual void OnReturned(Request& request, std::string_view why) = 0;
@@ -167,13 +192,34 @@ class ClamdConnection {
   void Abandon(Request& request, std::shared_ptr<KeptBody> body);
   // Another scanner has answered for it: takes it back if it was not sent yet.
   void Withdraw(Request& request);
-  // Calls visit(serial, content) for each scan of a whole message that was handed over before `then`, its
-  // session gone or not.
+  GivenUpScans given_up() const;
+  // Whether the scanner has answered a PING on this session that was sent after `then`.
+  bool heard_since(core::MonoTime then) const { return heard_ > then; }
+  // Sends a PING soon.
+  void AskPing();
+  // Whether it has a place for one more, were its scanner to get it.
+  bool has_place() const;
+  // It will take nothing more, or not before it has opened another session.
+  bool ending() const { return !ready_ || closing_ || leaving(); }
+  // Takes nothing more on this session.
+  void Retire();
+  // Closes the session, the only way to cancel a scan, and opens another one. What else is on it comes back
+  // blamelessly.
+  void CloseForGivenUp();
+  // Calls visit(serial, content) for each scan of a whole message that was handed over before `then` and that
+  // somebody waits for.
   template <typename Visit>
   void VisitOlder(core::MonoTime then, Visit visit) const {
     for (const Slot& slot : slots_) {
-      if (slot.body != nullptr && !slot.canary && !slot.several_readings && slot.since <= then)
+      if (slot.request != nullptr && !slot.several_readings && slot.since <= then)
         visit(slot.serial, slot.body->content());
+    }
+  }
+  // Calls visit(serial) for each scan of a message that was given up before `then`.
+  template <typename Visit>
+  void VisitGivenUp(core::MonoTime then, Visit visit) const {
+    for (const Slot& slot : slots_) {
+      if (slot.given_up_at <= then) visit(slot.serial);
     }
   }
   void CountHedge() { scanner_.stats.counts.Add(ScannerCount::kHedges); }
@@ -192,7 +238,8 @@ class ClamdConnection {
     SlotState state = SlotState::kFree;
     uint32_t id = 0;
     core::MonoTime since;
-    uint64_t serial = 0;         // of this scan, in its pool
+    uint64_t serial = 0;  // of this scan, in its pool
+    core::MonoTime given_up_at = core::kNever;
     Request* request = nullptr;  // null: abandoned
     core::Body* body = nullptr;
     std::shared_ptr<KeptBody> kept;  // the abandoned one's body, or the canary's
@@ -227,11 +274,14 @@ class ClamdConnection {
   void ReturnAll();
   void ReturnSlot(Slot& slot);
   void Free(Slot& slot);
+  void LeaveBehind();
   void Fail(std::string_view why, core::MonoTime silent_until = {});
   void SetReady(bool ready);
   void RefuseDescriptors();
 
-  bool CanaryDue() const;
+  bool LateCanary(const Slot& slot) const;
+  core::Duration CanaryPatience() const;
+  core::MonoTime CanaryTime() const;
   size_t FreeSlots() const;
   Slot* FreeSlot();
   Slot* NextTaken();
@@ -262,14 +312,20 @@ class ClamdConnection {
   bool failed_ = false;
   bool sends_content_ = false;
   bool uploading_ = false;
-  bool poisoned_ = false;    // what was read last must not be
-  std::string ending_;       // why the session ends, where it is known
-  bool over_ = false;        // no further reply of this session is believed
-  bool useful_ = false;      // this session has answered a scan
-  bool blameless_ = false;   // the session ends for a reason that is none of the messages' doing
-  bool proven_ = false;      // the last canary on this session was found
-  bool canary_out_ = false;  // one is under way on it
+  bool poisoned_ = false;      // what was read last must not be
+  std::string ending_;         // why the session ends, where it is known
+  bool over_ = false;          // no further reply of this session is believed
+  bool useful_ = false;        // this session has answered a scan
+  bool blameless_ = false;     // the session ends for a reason that is none of the messages' doing
+  bool proven_ = false;        // the last canary on this session was found
+  uint32_t canaries_out_ = 0;  // under way on it: more than one when they are not answered
   core::MonoTime canary_due_ = core::kNever;
+  core::MonoTime canary_again_ = core::kNever;  // the same, while one is out
+  uint32_t canary_silences_ = 0;                // sessions in a row that were closed for it
+  bool retiring_ = false;
+  bool closing_ = false;  // for scans that were given up
+  bool ping_wanted_ = false;
+  core::MonoTime heard_ = {};  // when the last PING that was answered was sent
   int family_ = 0;
   uint32_t next_id_ = 1;
   uint32_t ping_id_ = 0;  // of the PING that is unanswered, 0: none

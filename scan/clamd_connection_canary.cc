@@ -8,34 +8,54 @@
 
 namespace bivalve::scan {
 
-bool ClamdConnection::CanaryDue() const {
-  return !canary_out_ && !leaving() && FreeSlots() > 0 && loop_.Now() >= canary_due_;
+// When the next canary is due. While one is not answered and keeps the mail away, another one is sent: a
+// scanner that answers nothing that it was given before may answer what it is given now, and one that takes
+// long keeps the first one's place in its own line.
+core::MonoTime ClamdConnection::CanaryTime() const {
+  if (leaving() || FreeSlots() == 0) return core::kNever;
+  if (canaries_out_ == 0) return canary_due_;
+  return usable() || stalled() ? core::kNever : canary_again_;
+}
+
+// Of a canary that is out, until it counts as given up. A scanner that takes long is waited for longer each
+// time; every second connection stays impatient, so that one that is well again is seen at once.
+core::Duration ClamdConnection::CanaryPatience() const {
+  static constexpr uint32_t kDoublingsMax = 3;
+  if (number_ % 2 == 1) return options_.canary_patience;
+  return options_.canary_patience * (1 << std::min(canary_silences_, kDoublingsMax));
+}
+
+bool ClamdConnection::LateCanary(const Slot& slot) const {
+  return slot.canary && slot.state == SlotState::kSent && loop_.Now() >= slot.since + CanaryPatience();
 }
 
 // Puts a canary in line on this session, in front of the mail.
 core::Task<void> ClamdConnection::TakeCanary() {
   static constexpr core::Duration kRoomPause = std::chrono::milliseconds(500);
-  canary_due_ = loop_.Now() + kRoomPause;
+  canary_due_ = canary_again_ = loop_.Now() + kRoomPause;
   std::unique_ptr<core::Body> body = co_await MakeCanary(bodies_);
   // Mail may have taken the place while a file was opened.
-  if (body == nullptr || stopping_ || FreeSlots() == 0) {
+  if (body == nullptr || stopping_ || leaving() || FreeSlots() == 0) {
     bodies_.Release(std::move(body));
     co_return;
   }
   canary_due_ = core::kNever;
-  canary_out_ = true;
+  ++canaries_out_;
+  canary_again_ = loop_.Now() + CanaryPatience();
   Slot* slot = FreeSlot();
   slot->state = SlotState::kTaken;
   slot->canary = true;
   slot->body = body.get();
   slot->kept = std::make_shared<KeptBody>(bodies_, std::move(body));
   ++used_;
+  owner_.OnChange();
 }
 
 void ClamdConnection::Doubt(core::MonoTime next_canary) {
   proven_ = false;
   if (!ready_) return;
-  if (!canary_out_) canary_due_ = next_canary;
+  if (canaries_out_ == 0) canary_due_ = next_canary;
+  canary_again_ = std::max(canary_again_, next_canary);
   wake_.Notify();
 }
 
@@ -43,16 +63,17 @@ void ClamdConnection::CanaryModeChanged() {
   if (options_.canary == CanaryMode::kOff) {
     canary_due_ = core::kNever;
     proven_ = false;
-  } else if (ready_ && !proven_ && !canary_out_) {
+  } else if (ready_ && !proven_ && canaries_out_ == 0) {
     canary_due_ = loop_.Now();
   }
   wake_.Notify();
 }
 
 void ClamdConnection::CompleteCanary(const Verdict& verdict) {
-  canary_out_ = false;
+  --canaries_out_;
   if (verdict.kind == VerdictKind::kInfected) {
     proven_ = true;
+    canary_silences_ = 0;
     scanner_.canary_misses = 0;
     const bool again = options_.canary != CanaryMode::kOff;
     canary_due_ = again ? loop_.Now() + options_.canary_interval : core::kNever;

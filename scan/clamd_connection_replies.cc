@@ -41,6 +41,7 @@ bool ClamdConnection::Accept(const Reply& reply) {
     // It has probably loaded its database anew.
     if (stalled() && options_.canary != CanaryMode::kOff) canary_due_ = loop_.Now();
     ping_id_ = 0;
+    heard_ = ping_sent_;
     return true;
   }
   Slot* slot = Find(reply.id);
@@ -141,6 +142,7 @@ void ClamdConnection::Complete(Slot& slot, Verdict verdict) {
     CompleteCanary(verdict);
     return;
   }
+  ++scanner_.answered_since_close;
   scanner_.stats.counts.Add(ScannerCount::kScans);
   scanner_.stats.latency_us.Record(core::Microseconds(loop_.Now() - slot.since));
   Request* request = slot.request;
@@ -150,7 +152,7 @@ void ClamdConnection::Complete(Slot& slot, Verdict verdict) {
   }
   const uint64_t serial = slot.serial;
   Free(slot);
-  owner_.OnScanEnded(scanner_, serial, &verdict);
+  owner_.OnScanEnded(scanner_, serial, &verdict, false);
   if (request != nullptr) owner_.OnAnswer(scanner_, *request, std::move(verdict));
 }
 

@@ -28,6 +28,7 @@ std::unique_ptr<Scanner> ClamdPool::Impl::MakeScanner(const ScannerOptions& opti
   auto made = std::make_unique<Scanner>(static_cast<int>(names_.size()), options, stats);
   names_.push_back(options.name);
   Scanner& scanner = *made;
+  scanner.given_up_max = ShareOfThreads(scanner.limits, options_.pools);
   for (size_t k = 0; k < ConnectionsOf(scanner); ++k) {
     scanner.connections.push_back(
         std::make_unique<ClamdConnection>(loop_, bodies_, options_, scanner, *this, k));
@@ -89,6 +90,7 @@ void ClamdPool::Impl::Change(Options options, const std::vector<ScannerStats*>& 
     scanner.options = wanted;
     scanner.limits = wanted.limits;
     scanner.outstanding_max = wanted.outstanding_max;
+    scanner.given_up_max = ShareOfThreads(scanner.limits, options_.pools);
     if (other_method) scanner.refuses_descriptors = scanner.descriptors_proven = false;
     SetConnections(scanner);
     if (canary_changed) CanaryModeChanged(scanner);
@@ -131,6 +133,7 @@ void ClamdPool::Impl::SetConnections(Scanner& scanner) {
 void ClamdPool::Impl::Remove(std::unique_ptr<Scanner> scanner) {
   SetUp(*scanner, false);
   SetCanary(*scanner, CanaryState::kOff);
+  ForgetLeftBehind(*scanner, core::kNever);
   scanner->removed = true;
   for (const auto& connection : scanner->connections) connection->Leave();
   if (VersionWatch* watch = VersionWatchOf(*scanner); watch != nullptr) watch->Stop();
@@ -184,7 +187,8 @@ VersionWatch* ClamdPool::Impl::VersionWatchOf(const Scanner& scanner) const {
 
 void ClamdPool::Impl::Submit(Request& request, core::Body& body) {
   BV_CHECK(!request.waiting_ && !request.held());
-  request.body_ = &body;
+  // The next reading of a message is in the same body.
+  if (std::exchange(request.body_, &body) != &body) request.lingers_ = false;
   request.done_ = request.acted_on_ = request.hedged_ = request.compared_ = false;
   request.fallback_.reset();
   request.attempts_ = 0;
@@ -209,11 +213,14 @@ void ClamdPool::Impl::Submit(Request& request, core::Body& body) {
 void ClamdPool::Impl::Abandon(Request& request, std::unique_ptr<core::Body> body) {
   if (request.waiting_) line_.Remove(request);
   if (std::exchange(request.compared_, false)) long_scans_.Forget(request);
+  request.body_ = nullptr;
+  const bool lingers = std::exchange(request.lingers_, false);
   if (!request.held()) {
-    bodies_.Release(std::move(body));
+    lingers ? bodies_.Discard(std::move(body)) : bodies_.Release(std::move(body));
     return;
   }
   const auto kept = std::make_shared<KeptBody>(bodies_, std::move(body));
+  if (lingers) kept->Discard();
   for (ClamdConnection* holder : std::array(request.holders_)) {
     if (holder != nullptr) holder->Abandon(request, kept);
   }
@@ -234,7 +241,10 @@ core::Task<void> ClamdPool::Impl::Stop() {
     }
   }
   co_await scope_.Join();
-  for (const auto& scanner : scanners_) SetUp(*scanner, false);
+  for (const auto& scanner : scanners_) {
+    SetUp(*scanner, false);
+    ForgetLeftBehind(*scanner, core::kNever);
+  }
 }
 
 bool ClamdPool::Impl::up() const {
@@ -261,6 +271,7 @@ void ClamdPool::Impl::OnFailed(Scanner& scanner) {
   if (scanner.removed || !scanner.down()) return;
   SetUp(scanner, false);
   if (options_.canary != CanaryMode::kOff) SetCanary(scanner, CanaryState::kPending);
+  ForgetLeftBehind(scanner, core::kNever);
   // Started again, it may take descriptors.
   scanner.refuses_descriptors = scanner.descriptors_proven = false;
   scanner.wanted = false;
@@ -389,6 +400,11 @@ void ClamdPool::Impl::OnReturned(Request& request, std::string_view why) {
   }
 }
 
+void ClamdPool::Impl::OnChange() {
+  Dispatch();
+  if (watch_idle_ && SomethingToWatch()) watch_wake_.Notify();
+}
+
 void ClamdPool::Impl::Dispatch() {
   Request* request = line_.first();
   while (request != nullptr) {
@@ -404,12 +420,13 @@ void ClamdPool::Impl::Dispatch() {
   }
 }
 
-// The least busy scanner that is up. One that is stalled, or whose connection broke with this message on it,
-// gets the message only when no other one is up, not already when the others are busy: they are done sooner.
+// The least busy scanner that is up. One that is stalled, that is left with many scans that were given up, or
+// whose connection broke with this message on it, gets the message only when no other one is up, not already
+// when the others are busy: they are done sooner.
 ClamdConnection* ClamdPool::Impl::Choose(const Request& request) {
   struct Choice {
     ClamdConnection* connection = nullptr;
-    int reserve = 3;  // 0: healthy, 1: the one to avoid, 2: stalled
+    int reserve = 3;  // 0: healthy, 1: exhausted or the one to avoid, 2: stalled
     uint32_t in_flight = 0;
   } best;
   ++turn_;
@@ -425,7 +442,7 @@ ClamdConnection* ClamdPool::Impl::Choose(const Request& request) {
       if (idlest == nullptr || connection->outstanding() < idlest->outstanding()) idlest = connection.get();
     }
     if (!open) continue;
-    const int reserve = stalled ? 2 : scanner.index == request.avoid_ ? 1 : 0;
+    const int reserve = stalled ? 2 : scanner.index == request.avoid_ || scanner.exhausted() ? 1 : 0;
     const bool better = best.reserve != reserve ? reserve < best.reserve
                         : idlest == nullptr
                             ? false

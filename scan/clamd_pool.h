@@ -64,9 +64,11 @@ enum class ScannerCount : uint8_t {
   kScans,
   kErrors,
   kConnects,
-  kHedges,       // messages that it got because another scanner took long
-  kConnections,  // gauges from here
+  kHedges,           // messages that it got because another scanner took long
+  kGivenUpSessions,  // sessions closed to get back the places of scans that were given up
+  kConnections,      // gauges from here
   kInFlight,
+  kGivenUp,  // scans that were given up and that it still runs, as far as is known
   kUp,       // 0 or 1
   kCanary,   // a CanaryState
   kCircuit,  // a Circuit
@@ -117,8 +119,9 @@ class Request {
   bool done_ = false;
   bool waiting_ = false;  // in line
   mutable bool acted_on_ = false;
-  int attempts_ = 0;     // handed to a scanner so far; at most two
-  bool hedged_ = false;  // a second scanner was asked while the first still had it
+  int attempts_ = 0;      // handed to a scanner so far; at most two
+  bool hedged_ = false;   // a second scanner was asked while the first still had it
+  bool lingers_ = false;  // a scanner whose session ended may have the body open still
   std::optional<Verdict>
       fallback_;  // what one scanner said instead of a verdict, while another one has it still
   int scanner_ = -1;
@@ -166,6 +169,19 @@ class ClamdPool {
     core::Duration hedge_default = std::chrono::seconds(5);
     uint32_t hedge_percent = 5;
     uint32_t hedge_burst = 10;
+
+    // A scan that was given up holds its place until its session is closed (clamd_pool_given_up.cc). After so
+    // long: when there is no place left and nothing else is on the session; when there is none left, messages
+    // wait and others are on it; and when there are places left.
+    core::Duration given_up_alone = std::chrono::seconds(1);
+    core::Duration given_up_shared = std::chrono::seconds(3);  // and then it is no scan to wait for any more
+    core::Duration given_up_with_room = std::chrono::seconds(30);
+    // A canary that is unanswered for so long counts as given up; doubled while none is answered, but for
+    // every second connection.
+    core::Duration canary_patience = std::chrono::seconds(3);
+    // How many pools share the threads of each scanner.
+    size_t pools = 1;
+
     // A scan that takes longer is remembered: the same message, sent again, waits for it.
     core::Duration remember_after = std::chrono::seconds(5);
     core::Duration watch_interval =

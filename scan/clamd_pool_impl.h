@@ -1,5 +1,6 @@
-// ClamdPool's inside, in two files: clamd_pool.cc has the scanners, the line and the verdicts,
-// clamd_pool_late.cc what is done about scans that take long. Nobody else includes this.
+// ClamdPool's inside, in three files: clamd_pool.cc has the scanners, the line and the verdicts,
+// clamd_pool_late.cc what is done about scans that take long, clamd_pool_given_up.cc about those that nobody
+// waits for any more. Nobody else includes this.
 #pragma once
 
 #include <cstdint>
@@ -32,6 +33,7 @@ class ClamdPool::Impl final : public ConnectionOwner {
       if (scanner->options.number != number) continue;
       scanner->limits = limits;
       scanner->outstanding_max = outstanding_max;
+      scanner->given_up_max = ShareOfThreads(limits, options_.pools);
     }
     Dispatch();
   }
@@ -43,13 +45,14 @@ class ClamdPool::Impl final : public ConnectionOwner {
   std::string_view scanner_name(int index) const { return names_[static_cast<size_t>(index)]; }
 
  private:
-  void OnChange() override { Dispatch(); }
+  void OnChange() override;
   void OnOpened(Scanner& scanner, ClamdConnection& connection) override;
   void OnFailed(Scanner& scanner) override;
   void OnCanary(Scanner& scanner, CanaryState state, std::string_view text) override;
   void OnRefused(Scanner& scanner) override;
   void OnAnswer(Scanner& scanner, Request& request, Verdict verdict) override;
-  void OnScanEnded(Scanner& scanner, uint64_t serial, const Verdict* verdict) override;
+  void OnGivenUp(Scanner& scanner, const GivenUpScans& scans) override;
+  void OnScanEnded(Scanner& scanner, uint64_t serial, const Verdict* verdict, bool blameless) override;
   void OnReturned(Request& request, std::string_view why) override;
 
   std::unique_ptr<Scanner> MakeScanner(const ScannerOptions& options, ScannerStats& stats);
@@ -66,6 +69,12 @@ class ClamdPool::Impl final : public ConnectionOwner {
   void Dispatch();
   ClamdConnection* Choose(const Request& request);
   core::Task<void> WatchScans();
+  bool SomethingToWatch() const;
+  void EndGivenUp(Scanner& scanner);
+  enum class GivenUpStep : uint8_t { kNone, kRetire, kClose, kCloseShared };
+  GivenUpStep NextStep(const Scanner& scanner, const ClamdConnection& connection,
+                       const GivenUpScans& scans) const;
+  static void ForgetLeftBehind(Scanner& scanner, core::MonoTime until);
   void HedgeLate(const Scanner& scanner);
   void RememberLong(const Scanner& scanner);
   bool MayHedge(const Request& request) const;

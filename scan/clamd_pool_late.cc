@@ -14,8 +14,7 @@ core::Task<void> ClamdPool::Impl::WatchScans() {
   static constexpr core::Duration kBetweenSteps = std::chrono::milliseconds(1);
   core::MonoTime next_look = {};
   while (!stopping_) {
-    const bool busy =
-        std::any_of(scanners_.begin(), scanners_.end(), [](const auto& s) { return s->in_flight > 0; });
+    const bool busy = SomethingToWatch();
     const core::Duration pause = long_scans_.busy() ? kBetweenSteps : options_.watch_interval;
     watch_idle_ = !busy && !long_scans_.busy();
     (void)co_await watch_wake_.Wait(watch_idle_ ? core::kNever : loop_.Now() + pause);
@@ -27,7 +26,9 @@ core::Task<void> ClamdPool::Impl::WatchScans() {
     }
     if (loop_.Now() < next_look) continue;
     next_look = loop_.Now() + options_.watch_interval;
+    for (const auto& scanner : removed_) EndGivenUp(*scanner);
     for (const auto& scanner : scanners_) {
+      EndGivenUp(*scanner);
       RememberLong(*scanner);
       // With a line of messages nobody is free.
       if (options_.hedge && scanners_.size() > 1 && line_.size() == 0) HedgeLate(*scanner);
@@ -47,15 +48,17 @@ void ClamdPool::Impl::RememberLong(const Scanner& scanner) {
 
 // Whoever waited for this scan has its verdict, or goes back into the line; that the connection broke is held
 // against the content as if it had been sent with it.
-void ClamdPool::Impl::OnScanEnded(Scanner& scanner, uint64_t serial, const Verdict* verdict) {
+void ClamdPool::Impl::OnScanEnded(Scanner& scanner, uint64_t serial, const Verdict* verdict, bool blameless) {
   for (Request* request : long_scans_.End(serial)) {
     request->compared_ = false;
     if (verdict != nullptr) {
       OnAnswer(scanner, *request, *verdict);
       continue;
     }
-    request->attempts_ = 1;
-    request->avoid_ = scanner.index;
+    if (!blameless) {
+      request->attempts_ = 1;
+      request->avoid_ = scanner.index;
+    }
     OnReturned(*request, "the one that the first copy was on");
   }
 }
@@ -94,7 +97,7 @@ ClamdConnection* ClamdPool::Impl::ChooseSecond(const Request& request) {
   uint32_t in_flight = 0;
   for (const auto& scanner : scanners_) {
     ClamdConnection* idlest = nullptr;
-    bool fit = scanner->index != request.avoid_;
+    bool fit = scanner->index != request.avoid_ && !scanner->exhausted();
     for (const auto& connection : scanner->connections) {
       fit = fit && !connection->stalled() && connection.get() != request.holders_[0] &&
             connection.get() != request.holders_[1];

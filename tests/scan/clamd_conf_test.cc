@@ -69,6 +69,15 @@ TEST(ShareOfQueue, KeepsAllWorkersTogetherBelowHalf) {
   EXPECT_EQ(ShareOfQueue({.queue_max = 8}, 16), 1u);
 }
 
+TEST(ShareOfThreads, LeavesHalfOfThemToOtherMail) {
+  EXPECT_EQ(ParseClamdConf("MaxThreads 24").limits.threads_max, 24u);
+  EXPECT_EQ(ThreadsOf(ParseClamdConf("MaxThreads 24").limits), 24u);
+  EXPECT_EQ(ThreadsOf({}), 10u) << "clamd's default";
+  EXPECT_EQ(ShareOfThreads({.threads_max = 24}, 2), 6u);
+  EXPECT_EQ(ShareOfThreads({.threads_max = 24}, 16), 1u);
+  EXPECT_EQ(ShareOfThreads({}, 2), 2u);
+}
+
 // A file beside the socket counts only when it says that the socket is its own.
 TEST(FindClamdConf, TakesOnlyTheScannersOwnFile) {
   std::string directory = (std::filesystem::temp_directory_path() / "clamd_conf_test.XXXXXX").string();

@@ -151,7 +151,7 @@ class Figures(Case):
                         same(f"{path}/{limit}_bytes", "bivalve_scanner_limit_bytes", value[f"{limit}_bytes"], limit=limit, **label)
                     same(path + "/scan_seconds", "bivalve_scanner_limit_scan_seconds", value["scan_seconds"], **label)
                     same(path + "/queue", "bivalve_scanner_limit_queue", value["queue"], **label)
-                elif member in ("up", "own_user", "connections", "in_flight"):
+                elif member in ("up", "own_user", "connections", "in_flight", "given_up"):
                     same(path, f"bivalve_scanner_{member}", value, **label)
                 elif member != "address":
                     same(path, f"bivalve_scanner_{member}_total", value, **label)

@@ -43,6 +43,7 @@ TopSample Sample(double time, uint64_t received) {
          {"canary", "found"},
          {"version", "ClamAV 1.4.6"},
          {"in_flight", 7},
+         {"given_up", 2},
          {"scans", received},
          {"latency_us", Latency(500)}},
         {{"address", "192.0.2.1:3310"}, {"up", false}, {"circuit", "open"}, {"canary", "missed"}}}},
@@ -83,6 +84,8 @@ TEST(TopScreen, CountsRatesBetweenTwoLooks) {
   EXPECT_THAT(screen, HasSubstr("connections 3  new 75.0/s  in progress 5  waiting for a scanner 4"));
   EXPECT_THAT(screen, HasSubstr("up    closed    found"));
   EXPECT_THAT(screen, HasSubstr("DOWN  open      missed"));
+  EXPECT_THAT(screen, HasSubstr("CANARY   FLIGHT GIVEN UP "));
+  EXPECT_THAT(screen, HasSubstr("found         7        2 "));
 }
 
 TEST(TopScreen, HasNoRatesWithoutASecondLook) {
@@ -209,7 +212,7 @@ TEST(TopLogLine, NamesItsValues) {
       "time=2026-11-22T13:05:09Z pid=4711 messages_per_s=150.0 bytes_per_s=150000000.0 infected_per_s=15.0 "
       "failures_per_s=0.0 tempfailed_per_s=0.0 connections=3 in_progress=5 waiting=4 receive_p50_us=1500 "
       "receive_p90_us=3000 receive_p99_us=4500 scan_p50_us=25000 scan_p90_us=50000 scan_p99_us=75000 "
-      "scanners_up=1/2 scanning=7");
+      "scanners_up=1/2 scanning=7 given_up=2");
 }
 
 }  // namespace

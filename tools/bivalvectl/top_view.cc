@@ -186,8 +186,8 @@ void AddScanners(std::vector<TopLine>& out, const Rates& rates, const TopSample&
   const Json& scanners = MemberOf(now.stats, "scanners");
   if (!scanners.is_array() || scanners.empty()) return;
   out.push_back({});
-  out.push_back({Format("%-5s %-9s %-8s %6s %5s %8s %8s %8s %8s  %s", "STATE", "CIRCUIT", "CANARY", "FLIGHT",
-                        "CONN", "SCANS/s", "ERR/s", "P50", "P99", "SCANNER"),
+  out.push_back({Format("%-5s %-9s %-8s %6s %8s %5s %8s %8s %8s %8s  %s", "STATE", "CIRCUIT", "CANARY",
+                        "FLIGHT", "GIVEN UP", "CONN", "SCANS/s", "ERR/s", "P50", "P99", "SCANNER"),
                  Style::kTitle});
   for (size_t i = 0; i < scanners.size(); ++i) {
     const Json& one = scanners[i];
@@ -202,6 +202,7 @@ void AddScanners(std::vector<TopLine>& out, const Rates& rates, const TopSample&
         {core::Cat(good ? "up    " : "DOWN  ", Fitted(Printable(TextOf(one, "circuit")), 9), " ",
                    Fitted(Printable(TextOf(one, "canary")), 8), " ",
                    Fitted(core::Cat(CountOf(one, "in_flight")), 6, true), " ",
+                   Fitted(core::Cat(CountOf(one, "given_up")), 8, true), " ",
                    Fitted(core::Cat(CountOf(one, "connections")), 5, true), " ",
                    Fitted(rate("scans"), 8, true), " ", Fitted(rate("errors"), 8, true), " ",
                    DurationText(latency, &Durations::p50), " ", DurationText(latency, &Durations::p99), "  ",
@@ -379,13 +380,16 @@ std::string TopLogLine(const std::optional<TopSample>& before, const TopSample& 
   }
   size_t up = 0;
   uint64_t in_flight = 0;
+  uint64_t given_up = 0;
   const Json& scanners = MemberOf(now.stats, "scanners");
   for (const Json& one : scanners) {
     const Json& is_up = MemberOf(one, "up");
     up += is_up.is_boolean() && is_up.get<bool>() ? 1 : 0;
     in_flight += CountOf(one, "in_flight");
+    given_up += CountOf(one, "given_up");
   }
-  core::Append(line, " scanners_up=", up, "/", scanners.size(), " scanning=", in_flight);
+  core::Append(line, " scanners_up=", up, "/", scanners.size(), " scanning=", in_flight,
+               " given_up=", given_up);
   return line;
 }
 

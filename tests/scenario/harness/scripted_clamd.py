@@ -12,18 +12,22 @@ _FRONT = re.compile(rb"\A(?:Received: by bivalve \(scan image[^\r\n]*\r\n)+")
 
 class ScriptedClamd:
     """answer(content, number) returns the text of a result ("OK", "NAME FOUND", "TEXT ERROR"), bytes that are sent as they
-    are, None for no answer at all, or "CLOSE" to close the connection. The canary is found without asking.
-    tamper(path) is called before that, with a path of the message's memory: what our own user can do to it.
+    are, None for no answer at all, or "CLOSE" to close the connection. The canary is found without asking; with
+    finds_canary None it is not answered. One that takes no descriptors knows no FILDES. tamper(path) is called before
+    a message's answer, with a path of its memory: what our own user can do to it.
     """
 
-    def __init__(self, directory, answer, *, finds_canary=True, version="ClamAV 1.4.6/1/scripted", tamper=None):
+    def __init__(self, directory, answer, *, finds_canary=True, takes_descriptors=True,
+                 version="ClamAV 1.4.6/1/scripted", tamper=None):
         self.address = str(directory / "scripted.ctl")
         self.answer = answer
         self.tamper = tamper
         self.finds_canary = finds_canary
+        self.takes_descriptors = takes_descriptors
         self.version = version
         self.scanned = []       # the content of every message, without the canaries and without the scan line
         self.canaries = 0
+        self.uploads = 0        # of what was scanned, how much came by INSTREAM
         self._lock = threading.Lock()
         self._open = set()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -61,12 +65,27 @@ class ScriptedClamd:
                         continue
                     if command == b"zFILDES" and not rest:
                         break
+                    if command == b"zINSTREAM":
+                        image, rest = self._take_stream(rest)
+                        if image is None:
+                            break
                     number += 1
                     if command == b"zPING":
                         client.sendall(f"{number}: PONG\0".encode())
                     elif command == b"zFILDES":
                         rest = rest[1:]
-                        self._scan(client, number, descriptors.pop(0))
+                        if not self.takes_descriptors:
+                            client.sendall(b"UNKNOWN COMMAND\0")
+                            return
+                        with os.fdopen(descriptors.pop(0), "rb") as file:
+                            file.seek(0)
+                            image = file.read()
+                            if self.tamper is not None and not _FRONT.sub(b"", image).startswith(_CANARY):
+                                self.tamper(f"/proc/self/fd/{file.fileno()}")
+                            self._scan(client, f"{number}: fd[7]", number, image)
+                    elif command == b"zINSTREAM":
+                        self.uploads += 1
+                        self._scan(client, f"{number}: stream", number, image)
                     elif command == b"zVERSION" and not session:
                         client.sendall(self.version.encode() + b"\0")
                         return
@@ -80,23 +99,31 @@ class ScriptedClamd:
                 self._open.discard(client)
             client.close()
 
-    def _scan(self, client, number, descriptor):
-        with os.fdopen(descriptor, "rb") as file:
-            file.seek(0)
-            image = file.read()
-            content = _FRONT.sub(b"", image)
-            if self.tamper is not None and not content.startswith(_CANARY):
-                self.tamper(f"/proc/self/fd/{file.fileno()}")
+    @staticmethod
+    def _take_stream(data):
+        """The chunks at the front of data, joined, and what is behind them; (None, data) when some are missing."""
+        image, rest = b"", data
+        while len(rest) >= 4:
+            size = int.from_bytes(rest[:4], "big")
+            if size == 0:
+                return image, rest[4:]
+            if len(rest) < 4 + size:
+                break
+            image, rest = image + rest[4:4 + size], rest[4 + size:]
+        return None, data
+
+    def _scan(self, client, name, number, image):
+        content = _FRONT.sub(b"", image)
         if content.startswith(_CANARY):
             self.canaries += 1
-            answer = "Canary FOUND" if self.finds_canary else "OK"
+            answer = {True: "Canary FOUND", False: "OK", None: None}[self.finds_canary]
         else:
             self.scanned.append(content)
             answer = self.answer(content, number)
         if answer == "CLOSE":
             raise OSError("closed by the script")
         if answer is not None:
-            client.sendall(answer if isinstance(answer, bytes) else f"{number}: fd[7]: {answer}\0".encode())
+            client.sendall(answer if isinstance(answer, bytes) else f"{name}: {answer}\0".encode())
 
     def close(self):
         for sock in [self._listener, *self._open]:

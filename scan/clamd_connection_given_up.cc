@@ -1,0 +1,81 @@
+// The part of ClamdConnection about scans that were given up: nobody waits for them any more, and they hold
+// their places until the scanner answers or the session is closed. clamd_pool_given_up.cc decides when that
+// is due.
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+
+#include "scan/clamd_connection.h"
+
+namespace bivalve::scan {
+
+size_t Scanner::room() const {
+  size_t most = SIZE_MAX;
+  if (outstanding_max != 0) most = outstanding_max - std::min(outstanding_max, in_flight);
+  if (!exhausted()) return most;
+  const uint64_t awaited = in_flight - given_up;
+  const uint64_t allowed = 1 + answered_since_close;
+  return static_cast<size_t>(std::min<uint64_t>(most, allowed - std::min(allowed, awaited)));
+}
+
+GivenUpScans ClamdConnection::given_up() const {
+  GivenUpScans all;
+  for (const Slot& slot : slots_) {
+    if (slot.state == SlotState::kFree) continue;
+    const bool message = slot.given_up_at != core::kNever;
+    if (!message && !LateCanary(slot)) {
+      ++all.others;
+      continue;
+    }
+    ++all.scans;
+    all.messages += message ? 1 : 0;
+    all.since = std::min(all.since, message ? slot.given_up_at : slot.since + CanaryPatience());
+  }
+  return all;
+}
+
+void ClamdConnection::AskPing() {
+  if (ping_id_ != 0) return;
+  ping_wanted_ = true;
+  wake_.Notify();
+}
+
+bool ClamdConnection::has_place() const {
+  const uint32_t most = scanner_.outstanding_max;
+  return FreeSlots() > 0 && (most == 0 || scanner_.in_flight < most);
+}
+
+void ClamdConnection::Retire() {
+  if (retiring_) return;
+  retiring_ = true;
+  wake_.Notify();
+}
+
+void ClamdConnection::CloseForGivenUp() {
+  if (closing_) return;
+  closing_ = blameless_ = useful_ = true;
+  ending_ = "it was closed for scans that were given up";
+  // Only what keeps the mail away is a silence.
+  if (!usable()) ++canary_silences_;
+  scanner_.answered_since_close = 0;
+  scanner_.stats.counts.Add(ScannerCount::kGivenUpSessions);
+  owner_.OnGivenUp(scanner_, given_up());
+  // Completes a send that the scanner does not take. What it has answered by now is read.
+  if (stream_.open()) loop_.io().Shutdown(stream_.fd());
+  wake_.Notify();
+}
+
+// clamd drops what it has not begun when a session ends, but what it has begun runs to its end: for as long
+// as its MaxScanTime at the most, it is to be hoped. It cannot run more than it has threads.
+void ClamdConnection::LeaveBehind() {
+  static constexpr core::Duration kScanTimeMax = std::chrono::seconds(120);  // clamd's default
+  if (scanner_.removed) return;
+  const core::Duration known = scanner_.limits.scan_time_max;
+  scanner_.left_behind.push_back(loop_.Now() + (known.count() != 0 ? known : kScanTimeMax));
+  scanner_.stats.counts.Add(ScannerCount::kGivenUp);
+  if (scanner_.left_behind.size() <= ThreadsOf(scanner_.limits)) return;
+  scanner_.left_behind.pop_front();
+  scanner_.stats.counts.Subtract(ScannerCount::kGivenUp);
+}
+
+}  // namespace bivalve::scan

@@ -1,0 +1,78 @@
+"""Scans that were given up: a scanner that has not answered some messages is used again as soon as it answers others."""
+import threading
+import time
+
+from harness import compose, main
+from harness.fault_case import FaultCase, proven
+
+WELL_SECONDS = 5
+PLACES = 16  # two workers, two connections each, four scans on each
+
+
+class GivenUp(FaultCase):
+    def setUp(self):
+        super().setUp()
+        self.answers = False
+        self.scanner = self.scripted(lambda content, number: "OK" if self.answers else None)
+        self.watched = self.daemon(self.scanner.address, {"Workers": 2, "ClamTimeOut": 3})
+        self.watched.wait_stats("the scanner to prove itself", proven)
+
+    def deliver(self, text):
+        with self.watched.client() as client:
+            client.ehlo()
+            return client.deliver(compose(text)).code
+
+    def fill(self):
+        """More messages than all places, none of which is answered for."""
+        codes = []
+        threads = [threading.Thread(target=lambda n=n: codes.append(self.deliver(b"given up %d\r\n" % n)))
+                   for n in range(3 * PLACES)]
+        for thread in threads:
+            thread.start()
+        self.watched.wait_stats("all places to be taken", lambda s: s["scanners"][0]["in_flight"] == PLACES)
+        for thread in threads:
+            thread.join()
+        self.assertEqual(codes, [451] * len(threads))
+        return len(threads)
+
+    def assertWell(self):
+        """From now on new scans are answered. On both workers, mail is taken within the time."""
+        self.answers = True
+        began = time.monotonic()
+        failed = 0
+        for n in range(8):
+            while (code := self.deliver(b"after %d\r\n" % n)) != 250:
+                self.assertEqual(code, 451)
+                self.assertLess(time.monotonic() - began, WELL_SECONDS)
+                failed += 1
+        self.assertLess(time.monotonic() - began, WELL_SECONDS)
+        self.note(f"well after {time.monotonic() - began:.1f} s")
+        return failed
+
+    def test_all_places(self):
+        lost = self.fill()
+        lost += self.assertWell()
+        stats = self.watched.expect_messages(received=lost + 8, delivered=8, tempfailed=lost, scan_failed=lost)
+        self.assertEqual(stats["scan_failures"]["timeout"], lost)
+        scanner = stats["scanners"][0]
+        self.assertLess(scanner["in_flight"], PLACES)
+        self.assertGreaterEqual(scanner["given_up"], PLACES, "clamd goes on with them")
+        self.assertGreaterEqual(scanner["given_up_sessions"], 2, "one of each worker")
+        self.assertEqual(scanner["errors"], 0)
+        self.watched.wait_log(r"scanner \S+: \d scans that were given up .* held their places, so the session is closed")
+
+    def test_a_long_silence_of_canaries_too(self):
+        """New sessions do not prove themselves either, and mail keeps coming all the time."""
+        self.scanner.finds_canary = None
+        lost = self.fill()
+        end = time.monotonic() + 14
+        while time.monotonic() < end:
+            self.assertEqual(self.deliver(b"meanwhile\r\n"), 451)
+            lost += 1
+        self.scanner.finds_canary = True
+        lost += self.assertWell()
+        self.watched.expect_messages(received=lost + 8, delivered=8, tempfailed=lost, scan_failed=lost)
+
+
+if __name__ == "__main__":
+    main()
