@@ -75,7 +75,8 @@ core::Task<void> ClamdConnection::Run() {
       co_await Serve();
       SetReady(false);
       // A security module can take the descriptor out of the message; clamd then closes without a word.
-      if (stream_.ended() && !over_ && !closing_ && !scanner_.descriptors_proven && AwaitsDescriptorReply())
+      if (stream_.ended() && !over_ && !closing_ && !scanner_.descriptors_proven &&
+          scanner_.options.method == Method::kAuto && AwaitsDescriptorReply())
         RefuseDescriptors();
     }
     if (ending_.empty()) ending_ = Ending();
@@ -464,7 +465,7 @@ ClamdConnection::Slot* ClamdConnection::Find(uint32_t id) {
 }
 
 bool ClamdConnection::AwaitsDescriptorReply() const {
-  return !sends_content_ && !stopping_ && scanner_.options.method == Method::kAuto &&
+  return !sends_content_ && !stopping_ &&
          std::any_of(slots_.begin(), slots_.end(), [](const Slot& s) { return s.state == SlotState::kSent; });
 }
 

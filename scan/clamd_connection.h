@@ -67,22 +67,27 @@ struct Scanner {
   bool removed = false;  // gets no mail any more, and its statistics are another's
   size_t tasks = 0;      // its coroutines that have not ended
   uint32_t in_flight = 0;
-  uint32_t given_up_max = 1;  // scans that were given up, before it is exhausted
-  uint32_t given_up = 0;      // of in_flight
-  std::deque<core::MonoTime>
-      left_behind;                    // given up, their sessions closed: until when each is reckoned with
-  uint64_t answered_since_close = 0;  // messages, since a session was closed for those that were given up
+  bool answered = false;             // gets mail, and was not found down since
+  bool descriptors_proven = false;   // it has answered a scan by descriptor
+  bool refuses_descriptors = false;  // with kAuto; forgotten when it is down
+  bool wanted = false;               // messages wait for the next attempt to reach it
+  core::MonoTime silent_until = {};  // its connections stay silent; waited for until then
+  std::string last_failure;          // why the last attempt to reach it, or its last canary, failed
+  CanaryState canary = CanaryState::kOff;
+  uint32_t canary_misses = 0;  // in a row
+
+  bool takes_no_descriptors = false;  // the same as refuses_descriptors, with kFildes
+
+  // Of scans that were given up: how many before it is exhausted; those it has, of in_flight; and those whose
+  // session was closed, as the time until which each is reckoned with.
+  uint32_t given_up_max = 1;
+  uint32_t given_up = 0;
+  std::deque<core::MonoTime> left_behind;
+
+  uint64_t answered_since_close = 0;         // messages, since a session was closed for such scans
   core::MonoTime full_since = core::kNever;  // none of its sessions takes another message
   core::MonoTime given_up_said = {};         // to the operator, the last time
   uint64_t given_up_sessions_unsaid = 0;     // closed since
-  bool answered = false;                     // gets mail, and was not found down since
-  bool descriptors_proven = false;           // it has answered a scan by descriptor
-  bool refuses_descriptors = false;          // with kAuto; forgotten when it is down
-  bool wanted = false;                       // messages wait for the next attempt to reach it
-  core::MonoTime silent_until = {};          // its connections stay silent; waited for until then
-  std::string last_failure;                  // why the last attempt to reach it, or its last canary, failed
-  CanaryState canary = CanaryState::kOff;
-  uint32_t canary_misses = 0;  // in a row
 };
 
 // The scans on a session that nobody waits for any more, late canaries among them.
@@ -265,7 +270,7 @@ class ClamdConnection {
   bool Poison();
   void SayNotUnderstood(std::string_view text);
   std::string Ending() const;
-  bool Refused();
+  bool Refused(Slot* slot, std::string_view text);
   void Ping();
   // The scanner's last word on it, except where somebody has changed what it was about.
   void Complete(Slot& slot, Verdict verdict);

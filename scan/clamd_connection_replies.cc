@@ -33,7 +33,7 @@ bool ClamdConnection::Accept(const Reply& reply) {
   if (reply.kind == ReplyKind::kNonsense) return Poison();
   if (reply.id == 0) {
     // Only this complaint may come without a number, because it costs nothing to believe it.
-    if (reply.kind == ReplyKind::kRefused && AwaitsDescriptorReply()) return Refused();
+    if (reply.kind == ReplyKind::kRefused && AwaitsDescriptorReply()) return Refused(nullptr, reply.text);
     return Poison();
   }
   if (reply.id == ping_id_) {
@@ -60,7 +60,7 @@ bool ClamdConnection::AcceptScanReply(Slot& slot, const Reply& reply) {
                (reply.kind == ReplyKind::kOk ? Disbelief(slot) : std::nullopt).value_or(ToVerdict(reply)));
       return true;
     case ReplyKind::kRefused:
-      if (AwaitsDescriptorReply()) return Refused();
+      if (AwaitsDescriptorReply()) return Refused(&slot, reply.text);
       [[fallthrough]];
     case ReplyKind::kError:
       if (reply.shape != ReplyShape::kNone && reply.shape != shape) return Poison();
@@ -117,12 +117,26 @@ void ClamdConnection::SayNotUnderstood(std::string_view text) {
   }
 }
 
-// Everything on this session is scanned again, and that is not held against it.
-bool ClamdConnection::Refused() {
+// With kAuto everything on this session is scanned again, and that is not held against it. With kFildes there
+// is no other way: the scan that it was said of fails (null: it was said of none, and the session ends), and
+// the sentence says what the operator can do.
+bool ClamdConnection::Refused(Slot* slot, std::string_view text) {
   scanner_.stats.counts.Add(ScannerCount::kErrors);
-  RefuseDescriptors();
-  blameless_ = true;
-  return false;
+  if (scanner_.options.method == Method::kAuto) {
+    RefuseDescriptors();
+    blameless_ = true;
+    return false;
+  }
+  scanner_.takes_no_descriptors = true;
+  ending_ = Cat("it takes no open files (", text, "); with ClamMethod: auto it is sent the message itself");
+  const bool goes_on = slot != nullptr;
+  // A message is tried once more: whose complaint it is is not known.
+  const auto is_canary = [](const Slot& s) { return s.canary && s.state == SlotState::kSent; };
+  const auto canary = std::find_if(slots_.begin(), slots_.end(), is_canary);
+  if (!goes_on && canary != slots_.end()) slot = &*canary;
+  if (slot != nullptr) Complete(*slot, NoVerdictBecause(NoVerdict::kError, ending_));
+  useful_ = false;  // or it would be asked again at once
+  return goes_on;
 }
 
 void ClamdConnection::RefuseDescriptors() {

@@ -91,7 +91,8 @@ void ClamdPool::Impl::Change(Options options, const std::vector<ScannerStats*>& 
     scanner.limits = wanted.limits;
     scanner.outstanding_max = wanted.outstanding_max;
     scanner.given_up_max = ShareOfThreads(scanner.limits, options_.pools);
-    if (other_method) scanner.refuses_descriptors = scanner.descriptors_proven = false;
+    if (other_method)
+      scanner.refuses_descriptors = scanner.descriptors_proven = scanner.takes_no_descriptors = false;
     SetConnections(scanner);
     if (canary_changed) CanaryModeChanged(scanner);
     // Sessions that send in the other way end as soon as they have nothing outstanding.
@@ -273,7 +274,7 @@ void ClamdPool::Impl::OnFailed(Scanner& scanner) {
   if (options_.canary != CanaryMode::kOff) SetCanary(scanner, CanaryState::kPending);
   ForgetLeftBehind(scanner, core::kNever);
   // Started again, it may take descriptors.
-  scanner.refuses_descriptors = scanner.descriptors_proven = false;
+  scanner.refuses_descriptors = scanner.descriptors_proven = scanner.takes_no_descriptors = false;
   scanner.wanted = false;
   if (Hopeless()) AnswerAllDown();
 }
@@ -303,8 +304,10 @@ void ClamdPool::Impl::OnCanary(Scanner& scanner, CanaryState state, std::string_
         core::Cat(
             "SCANNER UNUSABLE: ", scanner.options.name, ": ", scanner.last_failure,
             on ? "; it gets no mail until it does. " : "; its word is taken all the same (Canary: warn). ",
-            "What to do: see that its signature database is complete (freshclam, DatabaseDirectory in "
-            "clamd.conf), that ScanMail is on and that no limit in clamd.conf is tiny"));
+            scanner.takes_no_descriptors
+                ? "What to do: set ClamMethod to auto or instream"
+                : "What to do: see that its signature database is complete (freshclam, DatabaseDirectory in "
+                  "clamd.conf), that ScanMail is on and that no limit in clamd.conf is tiny"));
   }
   if (Hopeless()) AnswerAllDown();
 }

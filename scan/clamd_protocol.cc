@@ -46,6 +46,9 @@ bool IsRefusal(std::string_view text) {
       "Can't get file status",
       "Can't open file or directory",
       "PROTOCOL ERROR: ancillary data sent without FILDES.",
+      // It does not know the command, or was built without it.
+      "Command invalid inside IDSESSION.",
+      "FILDES support not compiled in.",
   };
   return std::find(std::begin(kRefusals), std::end(kRefusals), text) != std::end(kRefusals);
 }
@@ -72,8 +75,8 @@ Reply ParseReply(std::string_view record) {
   };
   if (rest == "PONG") return as(ReplyKind::kPong);
   if (rest == "COMMAND READ TIMED OUT") return as(ReplyKind::kReadTimeOut);
-  // Two failures that come without the word ERROR.
-  if (rest == "UNKNOWN COMMAND" || rest == "COMMAND UNAVAILABLE") return as(ReplyKind::kError, rest);
+  // Two refusals that come without the word ERROR, and of which the first one may come without a number.
+  if (rest == "UNKNOWN COMMAND" || rest == "COMMAND UNAVAILABLE") return as(ReplyKind::kRefused, rest);
 
   if (TakePrefix(rest, "stream: ")) {
     reply.shape = ReplyShape::kStream;

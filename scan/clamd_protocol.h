@@ -57,7 +57,7 @@ enum class ReplyKind : uint8_t {
   kOk,
   kFound,      // text: the signature name
   kError,      // text: everything before " ERROR"
-  kRefused,    // the same, when the scanner did not get or cannot use our descriptor
+  kRefused,    // the same, when the scanner did not get our descriptor, cannot use it or does not know FILDES
   kSizeLimit,  // the same, when the stream was longer than the scanner takes
   kReadTimeOut,
   kNonsense,

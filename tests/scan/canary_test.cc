@@ -55,6 +55,43 @@ TEST_F(CanaryTest, IsAMailWithTheTestStringAsAnAttachment) {
   EXPECT_THAT(content, Not(HasSubstr("ANTIVIRUS")));
 }
 
+TEST_F(CanaryTest, SaysWhatToDoAboutAScannerThatTakesNoDescriptors) {
+  options_.retry_max = seconds(10);
+  options_.retry_min = milliseconds(200);
+  FakeClamd& fake = AddScanner(Method::kFildes);
+  fake.on_scan = [&fake](const FakeClamd::Scan& scan) {
+    fake.Say(scan.connection, std::string_view("UNKNOWN COMMAND\0", 16));
+    fake.Close(scan.connection);
+  };
+  Start();
+  Message& message = Submit();
+  EXPECT_TRUE(None(message, NoVerdict::kDown));
+  EXPECT_THAT(message.request.verdict().text, HasSubstr("ClamMethod: auto"));
+  ASSERT_EQ(said_.size(), 1u);
+  EXPECT_TRUE(said_[0].first);
+  EXPECT_THAT(said_[0].second, HasSubstr("it takes no open files (UNKNOWN COMMAND)"));
+  EXPECT_THAT(said_[0].second, HasSubstr("What to do: set ClamMethod"));
+  EXPECT_THAT(said_[0].second, Not(HasSubstr("freshclam")));
+  Settle(milliseconds(80));
+  EXPECT_EQ(fake.connections.size(), 1u) << "it is not asked again at once";
+}
+
+// A clamd that was built without FILDES, or something else behind the socket.
+TEST_F(CanaryTest, FallsBackToInstream) {
+  FakeClamd& fake = AddScanner(Method::kAuto);
+  fake.on_scan = [&fake](const FakeClamd::Scan& scan) {
+    if (scan.stream()) {
+      fake.Reply(scan, IsCanary(scan) ? "stream: Eicar FOUND" : "stream: OK");
+    } else {
+      fake.Say(scan.connection, std::string_view("UNKNOWN COMMAND\0", 16));
+      fake.Close(scan.connection);
+    }
+  };
+  Start();
+  EXPECT_TRUE(Clean(Submit()));
+  EXPECT_EQ(State(), CanaryState::kFound);
+}
+
 TEST_F(CanaryTest, GoesFirstOnEverySession) {
   for (const Method method : {Method::kFildes, Method::kInstream}) {
     FakeClamd& fake = AddScanner(method);

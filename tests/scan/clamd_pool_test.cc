@@ -279,15 +279,18 @@ TEST_F(ClamdPoolTest, RefusesAResultOfHalfAnUpload) {
 // --- Descriptors and sizes.
 
 TEST_F(ClamdPoolTest, FallsBackToInstreamWhenDescriptorsAreRefused) {
-  for (std::string_view refusal : {"No file descriptor received. ERROR", "fd[9]: Not a regular file ERROR"}) {
+  for (std::string_view refusal : {"No file descriptor received. ERROR", "fd[9]: Not a regular file ERROR",
+                                   "UNKNOWN COMMAND", "Command invalid inside IDSESSION. ERROR",
+                                   "FILDES support not compiled in. ERROR", "-UNKNOWN COMMAND"}) {
     SCOPED_TRACE(refusal);
+    const bool numbered = !refusal.starts_with('-');
     options_.connections = 2;
     FakeClamd& fake = AddScanner(Method::kAuto);
     fake.on_scan = [&](const FakeClamd::Scan& scan) {
       if (scan.stream()) {
         fake.ReplyOk(scan);
       } else {
-        fake.Reply(scan, refusal);
+        numbered ? fake.Reply(scan, refusal) : fake.Say(scan.connection, core::Cat(refusal.substr(1), '\0'));
         fake.Close(scan.connection);
       }
     };
@@ -321,6 +324,21 @@ TEST_F(ClamdPoolTest, FailsWhenDescriptorsAreRefusedAndNothingElseIsAllowed) {
   ASSERT_TRUE(Scans(fake, 1));
   fake.Reply(fake.scans[0], "No file descriptor received. ERROR");
   EXPECT_TRUE(None(message, NoVerdict::kError));
+  EXPECT_THAT(message.request.verdict().text, testing::HasSubstr("ClamMethod: auto"));
+}
+
+// Without a number, and with the end of the session.
+TEST_F(ClamdPoolTest, NamesTheWayOutWhenDescriptorsAreUnknownAndNothingElseIsAllowed) {
+  FakeClamd& fake = AddScanner(Method::kFildes);
+  fake.on_scan = [&fake](const FakeClamd::Scan& scan) {
+    fake.Say(scan.connection, std::string_view("UNKNOWN COMMAND\0", 16));
+    fake.Close(scan.connection);
+  };
+  StartAndConnect();
+  Message& message = Submit();
+  EXPECT_TRUE(None(message, NoVerdict::kError));
+  EXPECT_THAT(message.request.verdict().text,
+              testing::HasSubstr("it takes no open files (UNKNOWN COMMAND); with ClamMethod: auto"));
 }
 
 TEST_F(ClamdPoolTest, TellsTheSizeLimitWhileItUploads) {

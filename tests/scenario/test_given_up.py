@@ -2,7 +2,7 @@
 import threading
 import time
 
-from harness import compose, main
+from harness import compose, log_line, main
 from harness.fault_case import FaultCase, proven
 
 WELL_SECONDS = 5
@@ -72,6 +72,31 @@ class GivenUp(FaultCase):
         self.scanner.finds_canary = True
         lost += self.assertWell()
         self.watched.expect_messages(received=lost + 8, delivered=8, tempfailed=lost, scan_failed=lost)
+
+
+class NoDescriptors(FaultCase):
+    """A scanner behind a local socket that does not know FILDES: another program, or clamd behind a relay."""
+
+    def test_auto_sends_the_content(self):
+        scanner = self.scripted(lambda content, number: "Worm FOUND" if b"bad" in content else "OK", takes_descriptors=False)
+        daemon = self.daemon(scanner.address)
+        with daemon.client() as client:
+            client.ehlo()
+            self.assertReply(client.deliver(compose(b"good\r\n")), 250)
+            self.assertReply(client.deliver(compose(b"bad\r\n")), 250, "Virus Detected; Discarded Email")
+        stats = daemon.expect_messages(received=2, delivered=1, dropped=1, scan_failed=0)
+        self.assertTrue(stats["scanners"][0]["up"])
+        self.assertGreaterEqual(scanner.uploads, 3)
+
+    def test_fildes_names_the_way_out(self):
+        scanner = self.scripted(lambda content, number: "OK", takes_descriptors=False)
+        daemon = self.daemon(scanner.address, {"ClamMethod": "fildes", "ClamTimeOut": 3})
+        with daemon.client() as client:
+            client.ehlo()
+            self.assertEqual(client.deliver(compose(b"x\r\n")).code, 451)
+        daemon.wait_log(r"SCANNER UNUSABLE: \S+ it cannot scan .* it takes no open files \(UNKNOWN COMMAND\); with ClamMethod: auto")
+        daemon.wait_log(log_line("from=ada@example.com, to=bob@example.net, status=CLAMAV-ERROR"))
+        daemon.expect_messages(received=1, tempfailed=1, scan_failed=1)
 
 
 if __name__ == "__main__":
