@@ -362,6 +362,52 @@ TEST_F(ClamdPoolTest, TellsTheSizeLimitWhileItUploads) {
   }
 }
 
+// The scanner takes nothing more before it says why. What it says is waited for, in as many pieces as it
+// comes.
+TEST_F(ClamdPoolTest, ReadsWhyAnUploadIsTakenNoFurther) {
+  FakeClamd& fake = AddScanner(Method::kInstream);
+  uint32_t id = 0;
+  fake.upload_limit = 300000;
+  fake.on_upload_limit = [&](size_t, uint32_t of_upload) {
+    id = of_upload;
+    fake.reading = false;
+  };
+  StartAndConnect();
+  Message& message = Submit(std::string(16u << 20, 'x'));
+  ASSERT_TRUE(Until([&] { return id != 0; }));
+  ASSERT_EQ(shutdown(fake.connections[0].fd.get(), SHUT_RD), 0);  // the next send fails
+  Settle();
+  EXPECT_EQ(fake.connections.size(), 1u) << "the session is not over yet";
+  fake.Say(0, core::Cat(id, ": INSTREAM size limit"));
+  Settle();
+  EXPECT_FALSE(message.request.done());
+  fake.Say(0, core::Cat(" exceeded. ERROR", '\0'));
+  EXPECT_TRUE(None(message, NoVerdict::kSize));
+  EXPECT_EQ(fake.connections.size(), 1u);
+}
+
+TEST_F(ClamdPoolTest, DoesNotWaitForEverForWhyAnUploadIsTakenNoFurther) {
+  options_.connect_timeout = milliseconds(50);
+  FakeClamd& fake = AddScanner(Method::kInstream);
+  bool began = false;
+  fake.upload_limit = 300000;
+  fake.on_upload_limit = [&](size_t, uint32_t) {
+    began = true;
+    fake.reading = false;
+  };
+  StartAndConnect();
+  Message& message = Submit(std::string(16u << 20, 'x'));
+  ASSERT_TRUE(Until([&] { return began; }));
+  ASSERT_EQ(shutdown(fake.connections[0].fd.get(), SHUT_RD), 0);
+  ASSERT_TRUE(Until([&] { return fake.connections.size() == 2; }));
+  fake.upload_limit = 0;
+  fake.reading = true;
+  fake.Close(0);
+  ASSERT_TRUE(Scans(fake, 1));
+  fake.ReplyOk(fake.scans[0]);
+  EXPECT_TRUE(Clean(message));
+}
+
 // --- Sessions that do not wait.
 
 TEST_F(ClamdPoolTest, GivesTheBodyOfAWaitingMessageBackAtOnce) {
