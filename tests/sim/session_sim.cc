@@ -19,6 +19,13 @@ using std::chrono::seconds;
 // Far more than any session can need: a few hundred waits of at most 60 s each.
 constexpr core::Duration kTimeMax = std::chrono::hours(12);
 constexpr uint64_t kTurnsMax = 400'000;
+// Within this a scan that nobody waits for has given its place back: in half a minute, or when the scanner
+// has answered no PING for six intervals.
+constexpr core::Duration kPlaceTimeMax = seconds(240);
+// Within this mail is scanned again after the scanner answers new scans; longer where there is one
+// connection, which waits for a canary for up to 24 s.
+constexpr core::Duration kWellTimeMax = seconds(5);
+constexpr core::Duration kWellTimeMaxOfOne = seconds(30);
 
 net::SocketAddress Address(const char* host, uint16_t port) {
   in_addr address = {};
@@ -26,8 +33,10 @@ net::SocketAddress Address(const char* host, uint16_t port) {
   return net::SocketAddress::FromIpv4(address, port);
 }
 
-scan::ClamdPool::Options PoolOptions(Random& random, const std::vector<net::SocketAddress>& scanners) {
+scan::ClamdPool::Options PoolOptions(Random& random, const std::vector<net::SocketAddress>& scanners,
+                                     scan::CanaryMode canary) {
   scan::ClamdPool::Options options;
+  options.canary = canary;
   options.connections = 1 + static_cast<uint32_t>(random.Below(2));
   options.outstanding_max = 1 + static_cast<uint32_t>(random.Below(4));
   for (const net::SocketAddress& address : scanners) options.scanners.push_back(ScannerAt(address));
@@ -61,17 +70,20 @@ struct SessionSim::World {
       : io(seed, chances.io),
         body_options(BodyOptions(random)),
         scanner_addresses(Scanners(random)),
-        worker(io, std::move(settings), PoolOptions(random, scanner_addresses), body_options),
+        pool_options(PoolOptions(random, scanner_addresses, chances.canary)),
+        worker(io, std::move(settings), pool_options, body_options),
         server(seed ^ 1, chances.server, ledger),
         clamd(seed ^ 2, chances.scanner, ledger) {}
 
   SimIo io;
   const core::BodyPool::Options body_options;
   const std::vector<net::SocketAddress> scanner_addresses;
+  const scan::ClamdPool::Options pool_options;
   SimWorker worker;
   SimSmtpServer server;
   SimClamd clamd;
   std::vector<std::unique_ptr<SimClient>> clients;
+  std::unique_ptr<SimClient> last_client;  // comes when the scanner is well again
 };
 
 SessionSim::SessionSim(uint64_t seed, const SessionChances& chances, Mutation mutation)
@@ -117,27 +129,33 @@ void SessionSim::MakeMessages() {
     w.clients.push_back(
         std::make_unique<SimClient>(random_.Next(), chances_.client, ledger_, config.message_bytes_max));
     const uint64_t messages = random_.Below(4);
-    for (uint64_t i = 0; i < messages; ++i) {
-      Message& message = ledger_.messages.emplace_back();
-      message.number = static_cast<int>(ledger_.messages.size()) - 1;
-      message.content = MakeContent(message.number);
-      const std::string_view content = message.content;
-      message.infected = content.find(kVirusMark) != std::string_view::npos;
-      for (const std::string_view dot_line : {"\n.\n", "\r.\r", "\n.\r\n"}) {
-        for (size_t at = content.find(dot_line); at != std::string_view::npos;
-             at = content.find(dot_line, at + 1)) {
-          const bool proper = dot_line == "\n.\r\n" && at > 0 && content[at - 1] == '\r';
-          message.smuggles = message.smuggles || !proper;
-        }
-      }
-      for (size_t at = 0; at < content.size(); ++at) {
-        const bool bare_cr = content[at] == '\r' && !content.substr(at + 1).starts_with('\n');
-        const bool bare_lf = content[at] == '\n' && (at == 0 || content[at - 1] != '\r');
-        message.bare_newline = message.bare_newline || bare_cr || bare_lf;
-      }
-      w.clients.back()->Add(message);
+    for (uint64_t i = 0; i < messages; ++i) w.clients.back()->Add(MakeMessage());
+  }
+  if (!chances_.well_again) return;
+  w.last_client =
+      std::make_unique<SimClient>(random_.Next(), ClientChances{}, ledger_, config.message_bytes_max);
+  w.last_client->Add(MakeMessage());
+}
+
+Message& SessionSim::MakeMessage() {
+  Message& message = ledger_.messages.emplace_back();
+  message.number = static_cast<int>(ledger_.messages.size()) - 1;
+  message.content = MakeContent(message.number);
+  const std::string_view content = message.content;
+  message.infected = content.find(kVirusMark) != std::string_view::npos;
+  for (const std::string_view dot_line : {"\n.\n", "\r.\r", "\n.\r\n"}) {
+    for (size_t at = content.find(dot_line); at != std::string_view::npos;
+         at = content.find(dot_line, at + 1)) {
+      const bool proper = dot_line == "\n.\r\n" && at > 0 && content[at - 1] == '\r';
+      message.smuggles = message.smuggles || !proper;
     }
   }
+  for (size_t at = 0; at < content.size(); ++at) {
+    const bool bare_cr = content[at] == '\r' && !content.substr(at + 1).starts_with('\n');
+    const bool bare_lf = content[at] == '\n' && (at == 0 || content[at - 1] != '\r');
+    message.bare_newline = message.bare_newline || bare_cr || bare_lf;
+  }
+  return message;
 }
 
 std::string SessionSim::MakeContent(int number) {
@@ -219,6 +237,8 @@ void SessionSim::Run() {
     (void)world_.release();  // nothing of it can be destroyed
     return;
   }
+  if (w.last_client != nullptr) CheckWellAgain();
+  CheckPlaces();
   w.worker.scope.Spawn(w.worker.Stop());
   if (!w.io.Run(w.worker.loop, [&w] { return w.worker.scope.running() == 0; }, kTurnsMax)) {
     ledger_.Problem("the scanner pool does not stop");
@@ -230,6 +250,39 @@ void SessionSim::Run() {
   w.io.After(seconds(10), [&settled] { settled = true; });
   w.io.Run(w.worker.loop, [&settled] { return settled; }, kTurnsMax);
   CheckEnd();
+}
+
+// All sessions have ended, and the scanner answers what comes from now on.
+void SessionSim::CheckWellAgain() {
+  World& w = *world_;
+  w.clamd.BecomeWell();
+  bool over = false;
+  w.io.After(w.pool_options.connections > 1 ? kWellTimeMax : kWellTimeMaxOfOne, [&over] { over = true; });
+  w.io.Run(w.worker.loop, [&over] { return over; }, kTurnsMax);
+  w.worker.scope.Spawn(appliance::Session::Serve(w.worker.services, w.io.Accept(*w.last_client),
+                                                 Address("192.0.2.50", 1234), w.clients.size() + 1));
+  w.io.Run(w.worker.loop, [&w] { return w.worker.scope.running() == 0; }, kTurnsMax);
+}
+
+// No session is there any more that could wait for a scan.
+void SessionSim::CheckPlaces() {
+  World& w = *world_;
+  const auto count = [&w](scan::ScannerCount name) {
+    uint64_t sum = 0;
+    for (const auto& scanner : w.worker.stats.scanners) sum += scanner->counts.Get(name);
+    return sum;
+  };
+  places_kept_ = count(scan::ScannerCount::kInFlight);
+  const core::MonoTime began = w.io.Now();
+  bool over = false;
+  w.io.After(kPlaceTimeMax, [&over] { over = true; });
+  w.io.Run(w.worker.loop, [&] { return over || count(scan::ScannerCount::kInFlight) == 0; }, kTurnsMax);
+  if (const uint64_t held = count(scan::ScannerCount::kInFlight); held > 0) {
+    ledger_.Problem(held, " places of scans that nobody waits for are still held after ",
+                    std::chrono::duration_cast<seconds>(w.io.Now() - began).count(), " s");
+  }
+  sessions_closed_ = count(scan::ScannerCount::kGivenUpSessions);
+  w.io.Run(w.worker.loop, [&] { return over; }, kTurnsMax);
 }
 
 void SessionSim::CheckTurn() {
@@ -292,6 +345,11 @@ void SessionSim::CheckEnd() {
       if (!client->satisfied()) ledger_.Problem("a client was not answered in full");
     }
   }
+  if (w.last_client != nullptr) {
+    const Message& last = ledger_.messages.back();
+    if (last.answer != Deserved(last))
+      ledger_.Problem("the scanner is well, but a message was answered '", last.answer_text, "'");
+  }
   seen_ = {.messages = ledger_.messages.size(),
            .delivered = of(Metric::kDelivered),
            .dropped = of(Metric::kDropped),
@@ -301,7 +359,9 @@ void SessionSim::CheckEnd() {
            .tempfailed = of(Metric::kTempfailed),
            .rejected = of(Metric::kRejected),
            .lost = of(Metric::kLost),
-           .aborted = of(Metric::kAborted)};
+           .aborted = of(Metric::kAborted),
+           .places_kept = places_kept_,
+           .sessions_closed = sessions_closed_};
 }
 
 void SessionSim::CheckMessage(const Message& message) {

@@ -21,7 +21,10 @@
 //   5. The server sees only well-formed commands, in sequence, pipelined only as far as it allows.
 //   6. received = in_progress + the outcomes, at every turn of the loop; the log has one line for each
 //      message received.
-//   7. When nothing goes wrong, every message gets exactly the answer that it deserves, and every QUIT
+//   7. No place with a scanner is held for ever by a scan that nobody waits for any more, whatever the
+//   scanner
+//      answers or does not answer; and seconds after it answers new scans, mail is scanned.
+//   8. When nothing goes wrong, every message gets exactly the answer that it deserves, and every QUIT
 //      its 221.
 #pragma once
 
@@ -30,6 +33,7 @@
 #include <string>
 #include <vector>
 
+#include "scan/canary.h"
 #include "tests/sim/session_sim_clamd.h"
 #include "tests/sim/session_sim_client.h"
 #include "tests/sim/session_sim_ledger.h"
@@ -43,8 +47,10 @@ struct SessionChances {
   ServerChances server;
   ScannerChances scanner;
   ClientChances client;
-  bool stops = false;  // the service is told to stop at some moment
-  // Nothing that goes wrong is in here: property 7 is checked. Oddities of clients are allowed, and cuts and
+  scan::CanaryMode canary = scan::CanaryMode::kOff;
+  bool well_again = false;  // when the sessions have ended the scanner is well, and one more client comes
+  bool stops = false;       // the service is told to stop at some moment
+  // Nothing that goes wrong is in here: property 8 is checked. Oddities of clients are allowed, and cuts and
   // delays.
   bool calm = false;
 };
@@ -69,6 +75,8 @@ class SessionSim {
     uint64_t rejected = 0;
     uint64_t lost = 0;
     uint64_t aborted = 0;
+    uint64_t places_kept = 0;      // by scans that were given up, when the sessions had ended
+    uint64_t sessions_closed = 0;  // with scanners, for such scans
   };
   const Seen& seen() const { return seen_; }
 
@@ -76,8 +84,11 @@ class SessionSim {
   struct World;
   void MakeConfig();
   void MakeMessages();
+  Message& MakeMessage();
   std::string MakeContent(int number);
   void CheckTurn();
+  void CheckPlaces();
+  void CheckWellAgain();
   void CheckEnd();
   void CheckMessage(const Message& message);
   uint16_t Deserved(const Message& message) const;
@@ -87,6 +98,8 @@ class SessionSim {
   Ledger ledger_;
   Seen seen_;
   bool identity_broken_ = false;
+  uint64_t places_kept_ = 0;
+  uint64_t sessions_closed_ = 0;
   std::unique_ptr<World> world_;
 };
 

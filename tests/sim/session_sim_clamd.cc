@@ -7,6 +7,7 @@
 #include <array>
 #include <utility>
 
+#include "scan/canary.h"
 #include "tests/sim/readings.h"
 
 namespace bivalve::sim {
@@ -137,6 +138,10 @@ void SimClamd::Answer(const Scan& scan) {
 
 void SimClamd::Judge(const Scan& scan, std::string_view shape) {
   const std::string_view image = scan.image;
+  if (image.find(scan::kCanaryMark) != std::string_view::npos) {
+    scan.dialogue->socket->Send(Cat(scan.id, ": ", shape, ": ", kVirusName, " FOUND", '\0'));
+    return;
+  }
   const bool infected =
       ledger_.mutation != Mutation::kScannerIsBlind && image.find(kVirusMark) != std::string::npos;
   bool known = false;

@@ -19,7 +19,7 @@ struct ScannerChances {
   double error = 0;     // ERROR, a size limit, or a signature that means a limit
   double nonsense = 0;  // a reply that clamd does not write, or with a number that is not outstanding
   double vanish = 0;    // closes or resets instead of answering
-  double silent = 0;    // never answers this scan
+  double silent = 0;    // never answers this scan, and goes on with the others
   double late = 0.3;    // a verdict takes some time
 };
 
@@ -32,6 +32,9 @@ class SimClamd final : public SimPeer {
   void OnBytes(SimSocket& socket, std::string_view bytes) override;
   void OnDescriptor(SimSocket& socket, int fd) override;
   void OnClose(SimSocket& socket) override { dialogues_[&socket].over = true; }
+
+  // Answers everything that comes from now on, at once. What it was given before stays as it is.
+  void BecomeWell() { chances_ = {.late = 0}; }
 
  private:
   struct Dialogue {
@@ -58,7 +61,7 @@ class SimClamd final : public SimPeer {
   void Judge(const Scan& scan, std::string_view shape);
 
   Random random_;
-  const ScannerChances chances_;
+  ScannerChances chances_;
   Ledger& ledger_;
   std::map<SimSocket*, Dialogue> dialogues_;
 };

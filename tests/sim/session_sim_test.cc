@@ -76,6 +76,8 @@ SessionSim::Seen RunSeeds(void (*make)(SessionChances& chances, Random& random))
     sum.rejected += sim.seen().rejected;
     sum.lost += sim.seen().lost;
     sum.aborted += sim.seen().aborted;
+    sum.places_kept += sim.seen().places_kept;
+    sum.sessions_closed += sim.seen().sessions_closed;
     if (!sim.problems().empty() && ++failures == 5) break;
   }
   if (failures == 0) {
@@ -132,6 +134,21 @@ TEST(SessionSim, LetsNothingThroughWithoutAVerdict) {
     chances.scanner.late = 0.6;
     if (random.Chance(0.1)) chances.io.refuse = 0.5;
   });
+}
+
+// Canaries, too, may never be answered.
+TEST(SessionSim, HoldsNoPlaceForAScanThatNobodyWaitsFor) {
+  const SessionSim::Seen seen = RunSeeds([](SessionChances& chances, Random& random) {
+    chances.canary = static_cast<scan::CanaryMode>(random.Below(3));
+    chances.well_again = true;
+    chances.scanner.silent = random.Chance(0.5) ? 0.5 : 0.9;
+    chances.scanner.late = 0.3;
+    chances.scanner.vanish = random.Chance(0.2) ? 0.1 : 0;
+    chances.client.vanish = random.Chance(0.2) ? 0.05 : 0;
+  });
+  EXPECT_GT(seen.places_kept, 100u);
+  EXPECT_GT(seen.sessions_closed, 100u);
+  EXPECT_GT(seen.delivered, 100u);
 }
 
 TEST(SessionSim, SurvivesClientsThatLeaveAtAnyByte) {
