@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <span>
 
 #include "core/text.h"
@@ -31,7 +32,16 @@ bool FollowsBareLf(std::string_view part, size_t dot) {
   return dot > 0 && part[dot - 1] == '\n' && (dot == 1 || part[dot - 2] != '\r');
 }
 
-// The message as the pieces that go over the wire for DATA, one after the other.
+// A piece that is shorter is copied when there are many: beside a system call's work for one, the copy is
+// nothing.
+constexpr size_t kShortPieceBytes = 512;
+// What is looked through and copied at once.
+constexpr size_t kCopiedBlockBytes = 1024;
+// For the copies of one batch; a longer batch would save little.
+constexpr size_t kScratchBytes = size_t{64} << 10;
+
+// The message as the pieces that go over the wire for DATA, one after the other. They refer to the content;
+// from the second batch on, where dots stand close, to a copy with the stuffing in it.
 class WirePieces {
  public:
   explicit WirePieces(const Delivery& d)
@@ -39,41 +49,90 @@ class WirePieces {
         parts_{d.content.substr(0, d.header_offset), LineEndBefore(d), d.header,
                d.content.substr(d.header_offset)} {}
 
-  // Fills `pieces` and returns how many; 0 when all was given out.
+  // Fills `pieces` and returns how many; 0 when all was given out. Those of the call before are not valid any
+  // more.
   size_t Next(std::span<iovec> pieces) {
     size_t count = 0;
+    copied_ = 0;
     while (count + 2 < pieces.size() && part_ < parts_.size()) {
-      std::string_view& part = parts_[part_];
-      if (part.empty()) {
+      const std::string_view part = parts_[part_];
+      if (at_ == part.size()) {
+        if (!part.empty()) at_line_start_ = part.ends_with("\r\n");
         ++part_;
+        at_ = look_from_ = 0;
         continue;
       }
-      const size_t dot = stuffing_ ? NextDot(part, at_line_start_) : part.size();
-      if (dot < part.size()) {
-        // Up to and including the dot; the rest, which begins with the same dot again, follows.
-        if (FollowsBareLf(part, dot)) {
-          pieces[count++] = Piece(part.substr(0, dot - 1));
-          pieces[count++] = Piece("\r\n.");
-        } else {
-          pieces[count++] = Piece(part.substr(0, dot + 1));
-        }
-        part.remove_prefix(dot);
-        at_line_start_ = false;
-      } else {
-        pieces[count++] = Piece(part);
-        at_line_start_ = part.ends_with("\r\n");
-        part = {};
+      const size_t dot = stuffing_ ? FindDot(part) : part.size();
+      if (batches_ > 0 && dot < part.size() && dot - at_ < kShortPieceBytes) {
+        if (copied_ + 1 + StuffedBytesMax(kCopiedBlockBytes) > kScratchBytes) break;
+        AddCopied(CopyBlock(part), pieces, count);
+        continue;
       }
+      if (dot == part.size()) {
+        pieces[count++] = Piece(part.substr(at_));
+      } else if (FollowsBareLf(part, dot)) {
+        pieces[count++] = Piece(part.substr(at_, dot - 1 - at_));
+        pieces[count++] = Piece("\r\n.");
+      } else {
+        // Up to and including the dot; the rest, which begins with the same dot again, follows.
+        pieces[count++] = Piece(part.substr(at_, dot + 1 - at_));
+      }
+      at_ = dot;
+      look_from_ = dot + 1;
     }
+    finished_ = part_ == parts_.size();
+    ++batches_;
     return count;
   }
+  // The last call gave out the end.
+  bool finished() const { return finished_; }
   // The terminating line, with a line end in front of it where the content has none.
   std::string_view end() const { return at_line_start_ ? ".\r\n" : "\r\n.\r\n"; }
 
  private:
+  // The next dot to be stuffed, from look_from_ on; the part's size when there is none.
+  size_t FindDot(std::string_view part) const {
+    if (look_from_ == 0) return NextDot(part, at_line_start_);
+    const size_t before = look_from_ - 1;
+    return before + NextDot(part.substr(before), false);
+  }
+
+  // Copies a block from at_ on. It ends in front of no dot that needs the line end before it.
+  std::string_view CopyBlock(std::string_view part) {
+    if (scratch_ == nullptr) scratch_ = std::make_unique_for_overwrite<char[]>(kScratchBytes);
+    char* const begin = scratch_.get() + copied_;
+    size_t end = std::min(at_ + kCopiedBlockBytes, part.size());
+    if (end < part.size() && part[end] == '.' && part[end - 1] == '\n') --end;
+    char* out = begin;
+    if (look_from_ == 0 && at_line_start_ && part.starts_with('.')) *out++ = '.';
+    out = CopyStuffed(part, at_, end, out);
+    at_ = look_from_ = end;
+    return {begin, static_cast<size_t>(out - begin)};
+  }
+
+  // Copies that follow each other are one piece.
+  void AddCopied(std::string_view text, std::span<iovec> pieces, size_t& count) {
+    const char* const front = scratch_.get() + copied_;
+    copied_ += text.size();
+    if (count > 0) {
+      iovec& last = pieces[count - 1];
+      if (static_cast<const char*>(last.iov_base) + last.iov_len == front) {
+        last.iov_len += text.size();
+        return;
+      }
+    }
+    pieces[count++] = Piece(text);
+  }
+
   bool stuffing_;
-  bool at_line_start_ = true;
+  bool at_line_start_ = true;  // of the part that is given out
+  bool finished_ = false;
   size_t part_ = 0;
+  size_t at_ = 0;         // in the part: what is given out next
+  size_t look_from_ = 0;  // the same, or behind a dot there that was stuffed already
+  size_t batches_ = 0;
+  size_t copied_ = 0;  // of this batch
+  std::unique_ptr<char[]> scratch_;
   std::array<std::string_view, 4> parts_;
 };
 
@@ -190,7 +249,7 @@ core::Task<DeliveryResult> DeliverByData(Connection& server, core::Condition& wa
   for (bool more = true; more;) {
     size_t count = wire.Next(std::span(pieces).first(pieces.size() - 1));
     // The last batch takes the terminating line along.
-    more = count + 3 >= pieces.size();
+    more = !wire.finished();
     const bool alone = !more && Bytes(std::span(pieces).first(count)) > kBytesAtOnceMax;
     if (!more && !alone) pieces[count++] = Piece(wire.end());
     if (HasTakenItEarly(server)) co_return TakenEarly();

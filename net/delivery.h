@@ -1,6 +1,7 @@
 // Delivers a body to a server whose mail transaction is open: by BDAT (RFC 3030) where it can, else by DATA
 // with the dot-stuffing put back; a dot behind a bare LF gets a CR before the LF there. A header is put in by
-// reference; the body is not changed and not copied.
+// reference; the body is not changed, and not copied but where many lines begin with a dot (into 64 KB that
+// live as long as the delivery).
 #pragma once
 
 #include <cstddef>

@@ -160,6 +160,44 @@ void EndOfData::RememberBefore(std::span<const char> wire) {
   }
 }
 
+namespace {
+
+// To a place that has room for 16 bytes more. Short ones, which a call would cost more than they do, are
+// copied as 16 bytes where `end` allows.
+char* CopyRun(const char* from, size_t bytes, const char* end, char* out) {
+  constexpr size_t kAtOnce = 16;
+  if (bytes <= kAtOnce && end - from >= static_cast<ptrdiff_t>(kAtOnce)) {
+    std::memcpy(out, from, kAtOnce);
+  } else {
+    std::memcpy(out, from, bytes);
+  }
+  return out + bytes;
+}
+
+}  // namespace
+
+char* CopyStuffed(std::string_view content, size_t from, size_t to, char* out) {
+  const internal::Simd simd = internal::BestSimd();
+  const char* const end = content.data() + content.size();
+  const char* const stop = content.data() + to;
+  const char* at = content.data() + from;
+  for (const char* look = at + 1; look < stop;) {
+    const internal::Group group = internal::NextGroup(simd, Mark::kDotAfterLf, look, stop);
+    for (uint64_t marks = group.marks; marks != 0; marks &= marks - 1) {
+      const char* const dot = group.at + std::countr_zero(marks);
+      out = CopyRun(at, static_cast<size_t>(dot - at), end, out);
+      at = dot;
+      if (dot - content.data() < 2 || dot[-2] != '\r') {
+        out[-1] = '\r';
+        *out++ = '\n';
+      }
+      *out++ = '.';
+    }
+    look = group.at + internal::kGroupBytes;
+  }
+  return CopyRun(at, static_cast<size_t>(stop - at), end, out);
+}
+
 size_t NextDot(std::string_view content, bool at_line_start) {
   return internal::NextDot(internal::BestSimd(), content, at_line_start);
 }

@@ -100,4 +100,12 @@ class EndOfData {
 //              emit "."; … go on behind … }
 size_t NextDot(std::string_view content, bool at_line_start);
 
+// Where dots stand close: copies content[from, to) to `out` with the stuffing put in, a dot before each one
+// behind an LF, and a CR before such an LF that has none. A dot at `from` itself stays as it is, and one at
+// `to` must not be behind an LF. `out` has room for StuffedBytesMax(to - from). Returns the end of what was
+// written. Never suspends.
+char* CopyStuffed(std::string_view content, size_t from, size_t to, char* out);
+// With what is written behind the end and then again.
+constexpr size_t StuffedBytesMax(size_t bytes) { return 2 * bytes + 16; }
+
 }  // namespace bivalve::net

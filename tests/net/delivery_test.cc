@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -228,6 +229,59 @@ TEST(Delivery, StuffsAsManyDotsAsThereAre) {
     EXPECT_EQ(got.result.code, 250);
     EXPECT_EQ(server.bytes, "DATA\r\n" + Wire(content));
   }
+}
+
+// Where dots stand close the stuffed lines are copied, in blocks and batches of some size, and elsewhere they
+// are sent from where they are. Whatever the mixture, the bytes are the same.
+TEST(Delivery, StuffsContentOfAnyKind) {
+  for (uint64_t seed = 0; seed < 150; ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    sim::Random random(seed);
+    constexpr std::array<std::string_view, 7> kLines = {"..", ".", "", "..x", "\r.", "x\r", ".\n."};
+    constexpr std::array<std::string_view, 4> kEnds = {"\r\n", "\r\n", "\n", "\r\r\n"};
+    // From dots in each line to one in a thousand, and from CRLF alone to all line ends there are.
+    const uint64_t plain_lines = random.Below(3) == 0 ? 1 + random.Below(1000) : random.Below(3);
+    const uint64_t line_ends = 1 + random.Below(kEnds.size());
+    const size_t bytes = 1 + random.Below(150'000);
+    std::string content;
+    while (content.size() < bytes) {
+      content += kLines[random.Below(kLines.size())];
+      content += kEnds[random.Below(line_ends)];
+      for (uint64_t i = random.Below(plain_lines + 1); i > 0 && content.size() < bytes; --i)
+        core::Append(content, std::string(random.Below(100), 'x'), kEnds[random.Below(line_ends)]);
+    }
+    if (random.Chance(0.3)) content += ".";
+    const std::vector<size_t> offsets = Offsets(content);
+    const size_t offset = offsets[random.Below(offsets.size())];
+    const std::string_view header = random.Chance(0.5) ? kHeader : "";
+    Server server;
+    const Got got = DeliverTo(server,
+                              {.content = content,
+                               .header = header,
+                               .header_offset = header.empty() ? 0 : offset,
+                               .may_need_stuffing = true},
+                              seed);
+    EXPECT_EQ(got.result.code, 250);
+    ASSERT_TRUE(server.bytes == "DATA\r\n" + Wire(Inserted(content, offset, header)));
+  }
+}
+
+// A system call for some ten lines is most of the cost of such a message. 1 MB of plain lines takes three.
+TEST(Delivery, TakesFewSendsForManyDottedLines) {
+  std::string content;
+  while (content.size() < 1'000'000) content += ".\r\n";
+  Server server;
+  sim::SimIo io(1, {.send_buffer_bytes = 1 << 20});
+  core::Loop loop(io);
+  core::Condition wake(loop);
+  Connection connection(loop, wake, kReplyLineBytesMax);
+  connection.stream().Adopt(io.Accept(server));
+  std::string text;
+  const Delivery delivery{.content = content, .may_need_stuffing = true, .timeout = kTimeout};
+  EXPECT_EQ(core::RunTask(loop, Deliver(connection, wake, delivery, text)).code, 250);
+  EXPECT_TRUE(server.bytes == "DATA\r\n" + Wire(content));
+  EXPECT_LE(io.completions(), 40u);
+  core::RunTask(loop, connection.stream().Close());
 }
 
 TEST(Delivery, DoesNotLookForDotsWhereThereAreNone) {

@@ -498,6 +498,30 @@ TEST(NextDot, StuffsTheFirstByteOnlyAtALineStart) {
   EXPECT_EQ(NextDot("\n.", false), 1u);
 }
 
+TEST(CopyStuffed, PutsInWhatTheWireNeeds) {
+  std::mt19937 random(1);
+  constexpr std::string_view kBytes = "..\r\n\nx";
+  for (int round = 0; round < 20'000; ++round) {
+    std::string content(random() % 200 + 2, ' ');
+    for (char& byte : content) byte = kBytes[random() % kBytes.size()];
+    const size_t from = random() % content.size();
+    size_t to = from + random() % (content.size() - from) + 1;
+    if (to < content.size() && content[to] == '.' && content[to - 1] == '\n') --to;
+    std::string expected;
+    for (size_t i = from; i < to; ++i) {
+      if (i > from && content[i] == '.' && content[i - 1] == '\n') {
+        if (i < 2 || content[i - 2] != '\r') expected.insert(expected.size() - 1, "\r");
+        expected += '.';
+      }
+      expected += content[i];
+    }
+    std::vector<char> out(StuffedBytesMax(to - from));
+    const char* const end = CopyStuffed(content, from, to, out.data());
+    ASSERT_EQ(std::string_view(out.data(), static_cast<size_t>(end - out.data())), expected)
+        << Readable(content) << ' ' << from << ' ' << to;
+  }
+}
+
 TEST(DotSearch, TakesTheBestThatTheMachineHas) {
   const Simd best = internal::BestSimd();
   EXPECT_TRUE(internal::HasSimd(best));
@@ -529,8 +553,8 @@ TEST_P(EndOfDataTest, MarksExactlyWhatTheMarksSay) {
     for (int b = a; b < 256; ++b) bytes.append({static_cast<char>(a), static_cast<char>(b)});
   }
   bytes += 'x' + bytes + bytes.substr(0, 77);
-  for (const Mark mark :
-       {Mark::kDotAfterLf, Mark::kDotAfterControl, Mark::kDashAfterLf, Mark::kBareCr, Mark::kDotOrBareNewline}) {
+  for (const Mark mark : {Mark::kDotAfterLf, Mark::kDotAfterControl, Mark::kDashAfterLf, Mark::kBareCr,
+                          Mark::kDotOrBareNewline}) {
     std::vector<bool> marked(bytes.size(), false);
     for (size_t from = 1; from < bytes.size(); from += internal::kGroupBytes) {
       const char* const end = bytes.data() + bytes.size();
