@@ -153,6 +153,10 @@ absl::Status Control::Open() {
   auto ring = core::Ring::Open(options);
   if (!ring.ok()) return ring.status();
   running_ = std::make_unique<Running>(*this, std::move(*ring));
+  const std::string& directory = options_.settings.temp_directory;
+  const std::string_view prefixes[] = {kQuarantinePrefix, options_.debug_prefix};
+  if (const size_t removed = Quarantine::RemoveLeftovers(directory, prefixes); removed > 0)
+    sink_.Add(Severity::kNotice, core::Cat("removed ", removed, " unfinished files from ", directory));
   return absl::OkStatus();
 }
 

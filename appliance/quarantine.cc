@@ -1,7 +1,9 @@
 #include "appliance/quarantine.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,6 +11,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <memory>
 #include <utility>
 
 #include "appliance/quarantine_record.h"
@@ -22,82 +25,181 @@ namespace {
 // 62^6 names: two tries in a row that hit a file are either a full directory or somebody's game.
 constexpr int kNameTries = 100;
 
-// Six characters as mkstemp(3) makes them; empty when there is no randomness to be had.
-std::string RandomName() {
-  static constexpr std::string_view kCharacters =
-      "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-  std::array<unsigned char, 6> random = {};
-  if (getrandom(random.data(), random.size(), 0) != static_cast<ssize_t>(random.size())) return {};
-  std::string name;
-  for (const unsigned char byte : random) name += kCharacters[byte % kCharacters.size()];
-  return name;
+constexpr std::string_view kNameCharacters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+constexpr size_t kRandomCharacters = 6;
+
+// `prefix` and six characters as mkstemp(3) makes them. False when there is no randomness to be had.
+bool NewPath(std::string_view directory, std::string_view prefix, std::string& path) {
+  std::array<unsigned char, kRandomCharacters> random = {};
+  if (getrandom(random.data(), random.size(), 0) != static_cast<ssize_t>(random.size())) return false;
+  path = core::Cat(directory, "/", prefix);
+  for (const unsigned char byte : random) path += kNameCharacters[byte % kNameCharacters.size()];
+  return true;
+}
+
+// The name of the file at `path` while it is written, where it must have one.
+std::string PartialPath(const std::string& path) {
+  const size_t name = path.rfind('/') + 1;
+  return core::Cat(path.substr(0, name), ".", path.substr(name), kPartialSuffix);
+}
+
+// Whether a file called `name` may be one of those.
+bool IsPartialName(std::string_view name, std::string_view prefix) {
+  if (!name.starts_with('.') || !name.ends_with(kPartialSuffix)) return false;
+  name.remove_prefix(1);
+  name.remove_suffix(kPartialSuffix.size());
+  if (name.ends_with(kRecordSuffix)) name.remove_suffix(kRecordSuffix.size());
+  return name.size() == prefix.size() + kRandomCharacters && name.starts_with(prefix) &&
+         name.find_first_not_of(kNameCharacters, prefix.size()) == std::string_view::npos;
+}
+
+// Marks a file as one that is being written, for as long as it is open: a lock of the open file, which
+// neither a fork nor another close of the file ends. 0, or an errno; EAGAIN: somebody else has it.
+int Lock(int fd) {
+  struct flock lock = {};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  if (fcntl(fd, F_OFD_SETLK, &lock) == 0) return 0;
+  return errno == EACCES ? EAGAIN : errno;
+}
+
+// Whether `name` is a file of ours that nobody writes.
+bool IsLeftover(int directory, const char* name) {
+  const core::UniqueFd file(
+      openat(directory, name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  struct stat info = {};
+  return file.valid() && fstat(file.get(), &info) == 0 && S_ISREG(info.st_mode) && info.st_uid == geteuid() &&
+         info.st_nlink == 1 && Lock(file.get()) == 0;
 }
 
 std::string_view ErrorText(int error) { return std::strerror(error); }
 
+absl::Status Failed(std::string_view what, const std::string& path, int error) {
+  return absl::UnavailableError(core::Cat("cannot ", what, " ", path, ": ", ErrorText(error)));
+}
+
 }  // namespace
 
 core::Task<absl::StatusOr<Quarantine::Kept>> Quarantine::Keep(Content content, std::string_view prefix) {
-  const core::IoResult opened = co_await OpenNew(prefix);
-  if (!opened.ok()) {
-    co_return absl::UnavailableError(
-        core::Cat("cannot make a file in ", directory_, ": ", ErrorText(opened.error())));
-  }
-  core::UniqueFd file(static_cast<int>(opened.value()));
-  scan::Sha256 hash;
-  const absl::Status copied = co_await Copy(content, file.get(), hash);
-  if (!copied.ok()) {
-    RemovePartial();
-    co_return copied;
-  }
+  const bool unnamed = unnamed_files_;
+  absl::StatusOr<Kept> kept = co_await KeepOnce(content, prefix);
+  if (!kept.ok() && unnamed_files_ != unnamed) kept = co_await KeepOnce(content, prefix);
+  co_return kept;
+}
+
+core::Task<absl::StatusOr<Quarantine::Kept>> Quarantine::KeepOnce(Content content, std::string_view prefix) {
   Kept kept;
-  kept.path = std::exchange(partial_, {});
+  if (!NewPath(directory_, prefix, kept.path)) co_return absl::UnavailableError("there is no randomness");
+  core::UniqueFd file;
+  if (const int failed = co_await Create(kept.path, file); failed != 0)
+    co_return absl::UnavailableError(
+        core::Cat("cannot make a file in ", directory_, ": ", ErrorText(failed)));
+  scan::Sha256 hash;
+  if (absl::Status status = co_await Copy(content, file.get(), hash, kept.path); !status.ok()) {
+    RemovePartial();
+    co_return status;
+  }
   kept.sha256 = hash.Finish();
+  int error = Publish(file.get(), kept.path);
+  for (int tries = 1; error == EEXIST && tries < kNameTries; ++tries) {
+    if (!NewPath(directory_, prefix, kept.path)) break;
+    error = Publish(file.get(), kept.path);
+  }
+  RemovePartial();
+  if (error != 0) co_return Failed("make", kept.path, error);
   co_return kept;
 }
 
 core::Task<absl::Status> Quarantine::KeepRecord(std::string path, std::string json) {
   const std::string name = core::Cat(path, kRecordSuffix);
-  const core::IoResult opened = co_await Create(core::Cat(name, kPartialSuffix));
-  if (!opened.ok()) {
-    co_return absl::UnavailableError(core::Cat("cannot make ", name, ": ", ErrorText(opened.error())));
-  }
-  core::UniqueFd file(static_cast<int>(opened.value()));
-  absl::Status status = co_await Write(file.get(), json, 0);
-  if (status.ok() && rename(partial_.c_str(), name.c_str()) != 0) {
-    status = absl::UnavailableError(core::Cat("cannot make ", name, ": ", ErrorText(errno)));
-  }
-  if (status.ok()) {
-    partial_.clear();
-  } else {
-    RemovePartial();
-  }
+  const bool unnamed = unnamed_files_;
+  absl::Status status = co_await KeepRecordOnce(name, json);
+  if (!status.ok() && unnamed_files_ != unnamed) status = co_await KeepRecordOnce(name, json);
   co_return status;
 }
 
-core::Task<core::IoResult> Quarantine::Create(std::string path) {
+core::Task<absl::Status> Quarantine::KeepRecordOnce(const std::string& name, std::string_view json) {
+  core::UniqueFd file;
+  if (const int failed = co_await Create(name, file); failed != 0) co_return Failed("make", name, failed);
+  absl::Status status = co_await Write(file.get(), json, 0, name);
+  if (status.ok()) {
+    const int error = Publish(file.get(), name);
+    if (error != 0) status = Failed("make", name, error);
+  }
+  RemovePartial();
+  co_return status;
+}
+
+core::Task<int> Quarantine::Create(const std::string& path, core::UniqueFd& file) {
+  core::IoResult result;
+  if (unnamed_files_) {
+    const std::string directory = path.substr(0, path.rfind('/') + 1);
+    result = co_await OpenAt(directory, O_TMPFILE);
+    unnamed_files_ = result.ok() || (result.error() != EOPNOTSUPP && result.error() != EISDIR);
+  }
+  if (!unnamed_files_) {
+    std::string partial = PartialPath(path);
+    result = co_await OpenAt(partial, O_CREAT | O_EXCL | O_NOFOLLOW);
+    if (result.ok()) partial_ = std::move(partial);
+  }
+  if (!result.ok()) co_return result.error();
+  file.Reset(static_cast<int>(result.value()));
+  // A process that starts may just have taken it for a leftover.
+  struct stat info = {};
+  if (!partial_.empty() &&
+      (Lock(file.get()) == EAGAIN || fstat(file.get(), &info) != 0 || info.st_nlink == 0)) {
+    RemovePartial();
+    co_return EAGAIN;
+  }
+  co_return 0;
+}
+
+core::Task<core::IoResult> Quarantine::OpenAt(const std::string& path, int flags) {
   core::IoRequest open;
   open.code = core::IoCode::kOpenAt;
   open.fd = AT_FDCWD;
-  open.address = path.data();
-  open.flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+  open.address = const_cast<char*>(path.data());  // is only read
+  open.flags = static_cast<uint32_t>(O_WRONLY | O_CLOEXEC | flags);
   open.bytes = 0600;
-  const core::IoResult result = co_await core::AwaitOp(loop_, open);
-  if (result.ok()) partial_ = std::move(path);
-  co_return result;
+  co_return co_await core::AwaitOp(loop_, open);
 }
 
-core::Task<core::IoResult> Quarantine::OpenNew(std::string_view prefix) {
-  core::IoResult result(-EEXIST);
-  for (int tries = 0; tries < kNameTries && result.error() == EEXIST; ++tries) {
-    const std::string random = RandomName();
-    if (random.empty()) co_return core::IoResult(-EAGAIN);
-    result = co_await Create(core::Cat(directory_, "/", prefix, random));
+int Quarantine::Publish(int file, const std::string& path) {
+  if (partial_.empty()) {
+    const std::string open_file = core::Cat("/proc/self/fd/", file);
+    if (linkat(AT_FDCWD, open_file.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0) return 0;
+    const int error = errno;
+    // Without /proc, for example, it never gets one.
+    unnamed_files_ = error == EEXIST || error == ENOSPC || error == EDQUOT || error == EIO;
+    return error;
   }
-  co_return result;
+  bool named = renameat2(AT_FDCWD, partial_.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE) == 0;
+  if (named) {
+    partial_.clear();
+  } else if (errno == EINVAL || errno == ENOSYS) {
+    // The file system does not know the flag. The other name is removed by whoever asked.
+    named = link(partial_.c_str(), path.c_str()) == 0;
+  }
+  return named ? 0 : errno;
 }
 
-core::Task<absl::Status> Quarantine::Copy(Content content, int to, scan::Sha256& hash) {
+size_t Quarantine::RemoveLeftovers(const std::string& directory, std::span<const std::string_view> prefixes) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> list(opendir(directory.c_str()), closedir);
+  size_t removed = 0;
+  while (list != nullptr) {
+    const dirent* item = readdir(list.get());
+    if (item == nullptr) break;
+    const char* name = item->d_name;
+    const bool partial = std::ranges::any_of(
+        prefixes, [name](std::string_view prefix) { return IsPartialName(name, prefix); });
+    if (partial && IsLeftover(dirfd(list.get()), name) && unlinkat(dirfd(list.get()), name, 0) == 0)
+      ++removed;
+  }
+  return removed;
+}
+
+core::Task<absl::Status> Quarantine::Copy(Content content, int to, scan::Sha256& hash,
+                                          const std::string& path) {
   piece_.resize(kPieceBytes);
   for (uint64_t done = 0; done < content.bytes;) {
     core::IoRequest read;
@@ -112,14 +214,15 @@ core::Task<absl::Status> Quarantine::Copy(Content content, int to, scan::Sha256&
     if (got.eof()) co_return absl::UnavailableError("the message is shorter than it was");
     const std::string_view bytes(piece_.data(), got.value());
     hash.Add(bytes);
-    absl::Status written = co_await Write(to, bytes, done);
+    absl::Status written = co_await Write(to, bytes, done, path);
     if (!written.ok()) co_return written;
     done += got.value();
   }
   co_return absl::OkStatus();
 }
 
-core::Task<absl::Status> Quarantine::Write(int to, std::string_view bytes, uint64_t offset) {
+core::Task<absl::Status> Quarantine::Write(int to, std::string_view bytes, uint64_t offset,
+                                           const std::string& path) {
   for (size_t written = 0; written < bytes.size();) {
     core::IoRequest write;
     write.code = core::IoCode::kWrite;
@@ -128,10 +231,7 @@ core::Task<absl::Status> Quarantine::Write(int to, std::string_view bytes, uint6
     write.bytes = bytes.size() - written;
     write.offset = offset + written;
     const core::IoResult put = co_await core::AwaitOp(loop_, write);
-    if (!put.ok() || put.eof()) {
-      const int error = put.ok() ? ENOSPC : put.error();
-      co_return absl::UnavailableError(core::Cat("cannot write ", partial_, ": ", ErrorText(error)));
-    }
+    if (!put.ok() || put.eof()) co_return Failed("write", path, put.ok() ? ENOSPC : put.error());
     written += put.value();
   }
   co_return absl::OkStatus();

@@ -17,7 +17,7 @@ namespace bivalve::appliance {
 // The name of a quarantined message: this and six letters or digits.
 inline constexpr std::string_view kQuarantinePrefix = "virus.";
 inline constexpr std::string_view kRecordSuffix = ".json";
-// A record that is being written has this behind its name.
+// A file that is being written and must have a name has this behind it. Records of older versions too.
 inline constexpr std::string_view kPartialSuffix = ".new";
 
 struct QuarantineRecord {

@@ -226,6 +226,8 @@ class Quarantine(CtlCase):
         (directory / "virus.ALONE0").write_bytes(b"y")
         (directory / "virus.EMPTY0.json.new").write_bytes(b"")
         (directory / "virus.toolong").write_bytes(b"")
+        for name in (".virus.HIDDEN.new", ".virus.HIDDEN.json.new"):
+            (directory / name).write_bytes(b"half a message")
         (directory / "other").write_bytes(b"")
         listed = {e["id"]: e for e in json.loads(self.ctl("quarantine", "list", "--json", *where)[0])}
         self.assertEqual({name: e["problem"] for name, e in listed.items()}, {

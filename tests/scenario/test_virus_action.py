@@ -6,6 +6,7 @@ import json
 import os
 import re
 import stat
+import struct
 import time
 
 from harness import (CLOSE, ScenarioCase, compose, eicar_message, infected_attachment, main, run_program,
@@ -40,7 +41,7 @@ class _Case(ScenarioCase):
         """Waits for the files in TempDirectory, and takes them away: {name: (mode, content)}.
 
         The records beside quarantined messages go to self.records: {name: record}."""
-        # A file is there from its first byte on; the log has the line when it is whole.
+        # The log has the line when the record is there too.
         daemon.process.wait_lines("message kept as: ", count)
         files, self.records = {}, {}
         for name in daemon.temporary_files():
@@ -122,6 +123,38 @@ class Quarantined(_Case):
         files = self.take_files(daemon, 12)
         self.assertEqual(sorted(content for _, content in files.values()), sorted(contents))
 
+    def test_a_name_stands_for_a_whole_file(self):
+        """3 MB: the name comes up once, and nothing is written to it behind that."""
+        daemon = self.bivalved(self.sink(), settings={"Quarantine": "on"})
+        created, modified = 0x100, 0x2
+        watch = _libc.inotify_init1(0)
+        self.addCleanup(os.close, watch)
+        self.assertGreater(_libc.inotify_add_watch(watch, os.fsencode(daemon.temporary), created | modified), 0)
+        with daemon.client() as client:
+            client.ehlo()
+            self.assertReply(client.deliver(infected_attachment() + b"x" * 3_000_000 + b"\r\n"), 250)
+        name, = self.take_files(daemon, 1)
+        seen = []
+        while f"{name}.json" not in [one for one, _ in seen]:
+            events = os.read(watch, 65536)
+            while events:
+                _, mask, _, size = struct.unpack_from("iIII", events)
+                # What is written before it has a name counts as "#" and a number.
+                if not (one := events[16:16 + size].rstrip(b"\0").decode()).startswith("#"):
+                    seen.append((one, mask))
+                events = events[16 + size:]
+        self.assertEqual(seen, [(name, created), (f"{name}.json", created)])
+
+    def test_what_a_crash_has_left_is_removed_at_the_start(self):
+        """Where files must have a name while they are written. Another one's are not touched."""
+        daemon = self.bivalved(self.sink(), settings={"Quarantine": "on"}, start=False)
+        for name in (".virus.AAAAAA.new", ".virus.AAAAAA.json.new", ".bivalved.AAAAAA.new", ".other.AAAAAA.new"):
+            (daemon.temporary / name).write_text("half a message")
+        daemon.start()
+        daemon.wait_log(f"removed 3 unfinished files from {daemon.temporary}")
+        self.assertEqual(daemon.temporary_files(), [".other.AAAAAA.new"])
+        (daemon.temporary / ".other.AAAAAA.new").unlink()
+
     def test_a_full_disk_changes_no_reply(self):
         """Quarantine on a file system of 64 KiB: an error in the log, the usual reply, and no piece of a file."""
         daemon = self.bivalved(self.sink(), settings={"Quarantine": "on"}, start=False)
@@ -147,7 +180,7 @@ class Quarantined(_Case):
         with daemon.client() as client:
             client.ehlo()
             self.assertReply(client.deliver(infected_attachment()), 250, "Virus Detected; Discarded Email")
-            daemon.wait_log(r"kept without its record: cannot write .*/virus\.\w{6}\.json\.new: No space left")
+            daemon.wait_log(r"kept without its record: cannot write .*/virus\.\w{6}\.json: No space left")
             daemon.wait_log("message kept as: ")
             kept, = os.listdir(f"/proc/{daemon.process.pid}/root{daemon.temporary}")
             self.assertRegex(kept, r"^virus\.\w{6}$")
