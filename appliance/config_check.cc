@@ -16,7 +16,9 @@
 #include <variant>
 
 #include "appliance/option_values.h"
+#include "appliance/pid_file.h"
 #include "appliance/privileges.h"
+#include "appliance/trusted_path.h"
 #include "core/text.h"
 #include "scan/scanner_facts.h"
 
@@ -167,6 +169,10 @@ class Checker {
       Report(Kind::kError, "PidFile", 0, core::Cat(QuotedValue(path), " exists and is no file"));
       return;
     }
+    if (std::string why = WhyNotTrusted(path, TrustedWithPidFile(config_.user)); !why.empty()) {
+      Report(Kind::kError, "PidFile", 0, std::move(why));
+      return;
+    }
     if (!config_.user.empty() && geteuid() != 0) return;
     // A file that is there needs no new one.
     if (faccessat(AT_FDCWD, path.c_str(), W_OK, AT_EACCESS) == 0) return;
@@ -204,10 +210,12 @@ class Checker {
 
   // A program that runs looks at its scanners itself, each time that one has begun anew.
   void CheckScanners() {
-    const std::optional<uid_t> own = config_.user.empty() ? geteuid() : UserIdOf(config_.user);
+    uid_t own = geteuid();
+    gid_t group = getegid();
+    if (!config_.user.empty() && !FindUser(config_.user, own, group)) return;
     for (size_t i = 0; i < config_.clam_address.size(); ++i) {
       const auto* address = std::get_if<net::SocketAddress>(&config_.clam_address[i]);
-      if (address == nullptr || address->family() != AF_UNIX || !own.has_value()) continue;
+      if (address == nullptr || address->family() != AF_UNIX) continue;
       if (scan::ListeningUser(address->ToString()) == own) {
         Report(Kind::kWarning, "ClamAddress", i,
                core::Cat("the scanner ", QuotedValue(address->ToString()), ": ", scan::kSameUserWarning));

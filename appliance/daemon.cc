@@ -215,7 +215,7 @@ class Daemon {
       if (absl::Status status = Detach(report_); !status.ok()) return status;
     }
     if (!config_.pid_file.empty()) {
-      absl::Status status = pid_file_.Open(config_.pid_file, inheritance_.pid_file);
+      absl::Status status = pid_file_.Open(config_.pid_file, config_.user, inheritance_.pid_file);
       if (status.ok() && !follows) status = pid_file_.Write();
       if (!status.ok()) return status;
     }

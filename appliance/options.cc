@@ -89,8 +89,8 @@ constexpr Option kOptions[] = {
             "program can read. Their names are virus.XXXXXX, with six random characters; the content is the "
             "message as it was sent. Beside each lies virus.XXXXXX.json, with the envelope, the client, the "
             "virus, the scanner, the time and a SHA-256 of the message; see quarantine in bivalvectl(1). A "
-            "file that cannot be written, because the disk is full for example, is reported in the log and "
-            "changes nothing for the client."},
+            "file gets its name when it is whole. One that cannot be written, because the disk is full for "
+            "example, is reported in the log and changes nothing for the client."},
     {.name = "VirusAction",
      .field = &Config::virus_action,
      .default_text = "",
@@ -166,8 +166,12 @@ constexpr Option kOptions[] = {
      .field = &Config::pid_file,
      .default_text = "",
      .on_reload = OnReload::kNextStart,
-     .doc = "A file that gets the number of the process. An empty value, the default, writes none. The -p "
-            "option of the command line comes first."},
+     .doc =
+         "A file that gets the number of the process. An empty value, the default, writes none. The -p "
+         "option of the command line comes first. It is written before the program becomes User. Whoever "
+         "can change it can have another process signalled, so the program does not start when the file, "
+         "a directory above it or a symbolic link on the way belongs to somebody who is neither root nor "
+         "User, or when others may write there; a directory with the sticky bit, such as /tmp, is allowed."},
     {.name = "Workers",
      .field = &Config::workers,
      .default_text = "auto",

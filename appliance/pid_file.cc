@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "appliance/privileges.h"
 #include "core/text.h"
 
 namespace bivalve::appliance {
@@ -21,23 +22,39 @@ bool IsSame(int fd, const std::string& path) {
 
 }  // namespace
 
+Trusted TrustedWithPidFile(const std::string& user) {
+  uid_t uid = geteuid();
+  gid_t gid = getegid();
+  if (!user.empty()) FindUser(user, uid, gid);
+  return {.users = {uid}, .groups = {gid}};
+}
+
 // A directory that only root may write to keeps the file; an empty one names no process.
 PidFile::~PidFile() {
   if (ours_ && unlink(path_.c_str()) != 0) (void)!ftruncate(fd_.get(), 0);
 }
 
-absl::Status PidFile::Open(const std::string& path, Inheritance::Socket& inherited) {
+absl::Status PidFile::Open(const std::string& path, const std::string& user, Inheritance::Socket& inherited) {
   path_ = path;
   if (inherited.fd.valid() && IsSame(inherited.fd.get(), path)) {
     fd_ = std::move(inherited.fd);
     return absl::OkStatus();
   }
-  constexpr int kFlags = O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW;
+  const Trusted trusted = TrustedWithPidFile(user);
+  std::string why = WhyNotTrusted(path, trusted);
+  if (!why.empty()) return absl::FailedPreconditionError(core::Cat("PidFile: ", why));
+  constexpr int kFlags = O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
   fd_.Reset(open(path.c_str(), kFlags | O_EXCL, 0644));
   ours_ = fd_.valid();
   if (!fd_.valid() && errno == EEXIST) fd_.Reset(open(path.c_str(), kFlags, 0644));
-  if (fd_.valid()) return absl::OkStatus();
-  return absl::ErrnoToStatus(errno, core::Cat("PidFile: cannot write '", path, "'"));
+  struct stat info = {};
+  if (!fd_.valid() || fstat(fd_.get(), &info) != 0)
+    return absl::ErrnoToStatus(errno, core::Cat("PidFile: cannot write '", path, "'"));
+  // What was opened counts, whatever has been put there since.
+  why = WhyNotTrusted(info, path, trusted);
+  if (why.empty()) return absl::OkStatus();
+  fd_.Reset();
+  return absl::FailedPreconditionError(core::Cat("PidFile: ", why));
 }
 
 absl::Status PidFile::Write() {

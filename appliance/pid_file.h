@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "appliance/handover.h"
+#include "appliance/trusted_path.h"
 #include "core/fd.h"
 
 namespace bivalve::appliance {
@@ -18,8 +19,9 @@ class PidFile {
   ~PidFile();
 
   // Opens the file, or takes the one that was handed over if that is the same: who opened it as root may have
-  // been able to what we are not. Then `inherited` is empty. While still root.
-  absl::Status Open(const std::string& path, Inheritance::Socket& inherited);
+  // been able to what we are not. Then `inherited` is empty. While still root, and before `user` (empty: who
+  // it is) is; nobody else may own the file or write to it, or root could be made to signal another process.
+  absl::Status Open(const std::string& path, const std::string& user, Inheritance::Socket& inherited);
   // This process is the one from now on.
   absl::Status Write();
   // Another one is.
@@ -32,5 +34,8 @@ class PidFile {
   core::UniqueFd fd_;
   bool ours_ = false;  // to be removed
 };
+
+// Who may own the file and the directories above it: root, and whoever the program runs as.
+Trusted TrustedWithPidFile(const std::string& user);
 
 }  // namespace bivalve::appliance

@@ -94,10 +94,12 @@ void InheritableCapabilities::Forget() {
   syscall(SYS_capset, &header, data);
 }
 
-std::optional<uid_t> UserIdOf(const std::string& user) {
+bool FindUser(const std::string& user, uid_t& uid, gid_t& gid) {
   Account account;
-  if (!FindAccount(user, account).ok()) return std::nullopt;
-  return account.uid;
+  if (!FindAccount(user, account).ok()) return false;
+  uid = account.uid;
+  gid = account.gid;
+  return true;
 }
 
 bool UserExists(const std::string& user) {

@@ -4,7 +4,6 @@
 
 #include <sys/types.h>
 
-#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -32,8 +31,8 @@ class InheritableCapabilities {
 // Whether this process is `user` already, and nobody else. Blocks.
 bool IsUser(const std::string& user);
 
-// The number of `user`; nullopt when there is none. Blocks.
-std::optional<uid_t> UserIdOf(const std::string& user);
+// Whom BecomeUser would make of us. False when there is no such user. Blocks.
+bool FindUser(const std::string& user, uid_t& uid, gid_t& gid);
 
 // Whether BecomeUser would find `user`: a name that is known, or any number. Blocks.
 bool UserExists(const std::string& user);

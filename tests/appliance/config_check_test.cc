@@ -88,6 +88,10 @@ TEST_F(CheckSurroundings, LooksAtDirectories) {
               ElementsAre(core::Cat("x.conf:3: PidFile: '", directory_, "/file' is no directory")));
   EXPECT_THAT(Line(core::Cat("PidFile: ", directory_)),
               ElementsAre(core::Cat("x.conf:3: PidFile: '", directory_, "' exists and is no file")));
+  chmod(directory_.c_str(), 0777);
+  EXPECT_THAT(Line(core::Cat("PidFile: ", directory_, "/pid")),
+              ElementsAre(HasSubstr("x.conf:3: PidFile: others may write to the directory '")));
+  chmod(directory_.c_str(), 0755);
   EXPECT_THAT(
       Problems("OutAddress: 192.0.2.1\nTempDirectory: /no/such/place"),
       ElementsAre(HasSubstr("x.conf:2: TempDirectory: the directory '/no/such/place': No such file")));

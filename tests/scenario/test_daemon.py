@@ -56,10 +56,9 @@ class User(ScenarioCase):
 
     def test_root_becomes_the_user(self):
         out = self.directory / "whoami"
-        self.directory.chmod(0o777)
         daemon = self.start({"User": "nobody", "Quarantine": "on", "PidFile": self.directory / "pid",
                              "VirusAction": f"id -un > {out}.x; mv {out}.x {out}"})
-        self.directory.chmod(0o777)
+        self.directory.chmod(0o1777)
         self.check_dropped(daemon)
         self.deliver(daemon)
         wait_until("the action", out.exists)
@@ -89,6 +88,24 @@ class User(ScenarioCase):
         self.assertEqual(int((place / "pid").read_text()), daemon.process.pid)
         daemon.stop()
         self.assertEqual((place / "pid").read_text(), "")
+
+    def test_a_pid_file_that_others_could_change(self):
+        """Root would signal whatever process they name there. The way out stands in the message."""
+        for path in (self.directory, self.class_directory):
+            path.chmod(0o755)
+        theirs, everybodys = self.directory / "theirs", self.directory / "everybodys"
+        theirs.write_text("1\n")
+        os.chown(theirs, 1, 1)
+        everybodys.mkdir()
+        everybodys.chmod(0o777)
+        for path, pattern in ((theirs, "belongs to user 'daemon', who could name another process there; remove it"),
+                              (everybodys / "pid", r"others may write to the directory '.*everybodys' \(mode 0777\).*chmod")):
+            self.refused({"User": "nobody", "PidFile": path, "TempDirectory": "/tmp"},
+                         rf"\.conf:\d+: PidFile: .*{pattern}")
+        self.assertEqual(theirs.read_text(), "1\n")
+        os.chown(theirs, NOBODY.pw_uid, 0)
+        daemon = self.start({"User": "nobody", "PidFile": theirs})
+        self.assertEqual(int(theirs.read_text()), daemon.process.pid)
 
     def refused(self, settings, pattern, before_exec=None):
         daemon = self.bivalved(self.sink(), settings={"MaxConnections": 100, **settings}, start=False)
