@@ -25,6 +25,9 @@ enum class XClientFailure : uint8_t { kRefuse, kAllow };
 // BareNewline: what becomes of line ends that servers read differently.
 enum class BareNewline : uint8_t { kGuard, kReject, kPass };
 
+// SocketMode: rights, as in chmod(2).
+enum class FileMode : uint16_t {};
+
 // LogFormat: how events are written.
 enum class LogFormat : uint8_t { kText, kJson };
 
@@ -61,6 +64,7 @@ struct Config {
   std::string host_name;
   std::optional<net::Endpoint> stats_address;  // nullopt: off
   bool stats_address_set;                      // by the operator, not by default
+  FileMode socket_mode;
   std::chrono::seconds shutdown_timeout;
   std::chrono::seconds drain_timeout;
   std::chrono::seconds restart_timeout;

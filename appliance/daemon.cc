@@ -196,8 +196,8 @@ class Daemon {
   absl::Status Start() {
     const size_t count = config_.workers != 0 ? config_.workers : UsableCpus();
     const bool follows = predecessor_.present();
-    if (absl::Status status = listening_.Open(config_.listen, count, std::move(inheritance_.smtp),
-                                              inheritance_.smtp_by_manager);
+    if (absl::Status status = listening_.Open(config_.listen, count, config_.socket_mode,
+                                              std::move(inheritance_.smtp), inheritance_.smtp_by_manager);
         !status.ok()) {
       return status;
     }
@@ -262,7 +262,7 @@ class Daemon {
         fd = std::move(inherited.fd);
         return absl::OkStatus();
       }
-      auto opened = net::OpenListener(addresses->front(), false);
+      auto opened = net::OpenListener(addresses->front(), false, static_cast<mode_t>(config_.socket_mode));
       if (opened.ok()) {
         fd = std::move(*opened);
         return absl::OkStatus();

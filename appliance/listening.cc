@@ -29,8 +29,9 @@ std::vector<core::UniqueFd> TakeAt(const std::string& address, std::vector<Inher
 
 }  // namespace
 
-absl::Status Listening::Open(const std::vector<net::Endpoint>& endpoints, size_t workers,
+absl::Status Listening::Open(const std::vector<net::Endpoint>& endpoints, size_t workers, FileMode mode,
                              std::vector<Inheritance::Socket> inherited, bool by_manager) {
+  mode_ = static_cast<mode_t>(mode);
   by_worker_.assign(workers, {});
   by_manager_ = by_manager;
   if (by_manager) {
@@ -59,7 +60,7 @@ absl::Status Listening::OpenEndpoint(const net::Endpoint& endpoint, size_t worke
     if (!taken.empty()) {
       // More of them for more workers. It does not work for who is not root any more; then they share.
       while (address.family() != AF_UNIX && taken.size() < workers) {
-        absl::StatusOr<core::UniqueFd> fd = net::OpenListener(address, true);
+        absl::StatusOr<core::UniqueFd> fd = net::OpenListener(address, true, mode_);
         if (!fd.ok()) break;
         taken.push_back(std::move(*fd));
       }
@@ -91,7 +92,7 @@ absl::Status Listening::OpenAddress(const net::SocketAddress& address, size_t wo
   }
   std::vector<core::UniqueFd> sockets;
   for (size_t i = 0; i < (local ? 1 : workers); ++i) {
-    absl::StatusOr<core::UniqueFd> fd = net::OpenListener(address, true);
+    absl::StatusOr<core::UniqueFd> fd = net::OpenListener(address, true, mode_);
     if (!fd.ok()) return fd.status();
     sockets.push_back(std::move(*fd));
   }

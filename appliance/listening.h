@@ -4,11 +4,14 @@
 // So a socket that was handed over is accepted from by somebody, whatever the number of workers was before.
 #pragma once
 
+#include <sys/types.h>
+
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "appliance/config.h"
 #include "appliance/handover.h"
 #include "core/fd.h"
 #include "net/address.h"
@@ -21,7 +24,8 @@ class Listening {
   // closed here, and left() names them. With `by_manager` all that were inherited are taken and `endpoints`
   // mean nothing. A TCP address has a socket for each worker where that can be had, so that the kernel
   // spreads the connections; otherwise several workers accept from one. A path has one for all. Blocks.
-  absl::Status Open(const std::vector<net::Endpoint>& endpoints, size_t workers,
+  // Sockets that are made at a path get `mode`.
+  absl::Status Open(const std::vector<net::Endpoint>& endpoints, size_t workers, FileMode mode,
                     std::vector<Inheritance::Socket> inherited, bool by_manager);
 
   // Of the worker with that index.
@@ -45,6 +49,7 @@ class Listening {
   std::vector<core::UniqueFd> owned_;
   std::vector<std::vector<int>> by_worker_;
   std::vector<int> left_;
+  mode_t mode_ = 0;  // of new local sockets
   bool by_manager_ = false;
 };
 

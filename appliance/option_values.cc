@@ -263,6 +263,22 @@ std::vector<std::string> Print(const Option&, LogFormat value) {
   return {std::string(PrintWord(value, kLogFormatWords))};
 }
 
+absl::Status Parse(const Option&, std::string_view text, FileMode& out) {
+  constexpr int kOctal = 8;
+  uint16_t bits = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), bits, kOctal);
+  if (error != std::errc() || end != text.data() + text.size() || text.size() > 4 || bits > 0777)
+    return absl::InvalidArgumentError(core::Cat(QuotedValue(text), " is no octal mode between 0 and 0777"));
+  out = FileMode{bits};
+  return absl::OkStatus();
+}
+std::vector<std::string> Print(const Option&, FileMode value) {
+  std::string text = "0000";
+  unsigned bits = static_cast<unsigned>(value);
+  for (size_t i = text.size(); i-- > 0; bits >>= 3) text[i] = static_cast<char>('0' + (bits & 7));
+  return {std::move(text)};
+}
+
 absl::Status Parse(const Option&, std::string_view text, scan::CanaryMode& out) {
   return ParseWord(text, kCanaryWords, out);
 }

@@ -303,6 +303,15 @@ constexpr Option kOptions[] = {
             "only. An empty value turns the statistics server off.",
      .port_alone_is_local = true,
      .set_flag = &Config::stats_address_set},
+    {.name = "SocketMode",
+     .field = &Config::socket_mode,
+     .default_text = "0660",
+     .on_reload = OnReload::kNextStart,
+     .doc =
+         "The rights, in octal, to a local socket that the program makes for Listen or StatsAddress. Whoever "
+         "may write to it may connect: by default its user and group, which are those that the program is "
+         "started as, and nobody else. A hot restart keeps the sockets and their rights; those of a service "
+         "manager are as it has made them."},
     {.name = "ShutdownTimeOut",
      .field = &Config::shutdown_timeout,
      .default_text = "30",

@@ -28,7 +28,8 @@ using Field =
                  std::chrono::seconds Config::*, std::string Config::*, std::vector<net::Endpoint> Config::*,
                  std::optional<net::Endpoint> Config::*, VirusPolicy Config::*, ClamMethod Config::*,
                  BareNewline Config::*, XClientFailure Config::*, FailurePolicies Config::*,
-                 std::vector<net::Network> Config::*, scan::CanaryMode Config::*, LogFormat Config::*>;
+                 std::vector<net::Network> Config::*, scan::CanaryMode Config::*, LogFormat Config::*,
+                 FileMode Config::*>;
 
 // When a setting that the file has changed takes effect, once the file is read again (HUP).
 enum class OnReload : uint8_t {

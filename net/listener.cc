@@ -36,9 +36,19 @@ void RemoveStaleSocket(const SocketAddress& address) {
   }
 }
 
+// A socket file is born with all rights that the umask leaves. A chmod behind the bind would be too late for
+// who is quick.
+bool Bind(int fd, const SocketAddress& address, mode_t mode) {
+  if (address.family() != AF_UNIX) return bind(fd, address.raw(), address.raw_size()) == 0;
+  const mode_t before = umask(~mode & 0777);
+  const bool bound = bind(fd, address.raw(), address.raw_size()) == 0;
+  umask(before);  // leaves errno alone
+  return bound;
+}
+
 }  // namespace
 
-absl::StatusOr<core::UniqueFd> OpenListener(const SocketAddress& address, bool shared) {
+absl::StatusOr<core::UniqueFd> OpenListener(const SocketAddress& address, bool shared, mode_t mode) {
   core::UniqueFd fd(socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return SystemError(address, "open a socket for");
   const int on = 1;
@@ -54,7 +64,7 @@ absl::StatusOr<core::UniqueFd> OpenListener(const SocketAddress& address, bool s
       return SystemError(address, "share");
     }
   }
-  if (bind(fd.get(), address.raw(), address.raw_size()) != 0) return SystemError(address, "listen on");
+  if (!Bind(fd.get(), address, mode)) return SystemError(address, "listen on");
   if (listen(fd.get(), kBacklog) != 0) return SystemError(address, "listen on");
   return fd;
 }

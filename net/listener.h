@@ -1,6 +1,8 @@
 // Listening sockets, and the acceptor that hands each connection to its worker.
 #pragma once
 
+#include <sys/types.h>
+
 #include <functional>
 #include <vector>
 
@@ -12,10 +14,15 @@
 
 namespace bivalve::net {
 
+// Nobody but user and group may connect.
+inline constexpr mode_t kLocalSocketMode = 0660;
+
 // Binds and listens. With `shared`, several workers' sockets share a TCP port (SO_REUSEPORT); for a path,
-// every worker accepts from the same socket. A stale path (nobody listens there) is replaced. The error names
-// the address and the reason. Blocks; for the start.
-absl::StatusOr<core::UniqueFd> OpenListener(const SocketAddress& address, bool shared);
+// every worker accepts from the same socket. A stale path (nobody listens there) is replaced. The socket at a
+// path has `mode` from its birth, whatever the umask, which is changed and put back; whoever may write to it
+// may connect. The error names the address and the reason. Blocks; for the start, while there is one thread.
+absl::StatusOr<core::UniqueFd> OpenListener(const SocketAddress& address, bool shared,
+                                            mode_t mode = kLocalSocketMode);
 
 // The addresses that one Listen setting means: a port alone is all addresses, IPv6 and IPv4.
 // A name is looked up. Blocks; for the start.

@@ -143,11 +143,12 @@ TEST(Reload, SettingsThatCannotChangeKeepTheirValuesAndAreNamed) {
   const Config before = Good("Workers: 1\nTimeOut: 5\n");
   Config after = Good(
       "OutAddress: 26\nWorkers: 2\nListen: 10.0.0.1:25\nUser: mail\nPidFile: /p\nStatsAddress: 1.2.3.4:5\n"
-      "TransparentProxy: on\nTimeOut: 6\n");
+      "TransparentProxy: on\nTimeOut: 6\nSocketMode: 0600\n");
   const Changes changes = ChangesOf(before, after);
   EXPECT_THAT(changes.now, testing::ElementsAre("OutAddress", "TimeOut"));
-  EXPECT_THAT(changes.at_next_start, testing::UnorderedElementsAre("Listen", "TransparentProxy", "User",
-                                                                   "PidFile", "Workers", "StatsAddress"));
+  EXPECT_THAT(changes.at_next_start,
+              testing::UnorderedElementsAre("Listen", "TransparentProxy", "User", "PidFile", "Workers",
+                                            "StatsAddress", "SocketMode"));
   KeepWhatCannotChange(before, after);
   EXPECT_TRUE(ChangesOf(before, after).at_next_start.empty());
   EXPECT_THAT(ChangesOf(before, after).now, testing::ElementsAre("OutAddress", "TimeOut"));
@@ -499,6 +500,19 @@ TEST(ParseConfig, ChecksAddresses) {
   EXPECT_NE(Problem1("ClamAddress: clamd.example"), "");  // without a port
 }
 
+TEST(ParseConfig, ReadsModesInOctal) {
+  EXPECT_EQ(Good("").socket_mode, FileMode{0660});
+  for (const char* text : {"SocketMode: 0666", "SocketMode: 666"})
+    EXPECT_EQ(Good(text).socket_mode, FileMode{0666});
+  EXPECT_EQ(Good("SocketMode: 0").socket_mode, FileMode{0});
+  EXPECT_EQ(Good("SocketMode: 0777").socket_mode, FileMode{0777});
+  for (const std::string text : {"0680", "1777", "01777", "-1", "0x1", "rw", "00660", "660 ", "7777777"}) {
+    const Parsed parsed =
+        ParseConfig("OutAddress: 26\nSocketMode: " + text, "x", ProgramName::kBivalved, {}, NoneExists);
+    EXPECT_EQ(parsed.ok(), text == "660 ") << text;
+  }
+}
+
 TEST(ParseConfig, KnowsWhetherTheStatsAddressWasSet) {
   EXPECT_TRUE(Good("StatsAddress: 127.0.0.1:10027").stats_address_set);
   const Config off = Good("StatsAddress:");
@@ -589,6 +603,7 @@ TEST(DumpConfig, WritesEverySetting) {
             "MaxConnectionsPerClient: off\n"
             "HostName: smtp.passthru\n"
             "#StatsAddress: 127.0.0.1:10027\n"
+            "SocketMode: 0660\n"
             "ShutdownTimeOut: 30\n"
             "LogFormat: text\n"
             "DrainTimeOut: 300\n"

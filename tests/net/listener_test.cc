@@ -103,6 +103,27 @@ TEST_F(LocalListenerTest, ListensOnAPath) {
   EXPECT_TRUE(CanConnect(address_));
 }
 
+// From its birth and under any umask; and the umask is what it was.
+TEST_F(LocalListenerTest, GivesASocketTheRightsThatAreAskedFor) {
+  for (const mode_t mask : {0000, 0022, 0077}) {
+    for (const mode_t mode : {0600, 0660, 0666, 0777, 0000}) {
+      SCOPED_TRACE(testing::Message() << std::oct << mask << ' ' << mode);
+      const mode_t before = umask(mask);
+      const auto fd = OpenListener(address_, false, mode);
+      EXPECT_EQ(umask(before), mask);
+      ASSERT_TRUE(fd.ok()) << fd.status();
+      struct stat info = {};
+      ASSERT_EQ(stat(path_.c_str(), &info), 0);
+      EXPECT_EQ(info.st_mode & 07777, mode);
+      ASSERT_EQ(unlink(path_.c_str()), 0);
+    }
+  }
+  ASSERT_TRUE(OpenListener(address_, false).ok());
+  struct stat info = {};
+  ASSERT_EQ(stat(path_.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 07777, 0660u) << "nobody but user and group, unless asked for";
+}
+
 TEST_F(LocalListenerTest, ReplacesASocketThatNobodyListensOn) {
   {
     ASSERT_TRUE(OpenListener(address_, false).ok());

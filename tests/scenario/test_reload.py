@@ -147,7 +147,7 @@ class EverySetting(ReloadCase):
     def test_those_that_wait_for_the_next_start(self):
         daemon = self.bivalved(self.sink())
         fixed = {"Listen": "127.0.0.1:1", "TransparentProxy": "on", "User": "nobody", "Workers": 1,
-                 "PidFile": self.directory / "pid", "StatsAddress": "127.0.0.1:2"}
+                 "PidFile": self.directory / "pid", "StatsAddress": "127.0.0.1:2", "SocketMode": "0666"}
         before = dict(daemon.settings)
         daemon.settings.update(fixed)
         daemon.write_configuration()
@@ -163,7 +163,7 @@ class EverySetting(ReloadCase):
         """One check for each setting that the sample file lists; a setting without one fails the test."""
         names = set(re.findall(r"^#?([A-Z][A-Za-z]+):", (PROJECT / "appliance/man/bivalved.conf").read_text(), re.M))
         checks = {name.removeprefix("check_"): getattr(self, name) for name in dir(self) if name.startswith("check_")}
-        fixed = {"Listen", "TransparentProxy", "User", "Workers", "PidFile", "StatsAddress"}
+        fixed = {"Listen", "TransparentProxy", "User", "Workers", "PidFile", "StatsAddress", "SocketMode"}
         # Seen where what they are about is seen: test_restart.
         elsewhere = {"DrainTimeOut", "RestartTimeOut"}
         self.assertEqual(names - fixed - elsewhere, set(checks), "settings and checks")

@@ -4,6 +4,7 @@ import re
 import shutil
 import signal
 import socket
+import stat
 from pathlib import Path
 
 from harness import ScenarioCase, SmtpClient, busy_port, compose, free_port, main, wait_until
@@ -150,6 +151,46 @@ class TakesOver(RestartCase):
         self.assertIn(b" 200 ", self.ask(two))
         daemon.stop()
         self.assertFalse(two.exists())
+
+    def test_rights_to_local_sockets(self):
+        """SocketMode whatever the umask, for both kinds of socket, and a restart changes neither socket nor rights."""
+        for mode, mask in ((None, 0), (None, 0o77), ("0666", 0o77), ("0600", 0)):
+            with self.subTest(mode=mode, mask=oct(mask)):
+                mail, stats = self.directory / "mail.sock", self.directory / "stats.sock"
+                daemon = self.bivalved(self.sink(), settings={"SocketMode": mode}, start=False)
+                daemon.settings.update({"Listen": [daemon.settings["Listen"], mail], "StatsAddress": stats})
+                daemon.start(wait=False, before_exec=lambda mask=mask: os.umask(mask))
+                daemon.settings["StatsAddress"] = None  # for the harness, which asks by TCP
+                daemon.wait_log(r"with \d workers")
+                wanted = int(mode or "0660", 8)
+                before = [path.stat() for path in (mail, stats)]
+                self.assertEqual([stat.S_IMODE(info.st_mode) for info in before], [wanted] * 2)
+                self.check_a_stranger(stats, wanted == 0o666)
+                daemon.restart()
+                self.assertIn(b" 200 ", self.ask(stats))
+                self.assertEqual([(path.stat().st_ino, path.stat().st_mode) for path in (mail, stats)],
+                                 [(info.st_ino, info.st_mode) for info in before])
+                daemon.stop()
+
+    def check_a_stranger(self, path, may):
+        if os.geteuid() != 0:
+            return
+        for above in path.parents:
+            if above != Path("/tmp") and above != Path("/"):
+                above.chmod(0o755)
+        groups = os.getgroups()
+        os.setgroups([])
+        os.setegid(65534)
+        os.seteuid(65534)
+        try:
+            self.assertIn(b" 200 ", self.ask(path))
+            self.assertTrue(may)
+        except PermissionError:
+            self.assertFalse(may)
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
+            os.setgroups(groups)
 
     @staticmethod
     def ask(path):
