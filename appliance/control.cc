@@ -19,6 +19,7 @@
 #include "core/ring.h"
 #include "core/scope.h"
 #include "core/text.h"
+#include "net/address.h"
 
 namespace bivalve::appliance {
 namespace {
@@ -97,6 +98,7 @@ struct Control::Running {
   void ReapActions();
   void Log(Severity severity, uint64_t session, std::string_view text);
   bool DrainQueues();
+  void GuardHost();
 
   Control& control;
   std::unique_ptr<core::Ring> ring;
@@ -113,6 +115,7 @@ struct Control::Running {
   core::UniqueFd signals;
   StatsService statistics;
   std::unique_ptr<HttpServer> http;
+  bool http_is_local = false;  // on a loopback address
   size_t workers_running = 0;
   bool stop = false;                      // asked to stop
   bool draining = false;                  // another process has the service
@@ -176,6 +179,7 @@ void Control::Change(Settings settings) {
   options_.settings = std::move(settings);
   running_->quarantine.set_directory(options_.settings.temp_directory);
   running_->actions.set_command(options_.settings.virus_action);
+  running_->GuardHost();
   reports_.set_body_bytes_max(options_.settings.report_bytes_max);
 }
 
@@ -208,7 +212,10 @@ bool Control::AnyScannerUp() const { return running_->statistics.Report().AnySca
 void Control::StartService() {
   Running& r = *running_;
   if (options_.stats_fd.valid()) {
+    const net::SocketAddress address = net::SocketName(options_.stats_fd.get());
+    r.http_is_local = address.family() != AF_UNIX && address.is_loopback();
     r.http = std::make_unique<HttpServer>(r.loop, std::move(options_.stats_fd), r.statistics.Routes());
+    r.GuardHost();
     r.http->Start();
   }
   for (Worker* worker : workers_) worker->Accept();
@@ -224,6 +231,11 @@ void Control::Drain(std::vector<int> left, std::function<void()> accepts_no_more
   running_->draining = true;
   running_->left = std::move(left);
   running_->stop_wake.Notify();
+}
+
+// A local socket cannot be reached by a browser, and an address in a network is meant for others.
+void Control::Running::GuardHost() {
+  if (http_is_local) http->GuardHost(control.options_.settings.host_name);
 }
 
 core::Task<void> Control::Running::ReadSignals() {

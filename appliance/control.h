@@ -24,6 +24,7 @@ class Control {
     std::chrono::seconds drain_timeout{};
     // For Quarantine, DebugFiles and VirusAction.
     std::string temp_directory;
+    std::string host_name;
     std::string virus_action;
     uint64_t report_bytes_max = 0;  // bodies that wait to be kept
   };

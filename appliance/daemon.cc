@@ -359,6 +359,7 @@ class Daemon {
     return {.shutdown_timeout = config.shutdown_timeout,
             .drain_timeout = config.drain_timeout,
             .temp_directory = config.temp_directory,
+            .host_name = config.host_name,
             .virus_action = config.virus_action,
             .report_bytes_max = settings_.body_memory_bytes() / 4};
   }

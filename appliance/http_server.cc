@@ -1,5 +1,7 @@
 #include "appliance/http_server.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -24,6 +26,8 @@ std::string_view ReasonPhrase(int status) {
       return "Not Found";
     case 405:
       return "Method Not Allowed";
+    case 421:
+      return "Misdirected Request";
     case 431:
       return "Request Header Fields Too Large";
     case 503:
@@ -59,7 +63,37 @@ bool ParseHttpRequest(std::string_view head, HttpRequest& request) {
   const size_t question = std::min(target.find('?'), target.size());
   request.path = target.substr(0, question);
   request.query = target.substr(std::min(question + 1, target.size()));
+  request.host.reset();
+  for (size_t end = head.find('\n'); end != std::string_view::npos; end = head.find('\n')) {
+    head.remove_prefix(end + 1);
+    const std::string_view field = head.substr(0, head.find('\n'));
+    const size_t colon = field.find(':');
+    if (colon == std::string_view::npos ||
+        !core::EqualsIgnoreCase(core::Trim(field.substr(0, colon)), "host"))
+      continue;
+    if (request.host.has_value()) return false;
+    request.host = core::Trim(field.substr(colon + 1));
+  }
   return true;
+}
+
+bool IsOwnHost(std::string_view host, std::string_view own_name) {
+  std::string_view port;
+  if (const size_t colon = host.rfind(':'); colon != std::string_view::npos && !host.ends_with(']')) {
+    port = host.substr(colon + 1);
+    host = host.substr(0, colon);
+  }
+  if (port.find_first_not_of("0123456789") != std::string_view::npos) return false;
+  if (host.starts_with('[') && host.ends_with(']')) {
+    in6_addr address;
+    return inet_pton(AF_INET6, std::string(host.substr(1, host.size() - 2)).c_str(), &address) == 1 ||
+           core::EqualsIgnoreCase(host, own_name);
+  }
+  in_addr address;
+  if (inet_pton(AF_INET, std::string(host).c_str(), &address) == 1) return true;
+  if (host.ends_with('.')) host.remove_suffix(1);
+  return !host.empty() &&
+         (core::EqualsIgnoreCase(host, "localhost") || core::EqualsIgnoreCase(host, own_name));
 }
 
 std::string_view FindQueryValue(std::string_view query, std::string_view name) {
@@ -76,7 +110,7 @@ std::string RenderHttpResponse(const HttpResponse& response, bool with_body) {
   std::string text =
       core::Cat("HTTP/1.1 ", response.status, " ", ReasonPhrase(response.status),
                 "\r\nContent-Type: ", response.content_type, "\r\nContent-Length: ", response.body.size(),
-                "\r\nCache-Control: no-store\r\nConnection: close\r\n");
+                "\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nConnection: close\r\n");
   if (response.status == 405) text += "Allow: GET\r\n";
   text += "\r\n";
   if (with_body) text += response.body;
@@ -190,7 +224,12 @@ core::Task<HttpResponse> HttpServer::Answer(const HttpRequest& request) {
   const auto route =
       std::ranges::find_if(routes_, [&request](const Route& one) { return one.path == request.path; });
   HttpResponse response;
-  if (route == routes_.end()) {
+  if (own_name_.has_value() && request.host.has_value() && !IsOwnHost(*request.host, *own_name_)) {
+    response = {.status = 421,
+                .body = core::Cat("this address is for this machine only: the Host of a request "
+                                  "must be an address, localhost or HostName (",
+                                  *own_name_, ")\n")};
+  } else if (route == routes_.end()) {
     response = {.status = 404, .body = "there is"};
     for (const Route& one : routes_) core::Append(response.body, " ", one.path);
     response.body += "\n";

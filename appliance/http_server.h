@@ -7,8 +7,10 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/fd.h"
@@ -26,14 +28,19 @@ struct HttpResponse {
   std::string body = {};
 };
 
-// What a request's first line asks for.
+// What a request asks for, and whom.
 struct HttpRequest {
-  std::string_view method;
-  std::string_view path;   // without the query
-  std::string_view query;  // without the question mark; empty: none
+  std::string_view method = {};
+  std::string_view path = {};                 // without the query
+  std::string_view query = {};                // without the question mark; empty: none
+  std::optional<std::string_view> host = {};  // of the field Host, port and all
 };
-// Parses the head of a request (RFC 9112 section 3), given up to its blank line. False when it is none.
+// Parses the head of a request (RFC 9112 section 3), given up to its blank line. False when it is none, or
+// has several fields Host (section 3.2).
 bool ParseHttpRequest(std::string_view head, HttpRequest& request);
+// Whether `host`, the value of a field Host, can only mean this machine to whoever wrote it: an address,
+// localhost, or `own_name`.
+bool IsOwnHost(std::string_view host, std::string_view own_name);
 // The value of `name` in a query ("limit" in "a=1&limit=20"), as it stands there; empty when it has none.
 std::string_view FindQueryValue(std::string_view query, std::string_view name);
 // The whole response, "Connection: close".
@@ -61,6 +68,10 @@ class HttpServer {
   ~HttpServer();
 
   void Start();
+  // Requests that name another host than this one (see IsOwnHost) are answered 421 from now on, whatever they
+  // ask. For a listener that only this machine can reach: a page in a browser here may have had its own host
+  // name changed to point to it (DNS rebinding). A request that names none is not from a browser.
+  void GuardHost(std::string own_name) { own_name_ = std::move(own_name); }
   // See net::Acceptor.
   void LookAgain() { acceptor_.LookAgain(); }
   // Stops accepting, waits for those that are being answered. Suspends.
@@ -79,7 +90,8 @@ class HttpServer {
   core::Loop& loop_;
   core::UniqueFd listen_fd_;
   const std::vector<Route> routes_;
-  core::LinkedList<Connection> open_;  // oldest first, less those that give way
+  std::optional<std::string> own_name_;  // nullopt: any host
+  core::LinkedList<Connection> open_;    // oldest first, less those that give way
   core::Scope connections_;
   net::Acceptor acceptor_;
 };

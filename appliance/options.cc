@@ -298,9 +298,12 @@ constexpr Option kOptions[] = {
      .field = &Config::stats_address,
      .default_text = "127.0.0.1:10027",
      .on_reload = OnReload::kNextStart,
-     .doc = "Where the statistics can be read over HTTP: an address and a port, or the path of a local "
-            "socket, which is removed when the service ends. A port alone means that port on this machine "
-            "only. An empty value turns the statistics server off.",
+     .doc =
+         "Where the statistics can be read over HTTP: an address and a port, or the path of a local "
+         "socket, which is removed when the service ends. A port alone means that port on this machine "
+         "only. At a loopback address, requests are answered 421 unless their Host is an address, localhost "
+         "or HostName: a page in a browser on this machine could read the statistics otherwise. An empty "
+         "value turns the statistics server off.",
      .port_alone_is_local = true,
      .set_flag = &Config::stats_address_set},
     {.name = "SocketMode",

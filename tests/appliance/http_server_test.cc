@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/condition.h"
+#include "core/text.h"
 #include "tests/core/run_task.h"
 #include "tests/sim/sim_io.h"
 
@@ -47,6 +48,50 @@ TEST(ParseHttpRequest, TakesWhatFollowsTheFirstQuestionMarkForTheQuery) {
   EXPECT_EQ(request.query, "");
 }
 
+TEST(ParseHttpRequest, FindsTheHost) {
+  const auto host = [](std::string_view fields) {
+    HttpRequest request{.host = "before"};
+    if (!ParseHttpRequest(core::Cat("GET / HTTP/1.1\r\n", fields, "\r\n"), request))
+      return std::string("none");
+    return request.host.has_value() ? core::Cat("=", *request.host) : std::string();
+  };
+  EXPECT_EQ(host(""), "");
+  EXPECT_EQ(host("Accept: Host: x\r\nX-Host: y\r\n"), "");
+  EXPECT_EQ(host("A: b\r\nhOST:  a.example:1 \t\r\nC: d\r\n"), "=a.example:1");
+  EXPECT_EQ(host("Host : a.example\n"), "=a.example") << "some servers would take it";
+  EXPECT_EQ(host("Host:\r\n"), "=");
+  EXPECT_EQ(host("Host: a\r\nHost: a\r\n"), "none");
+}
+
+TEST(IsOwnHost, IsAnAddressLocalhostOrOurName) {
+  for (const char* host :
+       {"127.0.0.1", "127.0.0.1:10027", "192.0.2.1", "[::1]", "[::1]:10027", "localhost", "LocalHost:80",
+        "localhost.", "mx.example.org", "MX.example.org:10027", "localhost:"})
+    EXPECT_TRUE(IsOwnHost(host, "mx.example.org")) << host;
+  for (const char* host : {"",
+                           ":10027",
+                           "evil.example",
+                           "evil.example:10027",
+                           "localhost.evil.example",
+                           "127.0.0.1.evil.example",
+                           "127.0.0.1:evil",
+                           "xlocalhost",
+                           "mx.example.org.evil",
+                           "example.org",
+                           "127.1",
+                           "0x7f.0.0.1",
+                           "[evil]",
+                           "[evil]:1",
+                           "::1",
+                           "[::1",
+                           "localhost:80@evil.example",
+                           "evil@localhost",
+                           ".",
+                           "127.0.0.1, evil"})
+    EXPECT_FALSE(IsOwnHost(host, "mx.example.org")) << host;
+  EXPECT_TRUE(IsOwnHost("[192.0.2.7]:1", "[192.0.2.7]")) << "HostName may be an address literal";
+}
+
 TEST(FindQueryValue, FindsTheValueOfAName) {
   EXPECT_EQ(FindQueryValue("limit=20", "limit"), "20");
   EXPECT_EQ(FindQueryValue("a=1&limit=20&b=3", "limit"), "20");
@@ -68,8 +113,8 @@ TEST(ParseHttpRequest, RefusesWhatIsNone) {
 
 TEST(RenderHttpResponse, WritesAResponseToTheLetter) {
   EXPECT_EQ(RenderHttpResponse({.status = 200, .content_type = "text/plain", .body = "ok\n"}, true),
-            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\nCache-Control: no-store\r\n"
-            "Connection: close\r\n\r\nok\n");
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n"
+            "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nConnection: close\r\n\r\nok\n");
 }
 
 TEST(RenderHttpResponse, GivesHeadTheLengthAndNotTheBody) {
@@ -185,6 +230,28 @@ TEST_F(HttpServerTest, TakesALineFeedAloneForALineEnd) {
     EXPECT_THAT(Ask(request), AllOf(StartsWith("HTTP/1.1 200 OK\r\n"), EndsWith("\r\n\r\n{}\n"))) << request;
   }
   EXPECT_THAT(Ask("nonsense\n\n"), StartsWith("HTTP/1.1 400"));
+}
+
+// DNS rebinding: a page's own host name comes to mean this machine, and the browser lets the page read the
+// answer.
+TEST_F(HttpServerTest, AnswersToItsOwnNamesOnlyWhenGuarded) {
+  const auto ask = [this](std::string_view fields, std::string_view line = "GET /stats HTTP/1.1") {
+    return Ask(core::Cat(line, "\r\n", fields, "\r\n"));
+  };
+  EXPECT_THAT(ask("Host: evil.example\r\n"), StartsWith("HTTP/1.1 200 "));
+  server_->GuardHost("mx.example.org");
+  for (const std::string host : {"127.0.0.1:10027", "[::1]", "localhost:10027", "MX.example.org"})
+    EXPECT_THAT(ask("Host: " + host + "\r\n"), StartsWith("HTTP/1.1 200 ")) << host;
+  EXPECT_THAT(ask("", "GET /stats HTTP/1.0"), StartsWith("HTTP/1.1 200 "));
+  EXPECT_THAT(ask(""), StartsWith("HTTP/1.1 200 "));
+  for (const std::string line : {"GET /stats HTTP/1.1", "GET /none HTTP/1.1", "POST /stats HTTP/1.0"}) {
+    EXPECT_THAT(ask("Host: evil.example:10027\r\n", line),
+                AllOf(StartsWith("HTTP/1.1 421 Misdirected Request\r\n"),
+                      HasSubstr("must be an address, localhost or HostName (mx.example.org)\n"),
+                      HasSubstr("\r\nX-Content-Type-Options: nosniff\r\n")));
+  }
+  server_->GuardHost("evil.example");
+  EXPECT_THAT(ask("Host: evil.example\r\n"), StartsWith("HTTP/1.1 200 ")) << "HostName has changed";
 }
 
 TEST_F(HttpServerTest, GivesTheQueryToThePath) {

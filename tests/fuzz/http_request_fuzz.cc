@@ -14,6 +14,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   fuzz::CheckBorrows(head, request.path);
   fuzz::CheckBorrows(head, request.query);
   fuzz::CheckBorrows(head, appliance::FindQueryValue(request.query, "limit"));
+  if (request.host.has_value()) {
+    fuzz::CheckBorrows(head, *request.host);
+    (void)appliance::IsOwnHost(*request.host, "a.example");
+  }
   BV_CHECK(!request.method.empty() && request.path.starts_with('/'));
   BV_CHECK(request.path.find_first_of(" ?\r\n") == std::string_view::npos);
   return 0;

@@ -1,6 +1,7 @@
 """The statistics address: every path, its figures against the mail that was sent, and who else may hold it up."""
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -247,7 +248,7 @@ class Figures(Case):
 
     def test_content_type(self):
         with socket.create_connection(self.daemon.stats_port.pair, timeout=30) as sock:
-            sock.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            sock.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
             head, _, body = sock.makefile("rb").read().partition(b"\r\n\r\n")
         self.assertIn(b"\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n", head)
         self.assertIn(b"\r\nContent-Length: %d\r\n" % len(body), head)
@@ -260,6 +261,52 @@ class Figures(Case):
         result = subprocess.run(["promtool", "check", "metrics"], input=self.daemon.http("/metrics")[1],
                                 capture_output=True, check=False, timeout=60)
         self.assertEqual((result.returncode, result.stdout + result.stderr), (0, b""))
+
+
+class Hosts(ScenarioCase):
+    """A page in a browser on this machine does not get to read the statistics (DNS rebinding)."""
+    bivalve_only = True
+
+    def ask(self, where, host, path="/sessions", version="1.1"):
+        family = socket.AF_UNIX if isinstance(where, str) else socket.AF_INET6 if ":" in where[0] else socket.AF_INET
+        with socket.socket(family) as sock:
+            sock.settimeout(30)
+            sock.connect(where)
+            fields = "" if host is None else f"Host: {host}\r\n"
+            sock.sendall(f"GET {path} HTTP/{version}\r\n{fields}\r\n".encode())
+            head, _, body = sock.makefile("rb").read().partition(b"\r\n\r\n")
+        self.assertIn(b"\r\nX-Content-Type-Options: nosniff", head)
+        return int(head.split()[1]), body
+
+    def test_a_loopback_address(self):
+        daemon = self.bivalved(self.sink(), settings={"HostName": "mx.example.org"})
+        where = daemon.stats_port.pair
+        for host in ("127.0.0.1:10027", "[::1]", "localhost", "MX.example.org:80", None):
+            self.assertEqual(self.ask(where, host)[0], 200, host)
+        self.assertEqual(self.ask(where, None, version="1.0")[0], 200)
+        for path in ("/sessions", "/stats", "/metrics", "/healthz", "/none"):
+            status, body = self.ask(where, "evil.example:10027", path)
+            self.assertEqual(status, 421)
+            self.assertIn(b"must be an address, localhost or HostName (mx.example.org)", body)
+        daemon.settings["HostName"] = "evil.example"
+        daemon.write_configuration()
+        daemon.process.signal(signal.SIGHUP)
+        wait_until("the new name", lambda: self.ask(where, "evil.example")[0] == 200)
+        self.assertEqual(self.ask(where, "mx.example.org")[0], 421)
+
+    def test_where_others_are_meant(self):
+        """An address in a network, and a local socket, which no browser reaches: any name will do."""
+        daemon = self.bivalved(self.sink(), start=False)
+        daemon.settings["StatsAddress"] = f"0.0.0.0:{daemon.stats_port.pair[1]}"
+        daemon.start()
+        self.assertEqual(self.ask(daemon.stats_port.pair, "gateway.example")[0], 200)
+        path = str(self.directory / "stats.sock")
+        daemon = self.bivalved(self.sink(), start=False)
+        daemon.settings["StatsAddress"] = path
+        daemon.start(wait=False)
+        daemon.settings["StatsAddress"] = None  # for the harness, which asks by TCP
+        daemon.wait_log(r"with \d workers")
+        self.assertEqual(self.ask(path, "gateway.example")[0], 200)
 
 
 class Reader(unittest.TestCase):

@@ -82,7 +82,7 @@ absl::StatusOr<Answer> Get(const net::SocketAddress& address, std::string_view p
   setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
   if (!fd.valid() || connect(fd.get(), address.raw(), address.raw_size()) != 0) return failure("connect to");
   const std::string request =
-      core::Cat("GET ", path, " HTTP/1.1\r\nHost: bivalve\r\nConnection: close\r\n\r\n");
+      core::Cat("GET ", path, " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
   if (send(fd.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0) return failure("ask");
   std::string response;
   char block[16384];
