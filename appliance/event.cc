@@ -17,6 +17,8 @@ struct EncodedHead {
   Severity severity;
 };
 
+constexpr size_t kTextBytesMax = 1024;  // of one field in a line of text
+
 struct EncodedField {
   uint32_t bytes;
   EventField name;
@@ -97,7 +99,10 @@ std::string FormatEvent(const Event& event) {
     if (info.text != event.kind) continue;
     line += separator;
     line += info.text_prefix;
-    core::AppendEscaped(line, field.value);
+    // An address must not look like fields.
+    const bool has_fields = event.kind == EventKind::kMessage;
+    core::AppendEscaped(line, field.value, kTextBytesMax,
+                        has_fields ? core::EscapeFor::kField : core::EscapeFor::kLine);
     separator = ", ";
   }
   return line;

@@ -7,27 +7,34 @@ namespace {
 
 constexpr std::string_view kEllipsis = "...";
 
-constexpr bool IsContinuation(char c) { return (static_cast<unsigned char>(c) & 0xc0) == 0x80; }
-
-// The control characters of ISO 8859-1 as UTF-8 writes them: 0xc2 and 0x80 to 0x9f. Some terminals obey them.
-constexpr bool IsControlPair(char first, char second) {
-  return first == '\xc2' && (static_cast<unsigned char>(second) & 0xe0) == 0x80;
+// What a terminal obeys or a reader does not see, of the characters of several bytes: the control
+// characters of ISO 8859-1, line and paragraph ends, what turns the direction of text, and the byte order
+// mark.
+bool IsHidden(std::string_view character) {
+  uint32_t code = static_cast<unsigned char>(character[0]) & (character.size() == 2 ? 0x1f : 0x0f);
+  for (const char c : character.substr(1)) code = code << 6 | (static_cast<unsigned char>(c) & 0x3f);
+  if (character.size() == 2) return code < 0xa0 || code == 0x061c;
+  return character.size() == 3 && ((code >= 0x200e && code <= 0x200f) || (code >= 0x2028 && code <= 0x202e) ||
+                                   (code >= 0x2066 && code <= 0x2069) || code == 0xfeff);
 }
 
-// The same as they stand in ISO 8859-1 itself. Other bytes that are no UTF-8 pass, as with clamsmtpd.
-constexpr bool IsControlByte(char c) { return (static_cast<unsigned char>(c) & 0xe0) == 0x80; }
+// Where an escape is put together: four bytes for each of a character's.
+using EscapeRoom = std::array<char, 16>;
 
-std::string_view Hex(char c, std::array<char, 4>& room) {
+// The bytes as \xNN, in `room`.
+std::string_view Hex(std::string_view bytes, EscapeRoom& room) {
   constexpr std::string_view kDigits = "0123456789abcdef";
-  const auto byte = static_cast<unsigned char>(c);
-  room = {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 0x0f]};
-  return {room.data(), room.size()};
+  size_t size = 0;
+  for (const char c : bytes) {
+    const auto byte = static_cast<unsigned char>(c);
+    for (const char out : {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 0x0f]}) room[size++] = out;
+  }
+  return {room.data(), size};
 }
 
-// How `c` is written into `room`, which holds four bytes; the result borrows from it.
-std::string_view EscapedByte(char c, std::array<char, 4>& room) {
-  const auto byte = static_cast<unsigned char>(c);
-  switch (c) {
+// How `character` is written: one of UTF-8, or a byte that begins none. The result borrows from it or `room`.
+std::string_view EscapedCharacter(std::string_view character, bool valid, EscapeRoom& room) {
+  switch (character[0]) {
     case '\n':
       return "\\n";
     case '\r':
@@ -39,11 +46,10 @@ std::string_view EscapedByte(char c, std::array<char, 4>& room) {
     default:
       break;
   }
-  if (byte >= 0x20 && byte != 0x7f) {
-    room[0] = c;
-    return {room.data(), 1};
-  }
-  return Hex(c, room);
+  const auto byte = static_cast<unsigned char>(character[0]);
+  const bool control = byte < 0x20 || byte == 0x7f;
+  const bool hidden = !valid || control || (character.size() > 1 && IsHidden(character));
+  return hidden ? Hex(character, room) : character;
 }
 
 }  // namespace
@@ -75,34 +81,27 @@ size_t Utf8CharacterBytes(std::string_view text) {
   return 0;
 }
 
-void AppendEscaped(std::string& out, std::string_view text, size_t bytes_max) {
+void AppendEscaped(std::string& out, std::string_view text, size_t bytes_max, EscapeFor what) {
   const size_t start = out.size();
   const size_t ellipsis_bytes = std::min(kEllipsis.size(), bytes_max);
   // Where the ellipsis goes should the rest not fit: no escape and no UTF-8 character is cut.
   size_t cut = start;
-  std::array<char, 4> room;
-  size_t character_end = 0;  // of the UTF-8 character that `i` is in
-  for (size_t i = 0; i < text.size(); ++i) {
+  EscapeRoom room;
+  while (!text.empty()) {
     const size_t added = out.size() - start;
-    // More continuation bytes than UTF-8 has are no character, so they may be cut anywhere.
-    const bool inside_character = IsContinuation(text[i]) && out.size() - cut < 4;
-    if (added + ellipsis_bytes <= bytes_max && !inside_character) cut = out.size();
-    bool alone = false;
-    if (i >= character_end) {
-      const size_t bytes = Utf8CharacterBytes(text.substr(i));
-      alone = bytes == 0;
-      character_end = i + std::max<size_t>(bytes, 1);
-    }
-    const bool control = (alone && IsControlByte(text[i])) ||
-                         (i + 1 < text.size() && IsControlPair(text[i], text[i + 1])) ||
-                         (i > 0 && IsControlPair(text[i - 1], text[i]));
-    const std::string_view piece = control ? Hex(text[i], room) : EscapedByte(text[i], room);
+    if (added + ellipsis_bytes <= bytes_max) cut = out.size();
+    const size_t bytes = Utf8CharacterBytes(text);
+    const std::string_view character = text.substr(0, std::max<size_t>(bytes, 1));
+    const bool separates = what == EscapeFor::kField && text.starts_with(", ");
+    const std::string_view piece =
+        separates ? Hex(character, room) : EscapedCharacter(character, bytes > 0, room);
     if (added + piece.size() > bytes_max) {
       out.resize(cut);
       out.append(kEllipsis.substr(0, ellipsis_bytes));
       return;
     }
     out.append(piece);
+    text.remove_prefix(character.size());
   }
 }
 

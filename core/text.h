@@ -63,10 +63,18 @@ std::string Cat(const Pieces&... pieces) {
 // How many bytes the UTF-8 character at the start of `text` has; 0: there is none (RFC 3629 section 4).
 size_t Utf8CharacterBytes(std::string_view text);
 
-// Appends `text` so that it stays one printable line: control characters, those of ISO 8859-1 too, DEL and
-// the backslash become \n, \r, \t, \\ or \xNN; everything else passes, UTF-8 or not. At most `bytes_max`
-// bytes are added, "..." for the rest.
-void AppendEscaped(std::string& out, std::string_view text, size_t bytes_max = 1024);
+// What the text becomes a part of.
+enum class EscapeFor : uint8_t {
+  kLine,
+  kField,  // one of several with ", " between them
+};
+// Appends `text` so that it stays one printable line that looks as it is: control characters (also U+0080 to
+// U+009F), DEL and the backslash become \n, \r, \t, \\ or \xNN; so do, each byte by itself, what is no UTF-8,
+// line and paragraph separators (U+2028, U+2029), what turns the direction of text (U+061C, U+200E, U+200F,
+// U+202A to U+202E, U+2066 to U+2069) and U+FEFF. In a field, the comma of ", " does too. Everything else
+// passes. At most `bytes_max` bytes are added, "..." for the rest.
+void AppendEscaped(std::string& out, std::string_view text, size_t bytes_max = 1024,
+                   EscapeFor what = EscapeFor::kLine);
 
 // In base64 with padding, as one line (RFC 4648 section 4).
 std::string Base64(std::string_view bytes);

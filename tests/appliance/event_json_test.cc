@@ -125,6 +125,14 @@ TEST(EventJson, KeepsUtf8AndControlCharacters) {
   }
 }
 
+// Nothing for a terminal to obey, and nothing that turns text: what JSON may leave as it is, is escaped too.
+TEST(EventJson, IsPrintableAscii) {
+  const std::string line =
+      Line(EventKind::kMessage, {{EventField::kFrom, "\xe2\x80\xae\xe2\x80\xa8\xc2\x9b\x7f"},
+                                 {EventField::kTo, "\xef\xbb\xbf\xd8\x9c\xc3\xa4\xff"}});
+  for (const char c : line) EXPECT_TRUE(c >= ' ' && c <= '~') << line;
+}
+
 // Each byte that belongs to no character is escaped by itself, and what looks like such an escape is told
 // from one.
 TEST(EventJson, EscapesWhatIsNoUtf8) {

@@ -128,8 +128,31 @@ TEST(Event, StaysOneLineWhateverAClientSends) {
                                  {EventField::kTo, "\"\t\x1b[2J\x7f\"@x\0y"sv},
                                  {EventField::kStatus, "VIRUS:\nName"}});
   EXPECT_EQ(line,
-            "100000: from=a\\r\\n100001: from=b, status=CLEAN, to=\"\\t\\x1b[2J\\x7f\"@x\\x00y, "
+            "100000: from=a\\r\\n100001: from=b\\x2c status=CLEAN, to=\"\\t\\x1b[2J\\x7f\"@x\\x00y, "
             "status=VIRUS:\\nName");
+}
+
+// Whoever takes the line apart at ", " finds the fields that there are.
+TEST(Event, HasNoFieldsThatAClientHasMadeUp) {
+  EXPECT_EQ(Line(EventKind::kMessage, 0x100000,
+                 {{EventField::kFrom, "\"a, to=x, status=CLEAN\"@example.com"},
+                  {EventField::kTo, "<\"a, status=CLEAN\"@x>"},
+                  {EventField::kTo, "ends.with,"},
+                  {EventField::kStatus, "VIRUS:A, status=CLEAN"}}),
+            "100000: from=\"a\\x2c to=x\\x2c status=CLEAN\"@example.com, to=<\"a\\x2c status=CLEAN\"@x>, "
+            "to=ends.with,, status=VIRUS:A\\x2c status=CLEAN");
+  // A sentence of ours has no fields.
+  EXPECT_EQ(Line(EventKind::kText, 1, {{EventField::kDetail, "well, then"}}), "000001: well, then");
+}
+
+TEST(Event, ShowsWhatTurnsText) {
+  EXPECT_EQ(Line(EventKind::kMessage, 1,
+                 {{EventField::kFrom,
+                   "a\xe2\x80\xae"
+                   "b\xe2\x80\xa8@x"},
+                  {EventField::kStatus, "CLEAN"}}),
+            "000001: from=a\\xe2\\x80\\xae"
+            "b\\xe2\\x80\\xa8@x, status=CLEAN");
 }
 
 TEST(Event, StaysOnePrintableLineForEveryByte) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -95,7 +96,7 @@ TEST(AppendEscaped, CutsNoUtf8Character) {
 
 TEST(AppendEscaped, CutsWhatIsNoUtf8) {
   const std::string out = Escaped(std::string(100, '\xbf'), 20);
-  EXPECT_TRUE(out.ends_with("\xbf..."));
+  EXPECT_TRUE(out.ends_with("\\xbf..."));
   EXPECT_GE(out.size(), 16u);
 }
 
@@ -104,9 +105,51 @@ TEST(AppendEscaped, EscapesControlBytesThatAreNoPartOfACharacter) {
   EXPECT_EQ(Escaped("\x9b"
                     "2J"),
             "\\x9b2J");
-  EXPECT_EQ(Escaped("\xe9t\xe9 \x80\x9f\xa0"), "\xe9t\xe9 \\x80\\x9f\xa0");
+  EXPECT_EQ(Escaped("\xe9t\xe9 \x80\x9f\xa0"), "\\xe9t\\xe9 \\x80\\x9f\\xa0");
   EXPECT_EQ(Escaped("\xc5\x9b\xe2\x82\xac"), "\xc5\x9b\xe2\x82\xac");
-  EXPECT_EQ(Escaped("\xe2\x82"), "\xe2\\x82");
+  EXPECT_EQ(Escaped("\xe2\x82"), "\\xe2\\x82");
+}
+
+// In a terminal these turn "gpj.exe" into "exe.jpg", or end the line for some readers of a log.
+TEST(AppendEscaped, EscapesWhatMakesTextLookLikeOther) {
+  const auto utf8 = [](uint32_t code) {
+    std::string text;
+    if (code < 0x800) {
+      text += static_cast<char>(0xc0 | code >> 6);
+    } else {
+      text += static_cast<char>(0xe0 | code >> 12);
+      text += static_cast<char>(0x80 | (code >> 6 & 0x3f));
+    }
+    return text + static_cast<char>(0x80 | (code & 0x3f));
+  };
+  const std::set<uint32_t> hidden = {0x061c, 0x200e, 0x200f, 0x2028, 0x2029, 0x202a, 0x202b, 0x202c,
+                                     0x202d, 0x202e, 0x2066, 0x2067, 0x2068, 0x2069, 0xfeff};
+  for (uint32_t code = 0x80; code < 0x10000; ++code) {
+    if (code >= 0xd800 && code < 0xe000) continue;
+    const std::string character = utf8(code);
+    const bool passes = code >= 0xa0 && hidden.count(code) == 0;
+    ASSERT_EQ(Escaped(character) == character, passes) << std::hex << code;
+    ASSERT_EQ(Escaped(character).size(), character.size() * (passes ? 1 : 4)) << std::hex << code;
+  }
+  EXPECT_EQ(Escaped("gnp.\xe2\x80\xae"
+                    "exe"),
+            "gnp.\\xe2\\x80\\xae"
+            "exe");
+  EXPECT_EQ(Escaped("abc\xe2\x80\xae", 14), "abc...") << "an escape is not cut";
+  EXPECT_EQ(Escaped("abc\xe2\x80\xae", 15), "abc\\xe2\\x80\\xae");
+}
+
+TEST(AppendEscaped, LeavesNoSeparatorInAField) {
+  const auto field = [](std::string_view text) {
+    std::string out;
+    AppendEscaped(out, text, 1024, EscapeFor::kField);
+    return out;
+  };
+  EXPECT_EQ(field("\"a, status=CLEAN\"@x"), "\"a\\x2c status=CLEAN\"@x");
+  EXPECT_EQ(field(", , ,, "), "\\x2c \\x2c ,\\x2c ");
+  EXPECT_EQ(field("a,b ,c"), "a,b ,c");
+  EXPECT_EQ(field("a\\x2c b"), "a\\\\x2c b") << "told from what was escaped";
+  EXPECT_EQ(Escaped("a, b"), "a, b");
 }
 
 // Whatever the text and the limit: at most that many bytes are added, all of them printable.

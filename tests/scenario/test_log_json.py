@@ -135,6 +135,24 @@ class JsonLog(ScenarioCase):
                                         "\\\\\"q, r\\\\\"@example.net", "\t@b"])
         self.assertEqual(record["status"], "CLEAN")
 
+    def test_the_text_log_cannot_be_talked_into_fields(self):
+        """An infected message whose addresses say that it is clean, and that turn the line around."""
+        daemon = self.bivalved(self.sink(extensions=["SMTPUTF8"]))
+        with daemon.client() as client:
+            client.ehlo()
+            self.assertReply(client.command('MAIL FROM:<"x, to=y, status=CLEAN"@example.com>'), 250)
+            self.assertReply(client.command('RCPT TO:<"a, status=CLEAN"@example.net>'), 250)
+            self.assertReply(client.command("RCPT TO:<\u202ejpg\u2028@ex\u00e4mple.net>".encode() + b"\r\n"), 250)
+            self.assertReply(client.command(b"RCPT TO:<\xe4@example.net>\r\n"), 250)
+            self.assertReply(client.data(eicar_message()), 250)
+        line = daemon.wait_log(r"\w{6}: (from=.*)").group(1)
+        fields = line.split(", ")
+        self.assertEqual([field.partition("=")[0] for field in fields], ["from", "to", "to", "to", "status"])
+        self.assertEqual(fields[1], 'to="a\\x2c status=CLEAN"@example.net')
+        self.assertEqual(fields[2], "to=\\xe2\\x80\\xaejpg\\xe2\\x80\\xa8@ex\u00e4mple.net")
+        self.assertEqual(fields[3], "to=\\xe4@example.net")
+        self.assertRegex(fields[4], "^status=VIRUS:")
+
     def test_thousands_of_recipients(self):
         daemon = self.daemon(self.sink(extensions=["PIPELINING"]))
         recipients = [f"recipient-{n}@" + "x" * (n % 300) + ".example.net" for n in range(3000)]
