@@ -226,7 +226,9 @@ core::Task<Session::CloseReason> Session::ActOnVirus(core::Body& body, const std
       co_return co_await AnswerAndReset(enhanced ? replies::kVirusBouncedEnhanced : replies::kVirusBounced,
                                         Outcome::kBounced, status);
     case VirusPolicy::kPass: {
-      const Onward onward{.header = core::Cat("X-Virus-Infected: ", printable, "\r\n"),
+      std::string header = "X-Virus-Infected: ";
+      core::AppendEscaped(header, name, 256, core::EscapeFor::kHeader);
+      const Onward onward{.header = header + "\r\n",
                           .may_need_stuffing = may_need_stuffing,
                           .infected = true,
                           .status = status};

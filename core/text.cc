@@ -92,9 +92,10 @@ void AppendEscaped(std::string& out, std::string_view text, size_t bytes_max, Es
     if (added + ellipsis_bytes <= bytes_max) cut = out.size();
     const size_t bytes = Utf8CharacterBytes(text);
     const std::string_view character = text.substr(0, std::max<size_t>(bytes, 1));
-    const bool separates = what == EscapeFor::kField && text.starts_with(", ");
+    const bool excluded =
+        (what == EscapeFor::kField && text.starts_with(", ")) || (what == EscapeFor::kHeader && bytes > 1);
     const std::string_view piece =
-        separates ? Hex(character, room) : EscapedCharacter(character, bytes > 0, room);
+        excluded ? Hex(character, room) : EscapedCharacter(character, bytes > 0, room);
     if (added + piece.size() > bytes_max) {
       out.resize(cut);
       out.append(kEllipsis.substr(0, ellipsis_bytes));

@@ -66,13 +66,14 @@ size_t Utf8CharacterBytes(std::string_view text);
 // What the text becomes a part of.
 enum class EscapeFor : uint8_t {
   kLine,
-  kField,  // one of several with ", " between them
+  kField,   // one of several with ", " between them
+  kHeader,  // of a message, where everything is ASCII (RFC 5322 section 2.2)
 };
 // Appends `text` so that it stays one printable line that looks as it is: control characters (also U+0080 to
 // U+009F), DEL and the backslash become \n, \r, \t, \\ or \xNN; so do, each byte by itself, what is no UTF-8,
 // line and paragraph separators (U+2028, U+2029), what turns the direction of text (U+061C, U+200E, U+200F,
-// U+202A to U+202E, U+2066 to U+2069) and U+FEFF. In a field, the comma of ", " does too. Everything else
-// passes. At most `bytes_max` bytes are added, "..." for the rest.
+// U+202A to U+202E, U+2066 to U+2069) and U+FEFF. In a field, the comma of ", " does too, and in a header
+// everything beyond ASCII. Everything else passes. At most `bytes_max` bytes are added, "..." for the rest.
 void AppendEscaped(std::string& out, std::string_view text, size_t bytes_max = 1024,
                    EscapeFor what = EscapeFor::kLine);
 

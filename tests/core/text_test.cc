@@ -139,6 +139,12 @@ TEST(AppendEscaped, EscapesWhatMakesTextLookLikeOther) {
   EXPECT_EQ(Escaped("abc\xe2\x80\xae", 15), "abc\\xe2\\x80\\xae");
 }
 
+TEST(AppendEscaped, LeavesAsciiAloneInAHeader) {
+  std::string out;
+  AppendEscaped(out, "Win.Caf\xc3\xa9, \xf0\x9f\x90\x9a \xe9\r\n", 1024, EscapeFor::kHeader);
+  EXPECT_EQ(out, "Win.Caf\\xc3\\xa9, \\xf0\\x9f\\x90\\x9a \\xe9\\r\\n");
+}
+
 TEST(AppendEscaped, LeavesNoSeparatorInAField) {
   const auto field = [](std::string_view text) {
     std::string out;

@@ -282,6 +282,25 @@ class ScannerFaults(FaultCase):
         self.assertEqual(len(headers), 1, headers)
         self.assertLess(len(headers[0]), 998)
 
+    def test_a_name_that_is_not_ascii(self):
+        """A header is ASCII (RFC 5322 section 2.2), and its line is short enough for that. VirusAction gets the name itself."""
+        out = self.directory / "name"
+        name = "Win.Caf\u00e9"
+        scanner = self.scripted(lambda content, number: (name if b"short" in content else "\u00e9" * 1000) + " FOUND")
+        daemon = self.daemon(scanner.address, {
+            "Action": "pass", "VirusAction": f'printf %s "$VIRUS" >{out}.x; mv {out}.x {out}'})
+        with daemon.client() as client:
+            client.ehlo()
+            self.assertReply(client.deliver(compose(b"short\r\n")), 250)
+            wait_until("the action", out.exists)
+            self.assertEqual(out.read_bytes(), name.encode())
+            self.assertReply(client.deliver(compose(b"long\r\n")), 250)
+        short, long = [next(line for line in message.content.split(b"\r\n") if line.startswith(b"X-Virus"))
+                       for message in self.server.messages]
+        self.assertEqual(short, b"X-Virus-Infected: Win.Caf\\xc3\\xa9")
+        self.assertRegex(long, rb"^X-Virus-Infected: (\\xc3\\xa9){20,}\.\.\.$")
+        self.assertLess(len(long), 998)
+
     def test_hangs_on_one_message(self):
         """It answers PINGs and other scans: the message is given to the other scanner, whose answer counts."""
         slow = self.scripted(lambda content, number: None if b"hang" in content else "OK")
