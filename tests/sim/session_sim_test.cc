@@ -10,6 +10,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <initializer_list>
 #include <string>
 
 namespace bivalve::sim {
@@ -27,6 +28,9 @@ constexpr uint64_t kSeeds = 500;
 #else
 constexpr uint64_t kSeeds = 2000;
 #endif
+
+// How often a round must reach each path that it is about. The rarest comes about three times as often.
+constexpr uint64_t kReachedMin = kSeeds / 100;
 
 uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
   const char* text = std::getenv(name);
@@ -51,8 +55,24 @@ size_t OpenDescriptors() {
   return static_cast<size_t>(std::distance(begin(entries), end(entries)));
 }
 
+// Whether fewer seeds run than usual.
+bool RunsFewSeeds() {
+  return std::getenv("BIVALVE_SIM_SEED") != nullptr || FromEnvironment("BIVALVE_SIM_SEEDS", kSeeds) < kSeeds;
+}
+
+struct Path {
+  const char* name;
+  uint64_t times;
+};
+
+// A round that never came to what it is about has shown nothing.
+void ExpectReached(std::initializer_list<Path> paths) {
+  if (RunsFewSeeds()) return;
+  for (const Path& path : paths) EXPECT_GE(path.times, kReachedMin) << path.name;
+}
+
 // Runs all seeds; `make` fills in what may go wrong.
-SessionSim::Seen RunSeeds(void (*make)(SessionChances& chances, Random& random)) {
+[[nodiscard]] SessionSim::Seen RunSeeds(void (*make)(SessionChances& chances, Random& random)) {
   SessionSim::Seen sum;
   const uint64_t only = FromEnvironment("BIVALVE_SIM_SEED", UINT64_MAX);
   const uint64_t seeds = FromEnvironment("BIVALVE_SIM_SEEDS", kSeeds);
@@ -96,24 +116,34 @@ SessionSim::Seen RunSeeds(void (*make)(SessionChances& chances, Random& random))
 }
 
 TEST(SessionSim, GivesEveryMessageTheAnswerItDeservesWhenNothingGoesWrong) {
-  RunSeeds([](SessionChances& chances, Random& random) {
+  const SessionSim::Seen seen = RunSeeds([](SessionChances& chances, Random& random) {
     chances.calm = true;
     chances.server.late = 0.2;
     chances.client.oddity = random.Chance(0.5) ? 0.4 : 0;
     chances.client.blind = 0.1;
   });
+  ExpectReached({{"delivered", seen.delivered},
+                 {"passed", seen.passed},
+                 {"dropped", seen.dropped},
+                 {"bounced", seen.bounced},
+                 {"rejected", seen.rejected}});
 }
 
 TEST(SessionSim, RelaysWhatTheServerRefuses) {
-  RunSeeds([](SessionChances& chances, Random& random) {
+  const SessionSim::Seen seen = RunSeeds([](SessionChances& chances, Random& random) {
     chances.server.refuse = random.Chance(0.5) ? 0.1 : 0.4;
     chances.server.late = 0.2;
     chances.client.oddity = 0.3;
   });
+  ExpectReached({{"delivered", seen.delivered},
+                 {"refused", seen.refused},
+                 {"dropped", seen.dropped},
+                 {"bounced", seen.bounced},
+                 {"rejected", seen.rejected}});
 }
 
 TEST(SessionSim, SurvivesAServerThatBreaksOff) {
-  RunSeeds([](SessionChances& chances, Random& random) {
+  const SessionSim::Seen seen = RunSeeds([](SessionChances& chances, Random& random) {
     chances.server.refuse = 0.05;
     chances.server.goodbye = random.Chance(0.5) ? 0.05 : 0;
     chances.server.nonsense = random.Chance(0.5) ? 0.05 : 0;
@@ -123,10 +153,15 @@ TEST(SessionSim, SurvivesAServerThatBreaksOff) {
     chances.server.idle = random.Chance(0.5) ? 0.05 : 0;
     chances.client.oddity = 0.1;
   });
+  ExpectReached({{"delivered", seen.delivered},
+                 {"refused", seen.refused},
+                 {"lost", seen.lost},
+                 {"dropped", seen.dropped},
+                 {"bounced", seen.bounced}});
 }
 
 TEST(SessionSim, LetsNothingThroughWithoutAVerdict) {
-  RunSeeds([](SessionChances& chances, Random& random) {
+  const SessionSim::Seen seen = RunSeeds([](SessionChances& chances, Random& random) {
     chances.scanner.error = random.Chance(0.5) ? 0.2 : 0;
     chances.scanner.nonsense = random.Chance(0.5) ? 0.2 : 0;
     chances.scanner.vanish = random.Chance(0.5) ? 0.2 : 0;
@@ -134,6 +169,12 @@ TEST(SessionSim, LetsNothingThroughWithoutAVerdict) {
     chances.scanner.late = 0.6;
     if (random.Chance(0.1)) chances.io.refuse = 0.5;
   });
+  ExpectReached({{"delivered", seen.delivered},
+                 {"passed", seen.passed},
+                 {"tempfailed", seen.tempfailed},
+                 {"rejected", seen.rejected},
+                 {"dropped", seen.dropped},
+                 {"bounced", seen.bounced}});
 }
 
 // Canaries, too, may never be answered.
@@ -152,16 +193,20 @@ TEST(SessionSim, HoldsNoPlaceForAScanThatNobodyWaitsFor) {
 }
 
 TEST(SessionSim, SurvivesClientsThatLeaveAtAnyByte) {
-  RunSeeds([](SessionChances& chances, Random& random) {
+  const SessionSim::Seen seen = RunSeeds([](SessionChances& chances, Random& random) {
     chances.client.vanish = random.Chance(0.5) ? 0.1 : 0.02;
     chances.client.oddity = 0.2;
     chances.scanner.late = 0.6;
     chances.server.late = 0.3;
   });
+  ExpectReached({{"delivered", seen.delivered},
+                 {"aborted", seen.aborted},
+                 {"dropped", seen.dropped},
+                 {"bounced", seen.bounced}});
 }
 
 TEST(SessionSim, SurvivesConnectionsThatBreakAnywhere) {
-  RunSeeds([](SessionChances& chances, Random& random) {
+  const SessionSim::Seen seen = RunSeeds([](SessionChances& chances, Random& random) {
     const double chance = random.Chance(0.5) ? 0.002 : 0.02;
     chances.io.reset = chance;
     chances.io.hang_up = chance;
@@ -169,19 +214,26 @@ TEST(SessionSim, SurvivesConnectionsThatBreakAnywhere) {
     chances.io.refuse = random.Chance(0.3) ? 0.2 : 0;
     chances.scanner.late = 0.5;
   });
+  ExpectReached({{"delivered", seen.delivered},
+                 {"lost", seen.lost},
+                 {"tempfailed", seen.tempfailed},
+                 {"aborted", seen.aborted},
+                 {"dropped", seen.dropped},
+                 {"bounced", seen.bounced}});
 }
 
 TEST(SessionSim, EndsItsSessionsWhenTheServiceStops) {
-  RunSeeds([](SessionChances& chances, Random&) {
+  const SessionSim::Seen seen = RunSeeds([](SessionChances& chances, Random&) {
     chances.stops = true;
     chances.scanner.late = 0.6;
     chances.server.late = 0.4;
     chances.client.oddity = 0.2;
   });
+  ExpectReached({{"delivered", seen.delivered}, {"dropped", seen.dropped}, {"bounced", seen.bounced}});
 }
 
 TEST(SessionSim, SurvivesAllOfItAtOnce) {
-  RunSeeds([](SessionChances& chances, Random& random) {
+  const SessionSim::Seen seen = RunSeeds([](SessionChances& chances, Random& random) {
     chances.io.reset = chances.io.hang_up = chances.io.silence = 0.001;
     chances.io.refuse = 0.02;
     chances.io.buffers = 2;
@@ -197,6 +249,15 @@ TEST(SessionSim, SurvivesAllOfItAtOnce) {
     chances.client = {.oddity = 0.2, .vanish = 0.02, .blind = 0};
     chances.stops = random.Chance(0.1);
   });
+  ExpectReached({{"delivered", seen.delivered},
+                 {"passed", seen.passed},
+                 {"dropped", seen.dropped},
+                 {"bounced", seen.bounced},
+                 {"refused", seen.refused},
+                 {"tempfailed", seen.tempfailed},
+                 {"rejected", seen.rejected},
+                 {"lost", seen.lost},
+                 {"aborted", seen.aborted}});
 }
 
 // A reply too many moves all that follow by one place: the "250" to a recipient then stood as the answer to a
