@@ -157,6 +157,25 @@ class Running(ScenarioCase):
         self.assertEqual(daemon.process.wait(), 0)
         self.assertIn(b"begun\r\nfinished\r\n", sink.messages[0].content)
 
+    def test_who_is_told_of_the_end(self):
+        """A client without a transaction at once, one with a transaction behind it, and the server by QUIT."""
+        sink = self.sink()
+        daemon = self.bivalved(sink, settings={"Workers": 1, "ShutdownTimeOut": 60})
+        with daemon.client() as idle, daemon.client() as busy:
+            idle.ehlo()
+            busy.ehlo()
+            busy.mail()
+            daemon.process.signal(signal.SIGTERM)
+            self.assertReply(idle.reply(), 421, "4.3.2 Service is shutting down")
+            self.assertEqual(idle.wait_closed(), b"")
+            self.assertReply(busy.rcpt(), 250)
+            self.assertReply(busy.data(compose(b"the last one\r\n")), 250)
+            self.assertReply(busy.reply(), 421, "4.3.2 Service is shutting down")
+            self.assertEqual(busy.wait_closed(), b"")
+        self.assertEqual(daemon.process.wait(), 0)
+        sink.wait_sessions_closed()
+        self.assertEqual([session.verbs()[-1] for session in sink.sessions], ["QUIT", "QUIT"])
+
     def test_stuck_sessions_do_not_hold_up_the_end(self):
         daemon = self.bivalved(self.sink(), settings={"ShutdownTimeOut": 1})
         with daemon.client() as client:

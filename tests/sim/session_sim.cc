@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "tests/sim/sim_worker.h"
@@ -217,7 +218,8 @@ void SessionSim::Run() {
         appliance::Session::Serve(w.worker.services, fd, Address("192.0.2.50", 1234), number++));
   }
   if (chances_.stops) {
-    w.io.After(milliseconds(random_.Below(random_.Chance(0.5) ? 5 : 3000)), [&w] {
+    w.io.After(milliseconds(random_.Below(random_.Chance(0.5) ? 5 : 3000)), [this, &w] {
+      ledger_.stopped_at = w.io.Now();
       w.worker.services.stopping = true;
       for (appliance::Session* session : w.worker.services.sessions) session->Notify();
     });
@@ -350,6 +352,7 @@ void SessionSim::CheckEnd() {
     if (last.answer != Deserved(last))
       ledger_.Problem("the scanner is well, but a message was answered '", last.answer_text, "'");
   }
+  const auto shut_down = std::ranges::count_if(w.clients, [](const auto& c) { return c->shut_down(); });
   seen_ = {.messages = ledger_.messages.size(),
            .delivered = of(Metric::kDelivered),
            .dropped = of(Metric::kDropped),
@@ -361,7 +364,8 @@ void SessionSim::CheckEnd() {
            .lost = of(Metric::kLost),
            .aborted = of(Metric::kAborted),
            .places_kept = places_kept_,
-           .sessions_closed = sessions_closed_};
+           .sessions_closed = sessions_closed_,
+           .shut_down = static_cast<uint64_t>(shut_down)};
 }
 
 void SessionSim::CheckMessage(const Message& message) {

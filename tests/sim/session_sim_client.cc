@@ -8,6 +8,9 @@ namespace {
 
 using core::Cat;
 
+// Far more than the ways of SimIo take.
+constexpr std::chrono::seconds kStopTimeMax{2};
+
 // RFC 5321 section 4.5.2, byte by byte.
 std::string Stuffed(std::string_view content) {
   std::string wire;
@@ -44,7 +47,7 @@ void SimClient::OnClose(SimSocket&) {
 // --- What it says
 
 void SimClient::Advance() {
-  while (!gone_ && !goodbye_ && step_ != Step::kDone && MayGoOn()) {
+  while (!gone_ && !goodbye_ && !pausing_ && step_ != Step::kDone && MayGoOn()) {
     switch (step_) {
       case Step::kHello:
         Hello();
@@ -102,6 +105,8 @@ void SimClient::Hello() {
 }
 
 void SimClient::Between() {
+  const bool may_pause = chances_.pause > 0 && awaited_.empty() && unit_.empty() && !needs_reset_;
+  if (may_pause && random_.Chance(chances_.pause)) return Pause();
   if (!blind_ && random_.Chance(chances_.oddity)) return Oddity();
   if (needs_reset_) {
     needs_reset_ = false;
@@ -115,6 +120,18 @@ void SimClient::Between() {
   message_ = to_send_.front();
   to_send_.pop_front();
   step_ = Step::kMail;
+}
+
+// A client that has no transaction open is not served on when the service stops.
+void SimClient::Pause() {
+  pausing_ = true;
+  socket_->io().After(std::chrono::milliseconds(random_.Below(25'000)), [this] {
+    pausing_ = false;
+    const bool served = !gone_ && !goodbye_;
+    if (served && ledger_.stopped_at < socket_->io().Now() - kStopTimeMax)
+      ledger_.Problem("client: still served though it was idle when the service stopped");
+    Advance();
+  });
 }
 
 // None of them leaves a transaction open.
@@ -318,11 +335,7 @@ void SimClient::OnBytes(SimSocket&, std::string_view bytes) {
 
 void SimClient::OnReply(uint16_t code, std::string_view text) {
   if (goodbye_) return ledger_.Problem("client: a reply after the last one: ", text);
-  if (code == 421) {
-    goodbye_ = true;
-    awaited_.clear();
-    return;
-  }
+  if (code == 421) return OnGoodbye(text);
   if (awaited_.empty()) return ledger_.Problem("client: a reply to nothing: ", text);
   const Sent sent = std::move(awaited_.front());
   awaited_.pop_front();
@@ -338,6 +351,7 @@ void SimClient::OnReply(uint16_t code, std::string_view text) {
       return OnHello(code, text);
     case Kind::kMail:
       mail_accepted_ = positive;
+      in_transaction_ = in_transaction_ || positive;
       recipients_accepted_ = 0;
       return;
     case Kind::kRecipient:
@@ -350,6 +364,7 @@ void SimClient::OnReply(uint16_t code, std::string_view text) {
         }
         return;
       }
+      in_transaction_ = false;
       if (positive) ledger_.Problem("client: ", text, " for DATA");
       if (!blind_) step_ = Step::kBetween;
       return;
@@ -368,6 +383,8 @@ void SimClient::OnReply(uint16_t code, std::string_view text) {
       if (code != sent.own_code) ledger_.Problem("client: ", text, " instead of ", sent.own_code);
       return;
     case Kind::kReset:
+      in_transaction_ = false;
+      return;
     case Kind::kPassed:
       return;
     case Kind::kQuit:
@@ -377,7 +394,17 @@ void SimClient::OnReply(uint16_t code, std::string_view text) {
   }
 }
 
+void SimClient::OnGoodbye(std::string_view text) {
+  goodbye_ = true;
+  awaited_.clear();
+  if (text != "421 4.3.2 Service is shutting down\r\n") return;
+  shut_down_ = true;
+  if (ledger_.stopped_at == core::kNever) ledger_.Problem("client: ", text, " though nobody stops it");
+  if (in_transaction_) ledger_.Problem("client: ", text, " within a transaction");
+}
+
 void SimClient::OnHello(uint16_t code, std::string_view text) {
+  in_transaction_ = false;
   if (code != 250) {
     if (!extended_ && !blind_) Command(Kind::kHello, "HELO client.example", "HELO");
     return;
@@ -395,6 +422,7 @@ void SimClient::OnHello(uint16_t code, std::string_view text) {
 }
 
 void SimClient::OnFinal(uint16_t code, std::string_view text) {
+  in_transaction_ = false;
   Message* message = unanswered_.front();
   unanswered_.pop_front();
   message->answer = code;

@@ -17,6 +17,7 @@ struct ClientChances {
   double oddity = 0;  // something else between two transactions
   double vanish = 0;  // closes, resets or falls silent, at any byte
   double blind = 0;   // the client sends all that it has to say at once and ends its side
+  double pause = 0;   // says nothing for some seconds between two transactions
 };
 
 class SimClient final : public SimPeer {
@@ -35,6 +36,8 @@ class SimClient final : public SimPeer {
   bool satisfied() const { return quit_answered_ && awaited_.empty(); }
   // It has left or fallen silent by its own will.
   bool gone() const { return gone_; }
+  // It was told that the service shuts down.
+  bool shut_down() const { return shut_down_; }
 
  private:
   enum class Kind : uint8_t {
@@ -75,6 +78,7 @@ class SimClient final : public SimPeer {
   // One step each: appends to unit_ and awaited_.
   void Hello();
   void Between();
+  void Pause();
   void Oddity();
   void Mail();
   void Recipient();
@@ -87,6 +91,7 @@ class SimClient final : public SimPeer {
   void Vanish();
 
   void OnReply(uint16_t code, std::string_view text);
+  void OnGoodbye(std::string_view text);
   void OnHello(uint16_t code, std::string_view text);
   void OnFinal(uint16_t code, std::string_view text);
   void CheckToken(const Sent& sent, std::string_view text);
@@ -112,6 +117,8 @@ class SimClient final : public SimPeer {
   bool reads_ = true;
   bool goodbye_ = false;  // 421 or the end of the greeting: nothing may follow
   bool quit_answered_ = false;
+  bool shut_down_ = false;
+  bool pausing_ = false;
   bool extended_ = false;
   bool chunking_ = false;
   bool needs_reset_ = false;  // a transaction may be open
@@ -120,6 +127,7 @@ class SimClient final : public SimPeer {
   Message* message_ = nullptr;       // of the transaction that is open
   std::deque<Message*> unanswered_;  // whose end has been sent
   bool mail_accepted_ = false;       // as far as replies have come
+  bool in_transaction_ = false;      // nothing that may have ended the transaction was answered since
   uint32_t recipients_accepted_ = 0;
   uint32_t recipients_left_ = 0;
   size_t chunk_offset_ = 0;

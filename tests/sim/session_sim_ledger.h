@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "appliance/config.h"
+#include "core/mono_time.h"
 #include "core/text.h"
 
 namespace bivalve::sim {
@@ -56,6 +57,7 @@ struct Ledger {
   appliance::VirusPolicy action = appliance::VirusPolicy::kDrop;
   appliance::FailurePolicies scan_failure = {};
   appliance::BareNewline bare_newline = appliance::BareNewline::kGuard;
+  core::MonoTime stopped_at = core::kNever;  // when the service was told to stop
 
   template <typename... Pieces>
   void Problem(const Pieces&... pieces) {

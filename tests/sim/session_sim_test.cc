@@ -98,6 +98,7 @@ void ExpectReached(std::initializer_list<Path> paths) {
     sum.aborted += sim.seen().aborted;
     sum.places_kept += sim.seen().places_kept;
     sum.sessions_closed += sim.seen().sessions_closed;
+    sum.shut_down += sim.seen().shut_down;
     if (!sim.problems().empty() && ++failures == 5) break;
   }
   if (failures == 0) {
@@ -106,12 +107,13 @@ void ExpectReached(std::initializer_list<Path> paths) {
   std::printf(
       "of %llu messages %llu delivered (%llu infected), %llu refused, %llu dropped, %llu bounced, %llu "
       "tempfailed, "
-      "%llu rejected, %llu lost, %llu aborted\n",
+      "%llu rejected, %llu lost, %llu aborted; %llu sessions shut down\n",
       static_cast<unsigned long long>(sum.messages), static_cast<unsigned long long>(sum.delivered),
       static_cast<unsigned long long>(sum.passed), static_cast<unsigned long long>(sum.refused),
       static_cast<unsigned long long>(sum.dropped), static_cast<unsigned long long>(sum.bounced),
       static_cast<unsigned long long>(sum.tempfailed), static_cast<unsigned long long>(sum.rejected),
-      static_cast<unsigned long long>(sum.lost), static_cast<unsigned long long>(sum.aborted));
+      static_cast<unsigned long long>(sum.lost), static_cast<unsigned long long>(sum.aborted),
+      static_cast<unsigned long long>(sum.shut_down));
   return sum;
 }
 
@@ -228,8 +230,12 @@ TEST(SessionSim, EndsItsSessionsWhenTheServiceStops) {
     chances.scanner.late = 0.6;
     chances.server.late = 0.4;
     chances.client.oddity = 0.2;
+    chances.client.pause = 0.2;
   });
-  ExpectReached({{"delivered", seen.delivered}, {"dropped", seen.dropped}, {"bounced", seen.bounced}});
+  ExpectReached({{"shut down", seen.shut_down},
+                 {"delivered", seen.delivered},
+                 {"dropped", seen.dropped},
+                 {"bounced", seen.bounced}});
 }
 
 TEST(SessionSim, SurvivesAllOfItAtOnce) {
@@ -246,7 +252,7 @@ TEST(SessionSim, SurvivesAllOfItAtOnce) {
                       .late = 0.2,
                       .idle = 0.02};
     chances.scanner = {.error = 0.05, .nonsense = 0.03, .vanish = 0.05, .silent = 0.03, .late = 0.5};
-    chances.client = {.oddity = 0.2, .vanish = 0.02, .blind = 0};
+    chances.client = {.oddity = 0.2, .vanish = 0.02, .blind = 0, .pause = 0};
     chances.stops = random.Chance(0.1);
   });
   ExpectReached({{"delivered", seen.delivered},
