@@ -90,6 +90,7 @@ struct SessionSim::World {
 SessionSim::SessionSim(uint64_t seed, const SessionChances& chances, Mutation mutation)
     : chances_(chances), random_(seed * 2 + 1) {
   ledger_.mutation = mutation;
+  ledger_.connections_break = chances.io.reset + chances.io.hang_up + chances.io.silence > 0;
   auto settings = std::make_shared<appliance::SessionSettings>();
   appliance::Config& config = settings->config;
   config.out_address = {Address("192.0.2.1", 25)};

@@ -18,7 +18,8 @@
 //      twice, whatever was answered.
 //   4. Nothing is delivered without an OK that a scanner said to exactly this content, unless the
 //      configuration says so.
-//   5. The server sees only well-formed commands, in sequence, pipelined only as far as it allows.
+//   5. The server sees only well-formed commands, in sequence, pipelined only as far as it allows, and QUIT
+//      before the end of every connection that it has not spoiled itself.
 //   6. received = in_progress + the outcomes, at every turn of the loop; the log has one line for each
 //      message received.
 //   7. No place with a scanner is held for ever by a scan that nobody waits for any more, whatever the scanner

@@ -58,6 +58,7 @@ struct Ledger {
   appliance::FailurePolicies scan_failure = {};
   appliance::BareNewline bare_newline = appliance::BareNewline::kGuard;
   core::MonoTime stopped_at = core::kNever;  // when the service was told to stop
+  bool connections_break = false;            // by themselves
 
   template <typename... Pieces>
   void Problem(const Pieces&... pieces) {

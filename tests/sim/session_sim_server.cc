@@ -39,6 +39,7 @@ void SimSmtpServer::OnConnect(SimSocket& socket) {
   d.socket = &socket;
   if (Misfortune(d)) return;
   if (random_.Chance(chances_.refuse / 4)) {
+    d.spoiled = true;
     Say(d, "554 5.3.2 no service here\r\n");
     return;
   }
@@ -48,6 +49,8 @@ void SimSmtpServer::OnConnect(SimSocket& socket) {
 void SimSmtpServer::OnClose(SimSocket& socket) {
   Dialogue& d = dialogues_[&socket];
   CheckUnfinished(d);
+  if (d.phase != Phase::kOver && !d.spoiled && !ledger_.connections_break && d.last_line != "QUIT\r\n")
+    ledger_.Problem("server: no QUIT before the end, but ", d.last_line);
   d.phase = Phase::kOver;
 }
 
@@ -76,6 +79,7 @@ void SimSmtpServer::Process(Dialogue& d) {
       if (end == std::string::npos) return;
       const std::string line = d.input.substr(0, end + 1);
       d.input.erase(0, end + 1);
+      d.last_line = line;
       Command(d, line);
     }
   }
@@ -340,6 +344,12 @@ std::string SimSmtpServer::Number(const Dialogue& d) const {
 }
 
 bool SimSmtpServer::Misfortune(Dialogue& d, bool data) {
+  const bool struck = Strike(d, data);
+  d.spoiled = d.spoiled || struck;
+  return struck;
+}
+
+bool SimSmtpServer::Strike(Dialogue& d, bool data) {
   if (random_.Chance(chances_.vanish)) {
     if (random_.Chance(0.5)) d.socket->Reset();
     Leave(d, "");

@@ -44,6 +44,8 @@ class SimSmtpServer final : public SimPeer {
     std::string input;
     bool reply_due = false;       // further commands wait
     bool may_be_followed = true;  // the last command may be followed by others before its reply
+    bool spoiled = false;         // by what the server said or did not say
+    std::string last_line;
     bool greeted = false;
     bool extended = false;  // by EHLO
     bool mail = false;
@@ -72,6 +74,7 @@ class SimSmtpServer final : public SimPeer {
 
   // Goes on with the misfortune that chance has for this reply; true when that was all the answer there is.
   bool Misfortune(Dialogue& d, bool data = false);
+  bool Strike(Dialogue& d, bool data);  // does it
   bool Refuse(Dialogue& d, std::string_view token);
   void Reply(Dialogue& d, uint16_t code, std::string_view text);
   void Say(Dialogue& d, std::string text);
