@@ -209,11 +209,32 @@ class Delivery(Case):
         self.assertEqual((message.how, without_header(message.content)), ("BDAT", content))
         self.assertEqual([c for c in sink.commands if c.startswith(b"BDAT")], [b"BDAT 0", b"BDAT %d LAST" % len(message.content)])
 
-    def test_after_a_bdat_that_was_refused(self):
-        _, sink, client = self.session(CHUNKING, replies={"BODY": ["554 5.7.1 sink: no"]})
-        self.assertReply(client.deliver(compose(b"x\r\n")), 554, "5.7.1 sink: no")
-        self.assertReply(client.deliver(compose(b"y\r\n")), 250)
+    def expect_reset(self, extensions, step, code, send):
+        """The server refuses one message and may still have its transaction; the next one finds none."""
+        text = f"{code // 100}.7.1 sink: no"
+        _, sink, client = self.session(extensions, replies={step: [f"{code} {text}"]})
+        content = compose(b"x\r\n")
+        client.mail()
+        client.rcpt()
+        self.assertReply(send(client, content), code, text)
+        client.mail()
+        client.rcpt()
+        self.assertReply(send(client, content), 250)
+        verb = "BDAT" if step == "BODY" else "DATA"
+        self.assertEqual(sink.sessions[0].verbs(), ["EHLO", "MAIL", "RCPT", verb, "RSET", "MAIL", "RCPT", verb])
         self.assertEqual(len(sink.messages), 1)
+
+    def test_after_a_bdat_that_was_refused(self):
+        for code in (451, 554):
+            for send in (lambda client, content: client.data(content),
+                         lambda client, content: client.bdat(content, last=True)):
+                with self.subTest(code=code):
+                    self.expect_reset(CHUNKING, "BODY", code, send)
+
+    def test_after_a_data_that_was_refused(self):
+        for code in (451, 554):
+            with self.subTest(code=code):
+                self.expect_reset(["8BITMIME"], "DATA", code, lambda client, content: client.data(content))
 
 
 class Auth(Case):

@@ -427,6 +427,11 @@ void SimClient::OnFinal(uint16_t code, std::string_view text) {
   unanswered_.pop_front();
   message->answer = code;
   message->answer_text = text;
+  // What the server itself answered went to it as a whole: no client has to say RSET behind that.
+  const bool servers = text.find('[') != std::string_view::npos;
+  if (message->by_bdat && servers && awaited_.empty() && step_ == Step::kBetween) {
+    needs_reset_ = false;
+  }
 }
 
 // What the server says to one command must not come as the reply to another.

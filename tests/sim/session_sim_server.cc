@@ -164,6 +164,8 @@ void SimSmtpServer::Mail(Dialogue& d, std::string_view arguments) {
   if (!size_ && arguments.find("SIZE=") != std::string_view::npos) {
     ledger_.Problem("server: SIZE without the extension: ", arguments);
   }
+  // Simulated clients say RSET where the end of a transaction is theirs to say.
+  if (d.mail) ledger_.Problem("server: MAIL within a transaction");
   if (!d.greeted || d.mail) return Reply(d, 503, Cat("5.5.1 out of sequence ", token));
   if (Refuse(d, token)) return;
   Forget(d);
