@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -31,16 +32,26 @@ constexpr seconds kTimeout{10};
 
 enum class End : uint8_t { kStays, kEnds, kResets };
 
-// Sends some bytes, the rest a moment later, and then stays, ends or resets.
+// Sends some bytes, then some pieces one by one, the rest a moment later, and then stays, ends or resets.
 class Peer final : public sim::SimPeer {
  public:
   void OnConnect(sim::SimSocket& socket) override {
     socket.Send(first);
+    if (pieces > 0) return SendPieces(socket, pieces);
     if (!second.empty()) socket.io().After(pause, [this, &socket] { socket.Send(second); });
     if (end == End::kEnds) socket.io().After(pause, [&socket] { socket.Close(); });
     if (end == End::kResets) socket.io().After(pause, [&socket] { socket.Reset(); });
   }
+  void SendPieces(sim::SimSocket& socket, int left) {
+    socket.io().After(pause, [this, &socket, left] {
+      if (!socket.open()) return;
+      socket.Send(left > 0 ? piece : second);
+      if (left > 0) SendPieces(socket, left - 1);
+    });
+  }
   std::string first;
+  std::string piece;
+  int pieces = 0;
   std::string second;
   core::Duration pause = milliseconds(1);
   End end = End::kStays;
@@ -304,6 +315,46 @@ TEST_F(MailDataTest, WaitsForASlowClientThatGoesOn) {
   peer_.second = ".\r\nQUIT\r\n";
   peer_.pause = kTimeout - seconds(1);
   EXPECT_EQ(Data().result.status, Status::kComplete);
+}
+
+// By DATA and by a chunk of as many bytes, what a client sends on and on.
+class DataRateTest : public MailDataTest {
+ protected:
+  static constexpr uint64_t kEnough = DataRate::kBytesPerSecondMin * static_cast<uint64_t>(kTimeout.count());
+  std::array<Got, 2> Both(uint64_t seed) {
+    const uint64_t bytes = peer_.first.size() + peer_.pieces * peer_.piece.size();
+    return {Data(seed), Chunk(bytes, false, seed)};
+  }
+};
+
+TEST_F(DataRateTest, AGoodStartDoesNotPayForWhatFollows) {
+  peer_.first = std::string(kEnough + 1, 'x');
+  peer_.piece = "x";
+  peer_.pieces = 60;
+  peer_.pause = seconds(1);
+  for (uint64_t seed = 0; seed < 6; ++seed) {
+    for (const Got& got : Both(seed)) {
+      SCOPED_TRACE(seed);
+      EXPECT_EQ(got.result.status, Status::kTooSlow);
+      // The second interval begins with what comes first behind the end of the first one.
+      EXPECT_GE(got.took, 2 * kTimeout);
+      EXPECT_LE(got.took, 2 * kTimeout + seconds(2));
+    }
+  }
+}
+
+TEST_F(DataRateTest, ASteadyClientMayTakeManyIntervals) {
+  peer_.piece = std::string(DataRate::kBytesPerSecondMin * 3, 'x');
+  peer_.pieces = 60;
+  peer_.pause = seconds(2);
+  peer_.second = "\r\n.\r\nQUIT\r\n";
+  for (uint64_t seed = 0; seed < 6; ++seed) {
+    for (const Got& got : Both(seed)) {
+      SCOPED_TRACE(seed);
+      EXPECT_EQ(got.result.status, Status::kComplete);
+      EXPECT_GE(got.took, 11 * kTimeout);
+    }
+  }
 }
 
 // --- BDAT (RFC 3030)

@@ -127,8 +127,8 @@ class Commands(Case):
 class Rate(Case):
     """128 bytes a second on average over each TimeOut, in DATA and in BDAT."""
 
-    def dribble(self, start, each, pause, seconds):
-        """Sends `each` every `pause` after `start`; returns what the daemon said and when."""
+    def dribble(self, start, each, pause, seconds, head=b""):
+        """Sends `each` every `pause` after `start` and `head`; returns what the daemon said and when."""
         sink = self.sink(extensions=["CHUNKING"])
         daemon = self.bivalved(sink, settings={"TimeOut": 2})
         with daemon.client() as client:
@@ -139,6 +139,7 @@ class Rate(Case):
             if start == b"DATA\r\n":
                 self.assertReply(client.reply(), 354)
             began = time.monotonic()
+            client.send(head)
             stop = threading.Event()
 
             def send():
@@ -171,6 +172,15 @@ class Rate(Case):
                 self.assertEqual(sink.received, [])
                 self.expect_error(daemon, "too_slow")
                 daemon.expect_messages(received=0, aborted=1)
+
+    def test_a_good_start_does_not_pay_for_what_follows(self):
+        for start in (b"DATA\r\n", b"BDAT 100000 LAST\r\n"):
+            with self.subTest(start=start):
+                daemon, sink, _, reply, after = self.dribble(start, b"x", 0.1, 12, head=b"x" * 1000)
+                self.assertIsNotNone(reply, "it went on for ever")
+                self.assertRegex(str(reply), r"^421 4\.4\.2 Message data comes too slowly")
+                self.assertGreater(after, 3, "the first two seconds were fast enough")
+                self.assertEqual(sink.received, [])
 
     def test_tiny_chunks_do_not_help(self):
         daemon, _, _, reply, _ = self.dribble(b"", b"BDAT 1\r\nx", 0.1, 1)
