@@ -165,9 +165,8 @@ TEST(Reload, EveryRowDoesAsTheTableSays) {
     const Config before = Good("");
     Config after = before;
     bool differs = false;
-    for (const std::string_view text :
-         {"on", "off", "77", "127.0.0.1:77", "127.0.0.1", "bounce", "instream", "reject", "warn", "json",
-          "allow"}) {
+    for (const std::string_view text : {"on", "off", "77", "127.0.0.1:77", "127.0.0.1", "bounce", "instream",
+                                        "reject", "warn", "json", "allow"}) {
       Config other = before;
       if (!SetOption(other, option, text).ok()) continue;
       if (PrintOption(other, option) == PrintOption(before, option)) continue;

@@ -265,6 +265,22 @@ class EverySetting(ReloadCase):
         self.deliver(daemon)
         self.two.wait_command(b"XCLIENT")
 
+    def check_XClientFailure(self, daemon):
+        self.reload(daemon, {"XClient": "on"})
+        with daemon.client() as client:
+            self.assertReply(client.ehlo(), 421)
+        self.reload(daemon, {"XClient": "on", "XClientFailure": "allow"})
+        self.deliver(daemon)
+
+    def check_BinaryMime(self, daemon):
+        binary = self.sink(extensions=("CHUNKING", "BINARYMIME"))
+        self.reload(daemon, {"OutAddress": binary.address})
+        for setting, shown in (("off", False), ("on", True)):
+            self.reload(daemon, {"OutAddress": binary.address, "BinaryMime": setting})
+            with daemon.client() as client:
+                client.ehlo()
+                self.assertEqual("BINARYMIME" in client.extensions, shown)
+
     def check_ClamMethod(self, daemon):
         local = daemon.settings["ClamAddress"]
         self.reload(daemon, {"ClamMethod": "instream"})

@@ -22,7 +22,8 @@
 //      before the end of every connection that it has not spoiled itself.
 //   6. received = in_progress + the outcomes, at every turn of the loop; the log has one line for each
 //      message received.
-//   7. No place with a scanner is held for ever by a scan that nobody waits for any more, whatever the scanner
+//   7. No place with a scanner is held for ever by a scan that nobody waits for any more, whatever the
+//   scanner
 //      answers or does not answer; and seconds after it answers new scans, mail is scanned.
 //   8. When nothing goes wrong, every message gets exactly the answer that it deserves, and every QUIT
 //      its 221.
@@ -79,7 +80,7 @@ class SessionSim {
     uint64_t aborted = 0;
     uint64_t places_kept = 0;      // by scans that were given up, when the sessions had ended
     uint64_t sessions_closed = 0;  // with scanners, for such scans
-    uint64_t shut_down = 0;  // clients that were told so
+    uint64_t shut_down = 0;        // clients that were told so
   };
   const Seen& seen() const { return seen_; }
 
