@@ -112,6 +112,9 @@ inline constexpr std::array kScannerMetrics = {
                       "Answers ERROR, nonsense, and sessions that broke."},
     ScannerMetricInfo{scan::ScannerCount::kConnects, MetricKind::kCounter, "connects",
                       "Sessions opened with the scanner."},
+    ScannerMetricInfo{
+        scan::ScannerCount::kSizeProofs, MetricKind::kCounter, "size_proofs",
+        "Test messages as large as one that the scanner had called clean, where its limits are not known."},
     ScannerMetricInfo{scan::ScannerCount::kHedges, MetricKind::kCounter, "hedges",
                       "Messages given to the scanner because another one took long."},
 };

@@ -220,11 +220,14 @@ constexpr Option kOptions[] = {
      .field = &Config::canary,
      .default_text = "on",
      .on_reload = OnReload::kAtOnce,
-     .doc = "A scanner with an empty signature database, or with limits that are too small, calls every "
-            "message clean. So each one is sent a test message with the EICAR string, by the same way as "
-            "mail: when a connection to it is opened, when its database has changed, and every hour. With "
-            "on, a scanner that does not find it gets no mail until it does; with warn the log says so and "
-            "the scanner is used all the same; with off there is no such test."},
+     .doc =
+         "A scanner with an empty signature database, or with limits that are too small, calls every "
+         "message clean. So each one is sent a test message with the EICAR string, by the same way as "
+         "mail: when a connection to it is opened, when its database has changed, and every hour. With "
+         "on, a scanner that does not find it gets no mail until it does; with warn the log says so and "
+         "the scanner is used all the same; with off there is no such test. Where no clamd.conf on this "
+         "machine tells a scanner's limits, a message of more than 64 KiB is believed to be clean once the "
+         "scanner has found a test message at least as large."},
     {.name = "MaxMessageSize",
      .field = &Config::message_bytes_max,
      .default_text = "100M",

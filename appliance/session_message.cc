@@ -207,6 +207,7 @@ core::Task<Session::CloseReason> Session::DeliverMessage(core::Body& body, const
       .chunking_proven = services_.chunking_proof.Has(server_address_),
       .data_will_do = data_will_do_,
       .may_need_stuffing = onward.may_need_stuffing,
+      .shrunken_files = shrunken_files_,
       .timeout = config().timeout,
   };
   const core::MonoTime began = services_.loop.Now();

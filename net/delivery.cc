@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 
+#include "core/shrunken_file.h"
 #include "core/text.h"
 #include "net/end_of_data.h"
 #include "net/reply_reader.h"
@@ -250,6 +251,8 @@ core::Task<DeliveryResult> DeliverByData(Connection& server, core::Condition& wa
     size_t count = wire.Next(std::span(pieces).first(pieces.size() - 1));
     // The last batch takes the terminating line along.
     more = !wire.finished();
+    // What was read of the content since the message began may be zeros: it gets no end.
+    if (!more && core::ShrunkenFilesMet() != d.shrunken_files) co_return DeliveryResult();
     const bool alone = !more && Bytes(std::span(pieces).first(count)) > kBytesAtOnceMax;
     if (!more && !alone) pieces[count++] = Piece(wire.end());
     if (HasTakenItEarly(server)) co_return TakenEarly();

@@ -25,6 +25,7 @@ struct Delivery {
   bool chunking_proven = false;    // and has taken chunks before; else an empty one goes ahead
   bool data_will_do = false;       // where BDAT turns out to be none, the message may go by DATA
   bool may_need_stuffing = false;  // some line of the content may begin with a dot
+  uint64_t shrunken_files = 0;     // core::ShrunkenFilesMet() when the message began
   core::Duration timeout{};
 };
 

@@ -82,4 +82,35 @@ core::Task<std::unique_ptr<core::Body>> MakeCanary(core::BodyPool& bodies) {
   co_return body;
 }
 
+core::Task<std::unique_ptr<core::Body>> MakeCanary(core::BodyPool& bodies, core::Condition& wake,
+                                                   uint64_t image_bytes) {
+  // A tenth of a millisecond's worth.
+  static constexpr size_t kStepBytes = size_t{256} << 10;
+  static constexpr std::string_view kLine =
+      "It has lines behind its end until it is as large as the message that it speaks for.\r\n";
+  std::unique_ptr<core::Body> body = co_await MakeCanary(bodies);
+  size_t in_line = 0;
+  while (body != nullptr && body->image_bytes() < image_bytes) {
+    if (body->room().empty()) {
+      const bool grown = co_await bodies.Grow(*body);
+      if (!grown) {
+        bodies.Release(std::move(body));
+        break;
+      }
+    }
+    const size_t bytes =
+        std::min({body->room().size(), kStepBytes, size_t{image_bytes} - body->image_bytes()});
+    std::span<char> room = body->room().first(bytes);
+    while (!room.empty()) {
+      const std::string_view part = kLine.substr(in_line, room.size());
+      std::memcpy(room.data(), part.data(), part.size());
+      room = room.subspan(part.size());
+      in_line = (in_line + part.size()) % kLine.size();
+    }
+    body->Extend(bytes);
+    (void)co_await wake.Wait(wake.loop().Now());
+  }
+  co_return body;
+}
+
 }  // namespace bivalve::scan

@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "core/body_pool.h"
+#include "core/condition.h"
 #include "core/task.h"
 
 namespace bivalve::scan {
@@ -51,5 +52,9 @@ const std::string& CanaryContent();
 
 // A body with that content; null when there is no room for one. Suspends only where BodyPool::Acquire does.
 core::Task<std::unique_ptr<core::Body>> MakeCanary(core::BodyPool& bodies);
+// The same, with lines behind its last part that make an image of `image_bytes` of it, if it is not as large
+// anyway. Made in steps, between which others run; `wake` is the caller's Condition. Suspends.
+core::Task<std::unique_ptr<core::Body>> MakeCanary(core::BodyPool& bodies, core::Condition& wake,
+                                                   uint64_t image_bytes);
 
 }  // namespace bivalve::scan

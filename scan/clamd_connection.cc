@@ -277,6 +277,10 @@ core::Task<void> ClamdConnection::Serve() {
       co_return;
     }
     if (Slot* slot = NextTaken(); slot != nullptr) {
+      if (slot->if_proven.has_value() && slot->proof == nullptr) {
+        co_await MakeProof(*slot);
+        continue;
+      }
       whole = co_await Send(*slot);
       continue;
     }
@@ -316,7 +320,7 @@ core::Task<bool> ClamdConnection::Send(Slot& slot) {
   slot.id = next_id_++;
   if (!sends_content_) co_return co_await SendDescriptor(slot);
   const uint64_t stream_bytes_max = scanner_.limits.stream_bytes_max;
-  if (stream_bytes_max != 0 && slot.body->image_bytes() > stream_bytes_max) {
+  if (stream_bytes_max != 0 && slot.scanned().image_bytes() > stream_bytes_max) {
     --next_id_;
     Complete(slot,
              NoVerdictBecause(NoVerdict::kSize, "the message is larger than the scanner's StreamMaxLength"));
@@ -329,7 +333,7 @@ core::Task<bool> ClamdConnection::Send(Slot& slot) {
 }
 
 core::Task<bool> ClamdConnection::SendDescriptor(Slot& slot) {
-  const int descriptor = slot.body->SealForScan();
+  const int descriptor = slot.scanned().SealForScan();
   if (descriptor < 0) {
     --next_id_;
     Complete(slot,
@@ -342,7 +346,7 @@ core::Task<bool> ClamdConnection::SendDescriptor(Slot& slot) {
       co_await stream_.SendDescriptor(kFildes, descriptor, loop_.Now() + options_.connect_timeout);
   if (result.ok()) {
     slot.state = SlotState::kSent;
-    if (slot.request != nullptr) ++slot.request->attempts_;
+    if (slot.request != nullptr && slot.proof == nullptr) ++slot.request->attempts_;
     co_return true;
   }
   if (!IsConnectionError(result.error())) {
@@ -363,12 +367,12 @@ core::Task<bool> ClamdConnection::SendDescriptor(Slot& slot) {
 // The image as it stands in the body's file, straight from its memory.
 core::Task<bool> ClamdConnection::Upload(Slot& slot) {
   static constexpr ChunkHeader kEnd = MakeChunkHeader(0);
-  if (slot.request != nullptr) ++slot.request->attempts_;
+  if (slot.request != nullptr && slot.proof == nullptr) ++slot.request->attempts_;
   const uint32_t id = slot.id;
   // A scanner that reloads its database takes nothing for as long as it answers no PING.
   const core::Duration patience = kPingsToDeath * options_.ping_interval;
   stream_.Write(kInstream);
-  std::string_view image = slot.body->image();
+  std::string_view image = slot.scanned().image();
   size_t chunk_bytes = 0;  // of the current chunk, still to be sent
   bool ended = false;
   while (!ended) {
@@ -475,6 +479,11 @@ void ClamdConnection::Free(Slot& slot) {
     if (slot.state != SlotState::kTaken && !sends_content_) slot.kept->Discard();
     slot.kept.reset();
   }
+  if (slot.proof_kept != nullptr && slot.state != SlotState::kTaken && !sends_content_)
+    slot.proof_kept->Discard();
+  slot.proof_kept.reset();
+  slot.proof = nullptr;
+  slot.if_proven.reset();
   slot.state = SlotState::kFree;
   slot.request = nullptr;
   slot.body = nullptr;
@@ -520,6 +529,8 @@ void ClamdConnection::SetReady(bool ready) {
   ping_wanted_ = false;
   // Whoever answers at the other end now has to prove itself, whatever was proven there before.
   proven_ = false;
+  proven_bytes_ = kBelievedBytes;
+  unproven_bytes_ = UINT64_MAX;
   canaries_out_ = 0;
   canary_again_ = core::kNever;
   canary_due_ = ready && options_.canary != CanaryMode::kOff ? loop_.Now() : core::kNever;

@@ -250,6 +250,11 @@ class ClamdConnection {
     std::shared_ptr<KeptBody> kept;  // the abandoned one's body, or the canary's
     bool canary = false;             // without a request
     bool several_readings = false;   // the request's
+    // Its verdict, while a canary of the message's size is scanned in its place (clamd_connection_size.cc).
+    std::optional<Verdict> if_proven;
+    core::Body* proof = nullptr;  // that canary
+    std::shared_ptr<KeptBody> proof_kept;
+    core::Body& scanned() const { return proof != nullptr ? *proof : *body; }
   };
 
   // The steps of Run(). Those that return false have met the end of the session.
@@ -276,6 +281,11 @@ class ClamdConnection {
   void Complete(Slot& slot, Verdict verdict);
   std::optional<Verdict> Disbelief(const Slot& slot) const;
   void CompleteCanary(const Verdict& verdict);
+  bool IsInDoubt(const Slot& slot) const;
+  bool AskForProof(Slot& slot, Verdict verdict);
+  core::Task<void> MakeProof(Slot& slot);
+  void CompleteProof(Slot& slot, const Verdict& verdict);
+  static Verdict TooLargeToBelieve();
   void ReturnAll();
   void ReturnSlot(Slot& slot);
   void Free(Slot& slot);
@@ -317,12 +327,17 @@ class ClamdConnection {
   bool failed_ = false;
   bool sends_content_ = false;
   bool uploading_ = false;
-  bool poisoned_ = false;      // what was read last must not be
-  std::string ending_;         // why the session ends, where it is known
-  bool over_ = false;          // no further reply of this session is believed
-  bool useful_ = false;        // this session has answered a scan
-  bool blameless_ = false;     // the session ends for a reason that is none of the messages' doing
-  bool proven_ = false;        // the last canary on this session was found
+  bool poisoned_ = false;   // what was read last must not be
+  std::string ending_;      // why the session ends, where it is known
+  bool over_ = false;       // no further reply of this session is believed
+  bool useful_ = false;     // this session has answered a scan
+  bool blameless_ = false;  // the session ends for a reason that is none of the messages' doing
+  bool proven_ = false;     // the last canary on this session was found
+  // Of images, where the scanner's limits are not known: found up to here on this session, and not found from
+  // here on. What is smaller than all limits that anybody sets needs no proof.
+  static constexpr uint64_t kBelievedBytes = uint64_t{64} << 10;
+  uint64_t proven_bytes_ = kBelievedBytes;
+  uint64_t unproven_bytes_ = UINT64_MAX;
   uint32_t canaries_out_ = 0;  // under way on it: more than one when they are not answered
   core::MonoTime canary_due_ = core::kNever;
   core::MonoTime canary_again_ = core::kNever;  // the same, while one is out

@@ -56,8 +56,17 @@ bool ClamdConnection::AcceptScanReply(Slot& slot, const Reply& reply) {
       // A result of what it does not have in full is somebody else's.
       if (reply.shape != shape || slot.state != SlotState::kSent) return Poison();
       if (!sends_content_) scanner_.descriptors_proven = true;
-      Complete(slot,
-               (reply.kind == ReplyKind::kOk ? Disbelief(slot) : std::nullopt).value_or(ToVerdict(reply)));
+      if (slot.proof != nullptr) {
+        CompleteProof(slot, ToVerdict(reply));
+      } else if (reply.kind == ReplyKind::kFound || slot.canary) {
+        Complete(slot, ToVerdict(reply));
+      } else if (const std::optional<Verdict> disbelief = Disbelief(slot)) {
+        Complete(slot, *disbelief);
+      } else if (slot.request == nullptr || !IsInDoubt(slot)) {
+        Complete(slot, ToVerdict(reply));
+      } else if (!AskForProof(slot, ToVerdict(reply))) {
+        Complete(slot, options_.canary == CanaryMode::kOn ? TooLargeToBelieve() : ToVerdict(reply));
+      }
       return true;
     case ReplyKind::kRefused:
       if (AwaitsDescriptorReply()) return Refused(&slot, reply.text);
@@ -65,11 +74,11 @@ bool ClamdConnection::AcceptScanReply(Slot& slot, const Reply& reply) {
     case ReplyKind::kError:
       if (reply.shape != ReplyShape::kNone && reply.shape != shape) return Poison();
       if (!slot.canary) scanner_.stats.counts.Add(ScannerCount::kErrors);
-      Complete(slot, ToVerdict(reply));
+      slot.proof != nullptr ? CompleteProof(slot, ToVerdict(reply)) : Complete(slot, ToVerdict(reply));
       return true;
     case ReplyKind::kSizeLimit:
       if (!sends_content_) return Poison();
-      Complete(slot, ToVerdict(reply));
+      slot.proof != nullptr ? CompleteProof(slot, ToVerdict(reply)) : Complete(slot, ToVerdict(reply));
       return false;  // clamd closes
     case ReplyKind::kPong:
     case ReplyKind::kReadTimeOut:

@@ -64,6 +64,7 @@ enum class ScannerCount : uint8_t {
   kScans,
   kErrors,
   kConnects,
+  kSizeProofs,       // canaries as large as messages
   kHedges,           // messages that it got because another scanner took long
   kGivenUpSessions,  // sessions closed to get back the places of scans that were given up
   kConnections,      // gauges from here

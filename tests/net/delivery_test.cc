@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/shrunken_file.h"
 #include "core/text.h"
 #include "net/smtp_reply.h"
 #include "tests/core/run_task.h"
@@ -107,6 +108,7 @@ Got DeliverTo(Server& server, const Delivery& delivery, uint64_t seed = 1) {
   Delivery timed = delivery;
   timed.timeout = kTimeout;
   timed.chunking_proven = true;
+  timed.shrunken_files += core::ShrunkenFilesMet();
   Got got;
   got.text = "before:";
   const core::MonoTime began = io.Now();
@@ -324,6 +326,15 @@ TEST(Delivery, TriesAnEmptyChunkFirst) {
     EXPECT_EQ(text, c.status == End::kLost ? "" : c.reply);
     core::RunTask(loop, connection.stream().Close());
   }
+}
+
+// By DATA the content is read here, and not by the kernel, which would say so.
+TEST(Delivery, SendsNoEndOfContentThatWasCutShort) {
+  Server server;
+  const Got got =
+      DeliverTo(server, {.content = "a: b\r\n\r\n.\r\n", .may_need_stuffing = true, .shrunken_files = 1});
+  EXPECT_EQ(got.result.status, DeliveryResult::Status::kLost);
+  EXPECT_THAT(server.bytes, testing::Not(testing::HasSubstr("\r\n.\r\n")));
 }
 
 TEST(Delivery, SendsALargeMessageWhole) {

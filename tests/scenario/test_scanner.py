@@ -381,5 +381,34 @@ class Failures(ScenarioCase):
         daemon.wait_log(log_line("from=ada@example.com, to=bob@example.net, status=NOT-SCANNED:down"))
 
 
+class UnknownLimits(ScenarioCase):
+    """No clamd.conf says that it is the one of this scanner; clamd's OK for what it does not look at is doubted."""
+
+    bivalve_only = True
+
+    def test_a_message_beyond_them(self):
+        small = self.clamd(tcp=True, options={"MaxFileSize": "1M", "AlertExceedsMax": "no"})
+        elsewhere = self._path("elsewhere")
+        elsewhere.mkdir()
+        link = elsewhere / "clamd.ctl"
+        link.symlink_to(small.socket_path)
+        for address in (small.tcp_address, str(link)):
+            with self.subTest(address=address):
+                sink = self.sink()
+                daemon = self.bivalved(sink, address, {"Workers": 1})
+                with daemon.client() as client:
+                    client.ehlo()
+                    self.assertReply(client.deliver(compose(b"some text\r\n" * 50_000)), 250)
+                    self.assertReply(client.deliver(compose(b"some text\r\n" * 200_000)), 451,
+                                     "4.7.1 Message is larger than the virus scanner takes")
+                    self.assertReply(client.deliver(compose(b"some text\r\n" * 50_000)), 250)
+                    self.assertReply(client.deliver(infected_attachment()), 250)
+                daemon.wait_log("it does not find a test message of")
+                stats = daemon.stats()
+                self.assertEqual((stats["scan_failures"]["size"], stats["messages"]["dropped"], len(sink.messages)), (1, 1, 2))
+                self.assertGreaterEqual(stats["scanners"][0]["size_proofs"], 2)
+                self.assertFalse(stats["scanners"][0]["limits"]["known"])
+
+
 if __name__ == "__main__":
     main()

@@ -1,0 +1,83 @@
+// The part of ClamdConnection for a scanner whose limits are not known. It says "OK" of what is larger than
+// its MaxFileSize or MaxScanSize, without having looked. So its OK for a message that is larger than all that
+// was proven on this session waits, in the message's own place, until it has found a canary of that size.
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include "core/text.h"
+#include "scan/canary.h"
+#include "scan/clamd_connection.h"
+
+namespace bivalve::scan {
+
+using core::Cat;
+
+bool ClamdConnection::IsInDoubt(const Slot& slot) const {
+  return options_.canary != CanaryMode::kOff && !scanner_.limits.known &&
+         slot.body->image_bytes() > proven_bytes_;
+}
+
+// False: it is known already that the scanner does not look at as much.
+bool ClamdConnection::AskForProof(Slot& slot, Verdict verdict) {
+  if (slot.body->image_bytes() >= unproven_bytes_) return false;
+  slot.if_proven = std::move(verdict);
+  slot.state = SlotState::kTaken;
+  wake_.Notify();
+  return true;
+}
+
+core::Task<void> ClamdConnection::MakeProof(Slot& slot) {
+  // A little more, so that not each message that is a little larger than the last one asks again.
+  const uint64_t bytes = slot.body->image_bytes() + slot.body->image_bytes() / 8;
+  const uint64_t serial = slot.serial;
+  std::unique_ptr<core::Body> body = co_await MakeCanary(bodies_, wake_, bytes);
+  // The message may have been taken back meanwhile, and its place be another's.
+  if (stopping_ || slot.state != SlotState::kTaken || slot.serial != serial || !slot.if_proven.has_value()) {
+    bodies_.Release(std::move(body));
+    co_return;
+  }
+  if (body == nullptr) {
+    Complete(slot,
+             NoVerdictBecause(NoVerdict::kSize,
+                              "the scanner's OK is not believed: its limits are not known, and there is "
+                              "no room for a test message of that size"));
+    co_return;
+  }
+  slot.proof = body.get();
+  slot.proof_kept = std::make_shared<KeptBody>(bodies_, std::move(body));
+  scanner_.stats.counts.Add(ScannerCount::kSizeProofs);
+}
+
+void ClamdConnection::CompleteProof(Slot& slot, const Verdict& verdict) {
+  const uint64_t bytes = slot.proof->image_bytes();
+  if (verdict.kind == VerdictKind::kInfected) {
+    proven_bytes_ = std::max(proven_bytes_, bytes);
+    return Complete(slot, *std::exchange(slot.if_proven, std::nullopt));
+  }
+  const bool not_looked_at = verdict.kind == VerdictKind::kClean || verdict.cause == NoVerdict::kSize ||
+                             verdict.cause == NoVerdict::kLimits;
+  if (not_looked_at && bytes < unproven_bytes_) {
+    unproven_bytes_ = bytes;
+    if (options_.say) {
+      options_.say(true,
+                   Cat("scanner ", scanner_.options.name, ": it does not find a test message of ", bytes,
+                       " bytes: its OK for messages as large is ",
+                       options_.canary == CanaryMode::kOn ? "not believed" : "believed all the same (Canary)",
+                       "; raise its MaxFileSize and MaxScanSize"));
+    }
+  }
+  if (options_.canary == CanaryMode::kWarn)
+    return Complete(slot, *std::exchange(slot.if_proven, std::nullopt));
+  Complete(slot, TooLargeToBelieve());
+}
+
+Verdict ClamdConnection::TooLargeToBelieve() {
+  return NoVerdictBecause(
+      NoVerdict::kSize,
+      "the scanner's OK is not believed: its limits are not known, and it does not find a test "
+      "message of that size");
+}
+
+}  // namespace bivalve::scan

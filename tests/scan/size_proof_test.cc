@@ -1,0 +1,134 @@
+// A scanner whose limits are not known calls clean what it does not look at: its OK for a large message waits
+// for a canary of that size.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "scan/canary.h"
+#include "tests/scan/pool_fixture.h"
+
+namespace bivalve::scan {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+class SizeProofTest : public PoolFixture {
+ protected:
+  SizeProofTest() {
+    options_.canary = CanaryMode::kOn;
+    options_.say = [this](bool bad, std::string text) {
+      if (bad) said_.push_back(std::move(text));
+    };
+  }
+
+  // It has this MaxFileSize, finds canaries up to it, and calls all mail clean.
+  FakeClamd& AddScannerWith(uint64_t file_bytes_max, Method method = Method::kFildes) {
+    FakeClamd& fake = AddScanner(method);
+    fake.on_scan = [this, &fake, file_bytes_max](const FakeClamd::Scan& scan) {
+      const std::string image = scan.stream() ? scan.content : ReadAll(scan.descriptor.get());
+      const bool is_canary = image.starts_with(Image(CanaryContent()));
+      if (is_canary) canaries_.push_back(image.size());
+      const std::string_view verdict = is_canary && image.size() <= file_bytes_max ? "Eicar FOUND" : "OK";
+      fake.Reply(scan, core::Cat(scan.stream() ? "stream: " : "fd[9]: ", verdict));
+    };
+    return fake;
+  }
+  std::vector<size_t> ProofSizes() const {
+    return {std::next(canaries_.begin(), std::min<ptrdiff_t>(1, std::ssize(canaries_))), canaries_.end()};
+  }
+  static std::string Large(size_t image_bytes) {
+    return std::string(image_bytes - core::Body::kFrontBytes, 'x');
+  }
+
+  std::vector<size_t> canaries_;  // sizes of images
+  std::vector<std::string> said_;
+};
+
+TEST_F(SizeProofTest, BelievesSmallMessagesAtOnce) {
+  AddScannerWith(1 << 30);
+  StartAndConnect();
+  EXPECT_TRUE(Clean(Submit(Large(64 << 10))));
+  EXPECT_THAT(ProofSizes(), IsEmpty());
+  EXPECT_EQ(Count(0, ScannerCount::kSizeProofs), 0u);
+}
+
+TEST_F(SizeProofTest, BelievesALargeOneBehindACanaryOfItsSize) {
+  for (const Method method : {Method::kFildes, Method::kInstream}) {
+    canaries_.clear();
+    AddScannerWith(1 << 30, method);
+    StartAndConnect();
+    EXPECT_TRUE(Clean(Submit(Large(800'000))));
+    EXPECT_THAT(ProofSizes(), ElementsAre(900'000));
+    EXPECT_TRUE(Clean(Submit(Large(900'000)))) << "that is proven now";
+    EXPECT_TRUE(Clean(Submit(Large(70'000))));
+    EXPECT_EQ(ProofSizes().size(), 1u);
+    EXPECT_TRUE(Clean(Submit(Large(1'600'000))));
+    EXPECT_THAT(ProofSizes(), ElementsAre(900'000, 1'800'000));
+    EXPECT_EQ(Count(0, ScannerCount::kSizeProofs), 2u);
+    EXPECT_EQ(Count(0, ScannerCount::kScans), 4u) << "of messages";
+    EXPECT_THAT(said_, IsEmpty());
+    Forget();
+  }
+}
+
+TEST_F(SizeProofTest, DoubtsWhatIsLargerThanTheScannerLooksAt) {
+  AddScannerWith(500'000);
+  StartAndConnect();
+  EXPECT_TRUE(None(Submit(Large(600'000)), NoVerdict::kSize));
+  EXPECT_THAT(said_, ElementsAre(HasSubstr("does not find a test message of 675000 bytes")));
+  EXPECT_TRUE(None(Submit(Large(700'000)), NoVerdict::kSize));
+  EXPECT_EQ(ProofSizes().size(), 1u) << "that was known";
+  EXPECT_TRUE(Clean(Submit(Large(400'000))));
+  EXPECT_TRUE(Clean(Submit()));
+  EXPECT_EQ(said_.size(), 1u);
+}
+
+TEST_F(SizeProofTest, OnlySaysSoWhereCanariesOnlyWarn) {
+  options_.canary = CanaryMode::kWarn;
+  AddScannerWith(500'000);
+  StartAndConnect();
+  EXPECT_TRUE(Clean(Submit(Large(600'000))));
+  EXPECT_TRUE(Clean(Submit(Large(700'000))));
+  EXPECT_THAT(said_, ElementsAre(HasSubstr("believed all the same")));
+}
+
+TEST_F(SizeProofTest, AsksNobodyWhoseLimitsAreKnown) {
+  AddScannerWith(500'000);
+  options_.scanners[0].limits = {.known = true, .file_bytes_max = 1'000'000};
+  StartAndConnect();
+  EXPECT_TRUE(Clean(Submit(Large(600'000))));
+  EXPECT_THAT(ProofSizes(), IsEmpty());
+}
+
+TEST_F(SizeProofTest, AsksNobodyWithoutCanaries) {
+  options_.canary = CanaryMode::kOff;
+  AddScannerWith(500'000);
+  StartAndConnect();
+  EXPECT_TRUE(Clean(Submit(Large(600'000))));
+  EXPECT_THAT(canaries_, IsEmpty());
+}
+
+// Several at once, given up at any moment; the fixture looks whether each body came back.
+TEST_F(SizeProofTest, GivesEverythingBack) {
+  options_.outstanding_max = 2;
+  AddScannerWith(1 << 30);
+  StartAndConnect();
+  for (int turns = 0; turns < 40; ++turns) {
+    std::vector<Message*> messages;
+    for (int i = 0; i < 3; ++i)
+      messages.push_back(&Submit(Large(300'000 + static_cast<size_t>(turns) * 40'000)));
+    for (int i = 0; i < turns; ++i) Turn();
+    pool_->Abandon(messages[0]->request, std::move(messages[0]->body));
+    EXPECT_TRUE(Clean(*messages[1]));
+    EXPECT_TRUE(Clean(*messages[2]));
+  }
+}
+
+}  // namespace
+}  // namespace bivalve::scan
