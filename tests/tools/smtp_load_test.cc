@@ -131,6 +131,72 @@ TEST(SmtpLoad, ClosedLoopLatencyIsTheServersDelay) {
   EXPECT_GE(run.json["latency_us"]["max"], 50'000);
 }
 
+// The figures of perf/ come from here, so they are bounded from both sides, by sums that hold on the busiest
+// machine: one session sends one message after the other, no exchange is shorter than the server's delay, and
+// together they are not longer than the run.
+constexpr double kDelayUs = 50'000;
+constexpr double kMessages = 20;
+constexpr double kTimerUs = 1000;       // what a timer may be early, far more than it is
+constexpr double kBucketShare = 1.065;  // of the histogram
+
+struct Figures {
+  explicit Figures(const SourceRun& run)
+      : run_us(run.json["seconds"].get<double>() * 1e6),
+        mean_us(run.json["latency_us"]["mean"].get<double>()),
+        p50_us(run.json["latency_us"]["p50"].get<double>()),
+        p99_us(run.json["latency_us"]["p99"].get<double>()),
+        max_us(run.json["latency_us"]["max"].get<double>()),
+        connect_mean_us(run.json["connect_us"]["mean"].get<double>()),
+        connections(run.json["connections"].get<double>()) {}
+  double run_us;
+  double mean_us;
+  double p50_us;
+  double p99_us;
+  double max_us;
+  double connect_mean_us;
+  double connections;
+};
+
+TEST(SmtpLoad, ClosedLoopTimesAddUpToTheTimeOfTheRun) {
+  for (const bool keep : {true, false}) {
+    SCOPED_TRACE(keep);
+    Sink sink({"--delay-ms", "50"});
+    Arguments arguments = {"--messages", "20"};
+    if (keep) arguments.push_back("--keep");
+    const auto began = std::chrono::steady_clock::now();
+    const SourceRun run = RunSource(arguments, sink.address());
+    const std::chrono::duration<double, std::micro> wall = std::chrono::steady_clock::now() - began;
+    ASSERT_EQ(run.status, 0);
+    const Figures f(run);
+    EXPECT_LE(f.run_us, wall.count());
+    EXPECT_EQ(f.connections, keep ? 1 : kMessages);
+    EXPECT_GE(f.mean_us, kDelayUs - kTimerUs);
+    EXPECT_LE(f.mean_us * kMessages + f.connect_mean_us * f.connections, f.run_us);
+    // All but the longest one have taken the delay at least.
+    const double longest_us = f.run_us - (kMessages - 1) * (kDelayUs - kTimerUs);
+    EXPECT_LE(f.max_us, longest_us);
+    EXPECT_LE(f.p99_us, longest_us * kBucketShare);
+    // Half of them have taken this at least.
+    EXPECT_LE(f.p50_us / kBucketShare * (kMessages / 2), f.run_us - kMessages / 2 * (kDelayUs - kTimerUs));
+  }
+}
+
+// A message is due every 10 ms and takes 50 ms. The last one ends with the run, and each one before it at
+// least 50 ms earlier than the next.
+TEST(SmtpLoad, OpenLoopTimesCountFromWhenAMessageWasDue) {
+  constexpr double kGapUs = 10'000;
+  Sink sink({"--delay-ms", "50"});
+  const SourceRun run = RunSource({"--rate", "100", "--fixed", "--messages", "20", "--keep"}, sink.address());
+  ASSERT_EQ(run.status, 0);
+  const Figures f(run);
+  const double exchange_us = kDelayUs - kTimerUs;
+  EXPECT_GE(f.mean_us, (kMessages + 1) / 2 * exchange_us - (kMessages - 1) / 2 * kGapUs);
+  EXPECT_LE(f.mean_us, f.run_us - (kMessages - 1) / 2 * (exchange_us + kGapUs));
+  const double waited_us = run.json["start_delay_us"]["mean"];
+  EXPECT_GE(f.mean_us - waited_us, exchange_us);
+  EXPECT_LE((f.mean_us - waited_us - 1) * kMessages, f.run_us);  // a mean is cut to whole microseconds
+}
+
 // A server that takes 50 ms a message on each of two connections takes at most 40 a second. With 200 due each
 // second it falls behind by more and more; each message's own exchange still takes 50 ms, and that must not
 // be what is reported.
