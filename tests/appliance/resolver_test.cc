@@ -6,8 +6,10 @@
 
 #include <atomic>
 #include <chrono>
+#include <filesystem>
 #include <future>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -17,6 +19,15 @@ namespace {
 using std::chrono::seconds;
 using testing::ElementsAre;
 using testing::IsEmpty;
+using testing::IsSubsetOf;
+using testing::Not;
+
+std::set<std::string> Threads() {
+  std::set<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task"))
+    names.insert(entry.path().filename());
+  return names;
+}
 
 std::vector<std::string> Names(const std::vector<net::SocketAddress>& addresses) {
   std::vector<std::string> names;
@@ -83,9 +94,16 @@ TEST(Resolver, CallsNobodyAfterItsEnd) {
   }
 }
 
-TEST(Resolver, DoesNothingWithoutNames) {
-  Resolver resolver;
-  resolver.Start();
+TEST(Resolver, HasAThreadOnlyWhereThereAreNames) {
+  // Those of other tests may come to their end meanwhile.
+  const std::set<std::string> before = Threads();
+  Resolver without;
+  without.Start();
+  EXPECT_THAT(Threads(), IsSubsetOf(before));
+  Resolver with;
+  with.Watch({.name = "127.0.0.1", .port = 25}, [](const auto&) {});
+  with.Start();
+  EXPECT_THAT(Threads(), Not(IsSubsetOf(before)));
 }
 
 }  // namespace
