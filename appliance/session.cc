@@ -467,15 +467,17 @@ core::Task<Session::CloseReason> Session::RelayHello(net::Verb verb, std::string
     Answer(core::Cat("250 ", config().host_name, "\r\n"));
     co_return CloseReason::kNone;
   }
-  net::EhloReply ehlo(
-      config().host_name,
-      {.size_bytes_max = config().message_bytes_max, .chunking = true, .binary_mime = config().binary_mime});
+  const bool chunking = !services_.chunking_proof.Refuses(server_address_, services_.loop.Now());
+  net::EhloReply ehlo(config().host_name, {.size_bytes_max = config().message_bytes_max,
+                                           .chunking = chunking,
+                                           .binary_mime = config().binary_mime});
   for (std::string_view rest = text; !rest.empty();) {
     const size_t end = rest.find("\r\n");
     ehlo.Add(net::ParseReplyLine(rest.substr(0, end))->text);
     rest.remove_prefix(end + 2);
   }
   extensions_ = ehlo.server();
+  extensions_.chunking = extensions_.chunking && chunking;
   Answer(ehlo.Finish());
   co_return CloseReason::kNone;
 }

@@ -237,8 +237,6 @@ class Session : public core::Linked<Session> {
   core::MonoTime data_began_at_{};
   uint64_t shrunken_files_ = 0;  // that this thread had met when the message began
   net::HeaderSection header_;    // of the message in progress
-  bool data_will_do_ = false;    // for it, where the server turns out not to take chunks
-  bool server_refuses_chunks_ = false;
   MessageRecord record_;
   const core::Body* incoming_ = nullptr;    // what is being received into
   const scan::Request* request_ = nullptr;  // the message's, while its verdict is awaited

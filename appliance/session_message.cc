@@ -44,7 +44,6 @@ core::Task<Session::CloseReason> Session::Data(std::string_view arguments, std::
     co_return CloseReason::kNone;
   }
   BeginMessage();
-  data_will_do_ = true;
   Answer(replies::kStartMail);
   keep_alive_.Start(config().keep_alives);
   Enter(SessionPhase::kReceive);
@@ -120,7 +119,6 @@ core::Task<Session::CloseReason> Session::Bdat(std::string_view arguments) {
     data.status = net::MailDataResult::Status::kTooSlow;
   if (data.status != net::MailDataResult::Status::kComplete || chunk->last) {
     data.has_stuffed_dots = true;  // nothing is known of the content's lines
-    data_will_do_ = false;
     co_return co_await FinishMessage(std::move(body), data);
   }
   const bool server_lives = co_await keep_alive_.Settle(config().timeout);
@@ -170,7 +168,6 @@ core::Task<Session::CloseReason> Session::FinishMessage(std::unique_ptr<core::Bo
   CountReceived(content.size());
   header_ = net::ExamineHeaderSection(content, limits::kHeaderSectionBytesMax);
   const bool dot_in_doubt = data.dot_after_bare_newline && config().bare_newline == BareNewline::kGuard;
-  if (dot_in_doubt) data_will_do_ = false;
   CloseReason reason = CloseReason::kNone;
   if (data.too_large) {
     reason = co_await AnswerAndReset(replies::kTooLarge, Outcome::kRejected, "REJECTED:size");
@@ -182,7 +179,7 @@ core::Task<Session::CloseReason> Session::FinishMessage(std::unique_ptr<core::Bo
   } else if (data.ambiguous) {
     reason =
         co_await AnswerAndReset(replies::kAmbiguousEnd, Outcome::kRejected, "REJECTED:ambiguous end of data");
-  } else if (dot_in_doubt && (!extensions_.chunking || server_refuses_chunks_)) {
+  } else if (dot_in_doubt && !extensions_.chunking) {
     // Some servers take the dot out and others do not. By BDAT a server gets what was scanned.
     reason = co_await AnswerAndReset(replies::kAmbiguousDot, Outcome::kRejected, "REJECTED:ambiguous dot");
   } else if (data.bare_newline) {
@@ -203,9 +200,8 @@ core::Task<Session::CloseReason> Session::DeliverMessage(core::Body& body, const
       .content = body.content(),
       .header = onward.header,
       .header_offset = onward.header.empty() || onward.header_at_top ? 0 : header_.bytes,
-      .chunking = extensions_.chunking && !(server_refuses_chunks_ && data_will_do_),
+      .chunking = extensions_.chunking,
       .chunking_proven = services_.chunking_proof.Has(server_address_),
-      .data_will_do = data_will_do_,
       .may_need_stuffing = onward.may_need_stuffing,
       .shrunken_files = shrunken_files_,
       .timeout = config().timeout,
@@ -220,11 +216,12 @@ core::Task<Session::CloseReason> Session::DeliverMessage(core::Body& body, const
   services_.stats.Record(Phase::kDeliver, record_.deliver);
   record_.reply = result.status == net::DeliveryResult::Status::kLost ? replies::kLocalError : text;
   if (result.no_chunking) {
-    LogText(Severity::kWarning, "mail server lists CHUNKING and refuses BDAT");
-    services_.chunking_proof.Forget(server_address_);
-    server_refuses_chunks_ = true;
-  } else if (delivery.chunking && result.status == net::DeliveryResult::Status::kReplied) {
-    services_.chunking_proof.Add(server_address_);
+    LogText(Severity::kWarning,
+            "mail server lists CHUNKING and refuses BDAT; it gets no more of it for an hour");
+    services_.chunking_proof.Refuse(server_address_, services_.loop.Now());
+  } else if (delivery.chunking && !delivery.chunking_proven &&
+             result.status == net::DeliveryResult::Status::kReplied) {
+    services_.chunking_proof.Accept(server_address_);
   }
   record_.reply_is_servers = result.status != net::DeliveryResult::Status::kLost;
   switch (result.status) {
@@ -234,7 +231,7 @@ core::Task<Session::CloseReason> Session::DeliverMessage(core::Body& body, const
                onward.infected);
       if (result.code == 421) co_return CloseReason::kQuit;
       // What it says next may be replies to lines of the message.
-      if (result.taken_for_commands) co_return CloseReason::kServerGone;
+      if (result.no_chunking) co_return CloseReason::kServerGone;
       // After a BDAT that failed the server's state is not known (RFC 3030 section 2).
       if (!net::IsPositive(result.code) && extensions_.chunking) co_return co_await ResetServer();
       co_return CloseReason::kNone;

@@ -1,12 +1,14 @@
-// ChunkingProof: of which servers a worker knows that they take chunks (RFC 3030). One that lists CHUNKING
-// and knows no BDAT would take what is in a chunk for commands, so it is tried with an empty chunk first.
-// Worker-local; never suspends.
+// ChunkingProof: what a worker knows of servers that list CHUNKING (RFC 3030). One that knows no BDAT all the
+// same would take what is in a chunk for commands, so each is tried first, and not used for it for an hour
+// when it has refused. Worker-local; never suspends.
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <vector>
 
+#include "core/mono_time.h"
 #include "net/address.h"
 
 namespace bivalve::net {
@@ -15,19 +17,37 @@ class ChunkingProof {
  public:
   // Behind a transparent proxy there may be any number of servers: the one known for longest goes.
   static constexpr size_t kServersMax = 64;
+  static constexpr core::Duration kRefusalHolds = std::chrono::hours(1);
 
+  // It has taken a chunk.
   bool Has(const SocketAddress& server) const {
-    return std::find(servers_.begin(), servers_.end(), server) != servers_.end();
+    const auto one = Find(server);
+    return one != servers_.end() && one->refused_until == core::MonoTime();
   }
-  void Add(const SocketAddress& server) {
-    if (Has(server)) return;
-    if (servers_.size() == kServersMax) servers_.erase(servers_.begin());
-    servers_.push_back(server);
+  bool Refuses(const SocketAddress& server, core::MonoTime now) const {
+    const auto one = Find(server);
+    return one != servers_.end() && now < one->refused_until;
   }
-  void Forget(const SocketAddress& server) { std::erase(servers_, server); }
+  void Accept(const SocketAddress& server) { Note(server, {}); }
+  void Refuse(const SocketAddress& server, core::MonoTime now) { Note(server, now + kRefusalHolds); }
 
  private:
-  std::vector<SocketAddress> servers_;
+  struct Server {
+    SocketAddress address;
+    core::MonoTime refused_until;
+  };
+
+  std::vector<Server>::const_iterator Find(const SocketAddress& server) const {
+    return std::find_if(servers_.begin(), servers_.end(),
+                        [&](const Server& one) { return one.address == server; });
+  }
+  void Note(const SocketAddress& server, core::MonoTime refused_until) {
+    if (const auto one = Find(server); one != servers_.end()) servers_.erase(one);
+    if (servers_.size() == kServersMax) servers_.erase(servers_.begin());
+    servers_.push_back({server, refused_until});
+  }
+
+  std::vector<Server> servers_;
 };
 
 }  // namespace bivalve::net

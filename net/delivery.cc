@@ -190,16 +190,51 @@ DeliveryResult TakenEarly() {
   return result;
 }
 
+// Takes one byte off the front of the message, as a chunk of its own. A server that does not know BDAT has
+// then the start of a line, which is no command; Postfix refuses chunks of no bytes. kReplied: the server
+// took it.
+core::Task<DeliveryResult> SendFirstByte(Connection& server, core::Condition& wake, std::span<iovec> message,
+                                         core::Duration timeout, std::string& text) {
+  static constexpr std::string_view kCommand = "BDAT 1\r\n";
+  const size_t before = text.size();
+  iovec& first = *std::find_if(message.begin(), message.end(), [](const iovec& p) { return p.iov_len > 0; });
+  const std::array<iovec, 2> pieces = {Piece(kCommand), {first.iov_base, 1}};
+  first = {static_cast<char*>(first.iov_base) + 1, first.iov_len - 1};
+  server.stream().StartReading();
+  const core::IoResult sent = co_await server.stream().SendPieces(pieces, timeout);
+  if (!sent.ok()) co_return co_await AwaitReplyAfterFailure(server, wake, text);
+  DeliveryResult result = co_await AwaitFinalReply(server, wake, timeout, text);
+  if (result.status != DeliveryResult::Status::kReplied) co_return result;
+  if (IsPositive(result.code)) {
+    text.resize(before);
+    co_return result;
+  }
+  result.status = DeliveryResult::Status::kRefusedData;
+  if (IsUnknownCommand(result.code)) {
+    // Its next reply may be one to that byte.
+    text.resize(before);
+    result.status = DeliveryResult::Status::kLost;
+    result.no_chunking = true;
+  }
+  co_return result;
+}
+
 core::Task<DeliveryResult> DeliverByBdat(Connection& server, core::Condition& wake, const Delivery& d,
                                          std::string& text) {
   const std::string_view line_end = LineEndBefore(d);
-  const std::string command =
-      core::Cat("BDAT ", d.content.size() + line_end.size() + d.header.size(), " LAST\r\n");
-  std::array<iovec, 5> pieces = {Piece(command), Piece(d.content.substr(0, d.header_offset)), Piece(line_end),
+  std::array<iovec, 5> pieces = {iovec{}, Piece(d.content.substr(0, d.header_offset)), Piece(line_end),
                                  Piece(d.header), Piece(d.content.substr(d.header_offset))};
+  const std::span<iovec> message = std::span(pieces).subspan(1);
+  if (!d.chunking_proven && Bytes(message) > 1) {
+    const DeliveryResult taken = co_await SendFirstByte(server, wake, message, d.timeout, text);
+    if (taken.status != DeliveryResult::Status::kReplied || !IsPositive(taken.code)) co_return taken;
+  }
+  const std::string command = core::Cat("BDAT ", Bytes(message), " LAST\r\n");
+  pieces[0] = Piece(command);
   std::string_view end;
-  if (Bytes(pieces) > kBytesAtOnceMax) {
-    iovec& last = *std::find_if(pieces.rbegin(), pieces.rend(), [](const iovec& p) { return p.iov_len > 0; });
+  if (Bytes(message) > kBytesAtOnceMax) {
+    iovec& last =
+        *std::find_if(message.rbegin(), message.rend(), [](const iovec& p) { return p.iov_len > 0; });
     end = {static_cast<const char*>(last.iov_base) + --last.iov_len, 1};
   }
   server.stream().StartReading();
@@ -210,20 +245,8 @@ core::Task<DeliveryResult> DeliverByBdat(Connection& server, core::Condition& wa
     sent = co_await server.stream().SendPieces({&piece, 1}, d.timeout);
   }
   if (!sent.ok()) co_return co_await AwaitReplyAfterFailure(server, wake, text);
-  co_return co_await AwaitFinalReply(server, wake, d.timeout, text);
-}
-
-// RFC 3030 section 2 allows a chunk of no bytes. kReplied when it was taken, and the server's reply
-// otherwise.
-core::Task<DeliveryResult> TryEmptyChunk(Connection& server, core::Condition& wake, const Delivery& d,
-                                         std::string& text) {
-  server.stream().Write("BDAT 0\r\n");
-  server.stream().Flush();
   DeliveryResult result = co_await AwaitFinalReply(server, wake, d.timeout, text);
-  if (result.status == DeliveryResult::Status::kReplied && !IsPositive(result.code)) {
-    result.status = DeliveryResult::Status::kRefusedData;
-    result.no_chunking = IsUnknownCommand(result.code);
-  }
+  result.no_chunking = result.status == DeliveryResult::Status::kReplied && IsUnknownCommand(result.code);
   co_return result;
 }
 
@@ -271,7 +294,6 @@ core::Task<DeliveryResult> DeliverByData(Connection& server, core::Condition& wa
 
 core::Task<DeliveryResult> Deliver(Connection& server, core::Condition& wake, const Delivery& delivery,
                                    std::string& text) {
-  const size_t before = text.size();
   if (!server.stream().input().empty()) {
     // It has said something unasked. Taken for the reply to this message, a "250" would lose the message.
     DeliveryResult result = co_await AwaitReplyAfterFailure(server, wake, text);
@@ -279,22 +301,8 @@ core::Task<DeliveryResult> Deliver(Connection& server, core::Condition& wake, co
       result.status = DeliveryResult::Status::kRefusedData;
     co_return result;
   }
-  if (!delivery.chunking) co_return co_await DeliverByData(server, wake, delivery, text);
-  if (!delivery.chunking_proven) {
-    DeliveryResult proof = co_await TryEmptyChunk(server, wake, delivery, text);
-    if (proof.no_chunking && delivery.data_will_do) {
-      text.resize(before);
-      proof = co_await DeliverByData(server, wake, delivery, text);
-      proof.no_chunking = true;
-      co_return proof;
-    }
-    if (proof.status != DeliveryResult::Status::kReplied) co_return proof;
-    text.resize(before);
-  }
-  DeliveryResult result = co_await DeliverByBdat(server, wake, delivery, text);
-  result.no_chunking = result.status == DeliveryResult::Status::kReplied && IsUnknownCommand(result.code);
-  result.taken_for_commands = result.no_chunking;
-  co_return result;
+  if (delivery.chunking) co_return co_await DeliverByBdat(server, wake, delivery, text);
+  co_return co_await DeliverByData(server, wake, delivery, text);
 }
 
 }  // namespace bivalve::net

@@ -22,8 +22,7 @@ struct Delivery {
   std::string_view header = {};    // whole lines with CRLF; empty: none
   size_t header_offset = 0;        // where in the content it goes; at the end of a line
   bool chunking = false;           // the server lists CHUNKING
-  bool chunking_proven = false;    // and has taken chunks before; else an empty one goes ahead
-  bool data_will_do = false;       // where BDAT turns out to be none, the message may go by DATA
+  bool chunking_proven = false;    // and has taken chunks before; else one of a single byte goes ahead
   bool may_need_stuffing = false;  // some line of the content may begin with a dot
   uint64_t shrunken_files = 0;     // core::ShrunkenFilesMet() when the message began
   core::Duration timeout{};
@@ -37,10 +36,10 @@ struct DeliveryResult {
   };
   Status status = Status::kLost;
   uint16_t code = 0;
-  bool early = false;        // with kLost: the server took the message before it had all of it
-  bool no_chunking = false;  // the server answered BDAT by 500 to 504, and is not to get any more
-  bool taken_for_commands =
-      false;  // what the refused chunk held may have been: its connection is to be closed
+  bool early = false;  // with kLost: the server took the message before it had all of it
+  // The server answered BDAT by 500 to 504. It may have taken what was in the chunk for commands, so nothing
+  // more is to be sent on this connection. With kLost that was one byte.
+  bool no_chunking = false;
 };
 
 // A reply that is there before the end of the message went out says nothing about the message: a refusal may

@@ -156,7 +156,9 @@ std::string_view NextWord(std::string_view& text) {
   return words.first;
 }
 
-bool LineIsClean(std::string_view line) { return std::none_of(line.begin(), line.end(), core::IsControl); }
+bool LineIsClean(std::string_view line) {
+  return line.find('\r') == std::string_view::npos && line.find('\0') == std::string_view::npos;
+}
 
 std::optional<std::string_view> ParsePath(std::string_view arguments) {
   const std::optional<PathAndParameters> split = SplitPath(arguments);

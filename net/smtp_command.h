@@ -65,7 +65,7 @@ Command ParseCommand(std::string_view line);
 // so that nothing is hidden behind a blank that only one of two sees.
 std::string_view NextWord(std::string_view& text);
 
-// True when the line may be handed to a server: no control character inside, except tab.
+// True when the line may be handed to a server: no CR and no NUL inside.
 bool LineIsClean(std::string_view line);
 
 // The path of MAIL FROM:<path> or RCPT TO:<path>, given a command's arguments: without the angle brackets,

@@ -138,10 +138,9 @@ TEST(NextWord, SplitsAtWhatAnyServerTakesForWhiteSpace) {
   EXPECT_EQ(NextWord(text), "");
 }
 
-TEST(LineIsClean, RefusesControlCharacters) {
+TEST(LineIsClean, RefusesCrAndNul) {
   EXPECT_TRUE(LineIsClean(""));
-  EXPECT_TRUE(LineIsClean("MAIL FROM:<a@example.org> \t \x80\xff"));
-  for (const char c : "\x01\v\f\x1b\x7f"sv) EXPECT_FALSE(LineIsClean(std::string("NOOP ") + c)) << int{c};
+  EXPECT_TRUE(LineIsClean("MAIL FROM:<a@example.org> \t \x7f\xff"));
   EXPECT_FALSE(LineIsClean("NOOP\r"));
   EXPECT_FALSE(LineIsClean("\rNOOP"));
   EXPECT_FALSE(LineIsClean("NO\0OP"sv));

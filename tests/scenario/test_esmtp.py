@@ -207,7 +207,7 @@ class Delivery(Case):
         self.assertReply(client.deliver(content), 250)
         [message] = sink.messages
         self.assertEqual((message.how, without_header(message.content)), ("BDAT", content))
-        self.assertEqual([c for c in sink.commands if c.startswith(b"BDAT")], [b"BDAT 0", b"BDAT %d LAST" % len(message.content)])
+        self.assertEqual([c for c in sink.commands if c.startswith(b"BDAT")], [b"BDAT 1", b"BDAT %d LAST" % (len(message.content) - 1)])
 
     def expect_reset(self, extensions, step, code, send):
         """The server refuses one message and may still have its transaction; the next one finds none."""
@@ -221,7 +221,8 @@ class Delivery(Case):
         client.rcpt()
         self.assertReply(send(client, content), 250)
         verb = "BDAT" if step == "BODY" else "DATA"
-        self.assertEqual(sink.sessions[0].verbs(), ["EHLO", "MAIL", "RCPT", verb, "RSET", "MAIL", "RCPT", verb])
+        first = [verb, verb] if verb == "BDAT" else [verb]  # the first message of a server has a chunk of one byte in front
+        self.assertEqual(sink.sessions[0].verbs(), ["EHLO", "MAIL", "RCPT", *first, "RSET", "MAIL", "RCPT", verb])
         self.assertEqual(len(sink.messages), 1)
 
     def test_after_a_bdat_that_was_refused(self):

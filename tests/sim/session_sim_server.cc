@@ -64,6 +64,7 @@ void SimSmtpServer::OnBytes(SimSocket& socket, std::string_view bytes) {
     ledger_.Problem("server: bytes before the reply to a command that nothing may follow: ",
                     bytes.substr(0, 40));
   }
+  if (d.knows_no_bdat) ledger_.Problem("server: bytes behind a chunk that was refused unread");
   d.input.append(bytes);
   Process(d);
 }
@@ -196,7 +197,7 @@ void SimSmtpServer::Bdat(Dialogue& d, std::string_view arguments) {
   const std::string_view rest = arguments.substr(end);
   if (!rest.empty() && rest != " LAST") ledger_.Problem("server: bad BDAT ", arguments);
   d.chunk_last = !rest.empty();
-  d.content.clear();  // Bivalve sends a message as one chunk
+  if (!std::exchange(d.in_chunks, !d.chunk_last)) d.content.clear();
   d.phase = Phase::kChunk;
   d.may_be_followed = false;
 }
@@ -238,7 +239,7 @@ bool SimSmtpServer::TakeChunk(Dialogue& d) {
   }
   if (!d.input.empty()) ledger_.Problem("server: bytes behind the chunk before its reply");
   if (!d.chunk_last) {
-    EmptyChunk(d);
+    FirstByte(d);
   } else {
     EndOfMessage(d);
   }
@@ -246,13 +247,19 @@ bool SimSmtpServer::TakeChunk(Dialogue& d) {
 }
 
 // By which Bivalve finds out whether this server knows BDAT at all; not all that list CHUNKING do.
-void SimSmtpServer::EmptyChunk(Dialogue& d) {
-  if (!d.content.empty()) ledger_.Problem("server: a chunk with bytes that is not the last");
+void SimSmtpServer::FirstByte(Dialogue& d) {
+  if (d.content.size() != 1) ledger_.Problem("server: a chunk of more than a byte that is not the last");
   d.phase = Phase::kCommand;
   const std::string token = Cat("[END ", Number(d), "]");
   if (Misfortune(d)) return;
-  if (random_.Chance(chances_.refuse / 2)) return Reply(d, 502, Cat("5.5.1 what ", token));
-  if (!Refuse(d, token)) Reply(d, 250, "2.0.0 nothing");
+  if (random_.Chance(chances_.refuse / 2)) {
+    Reply(d, 502, Cat("5.5.1 what ", token));
+    d.knows_no_bdat = d.spoiled = true;
+  } else if (Refuse(d, token)) {
+    d.in_chunks = false;
+  } else {
+    Reply(d, 250, "2.0.0 a byte");
+  }
 }
 
 void SimSmtpServer::EndOfMessage(Dialogue& d) {
@@ -339,6 +346,7 @@ void SimSmtpServer::Forget(Dialogue& d) {
   d.from.clear();
   d.to.clear();
   d.content.clear();
+  d.in_chunks = false;
 }
 
 std::string SimSmtpServer::Number(const Dialogue& d) const {

@@ -54,6 +54,8 @@ class SimSmtpServer final : public SimPeer {
     std::string content;
     uint64_t chunk_left = 0;
     bool chunk_last = false;
+    bool in_chunks = false;      // of this message one has come, and not the last
+    bool knows_no_bdat = false;  // though it lists CHUNKING
     int auth_left = 0;
   };
 
@@ -64,7 +66,7 @@ class SimSmtpServer final : public SimPeer {
   void Bdat(Dialogue& d, std::string_view arguments);
   bool TakeData(Dialogue& d);
   bool TakeChunk(Dialogue& d);
-  void EmptyChunk(Dialogue& d);
+  void FirstByte(Dialogue& d);
   void EndOfMessage(Dialogue& d);
   void Accept(Dialogue& d);
   void CheckContent(const Message& message, std::string_view content, bool by_data);

@@ -12,7 +12,7 @@ class _Handler(socketserver.BaseRequestHandler):
     def handle(self):
         self.buffer = b""
         self.request.sendall(b"220 lenient.example ESMTP\r\n")
-        transaction = [None, []]
+        transaction, chunks = [None, []], b""
         while True:
             line = self._line()
             if line is None:
@@ -46,8 +46,12 @@ class _Handler(socketserver.BaseRequestHandler):
                 content = self._exactly(int(words[1]))
                 if content is None:
                     return
-                self._take(transaction, content)
-                transaction = [None, []]
+                chunks += content
+                if len(words) == 2:
+                    self._say(b"250 more")
+                    continue
+                self._take(transaction, chunks)
+                transaction, chunks = [None, []], b""
             elif verb == b"QUIT":
                 self._say(b"221 bye")
                 return
