@@ -276,11 +276,17 @@ void BodyPool::Shrink(Body& body) {
   Body::Storage& storage = body.storage_;
   const size_t first = storage.in_file ? kFileStepBytes : kFirstBytes;
   if (storage.ready_bytes <= first) return;
-  const auto left = static_cast<off_t>(std::max(storage.file_bytes, first) - first);
-  if (left > 0 && fallocate(storage.file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                            static_cast<off_t>(first), left) != 0)
-    return;
-  if (!storage.in_file) charged_bytes_ -= storage.ready_bytes - first;
+  if (storage.in_file) {
+    const auto left = static_cast<off_t>(std::max(storage.file_bytes, first) - first);
+    if (left > 0 && fallocate(storage.file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                              static_cast<off_t>(first), left) != 0)
+      return;
+  } else {
+    // The seal against writing forbids to punch a hole.
+    if (ftruncate(storage.file.get(), static_cast<off_t>(first)) != 0) return;
+    storage.file_bytes = first;
+    charged_bytes_ -= storage.ready_bytes - first;
+  }
   storage.ready_bytes = first;
   WakeFirst();
 }
