@@ -15,7 +15,7 @@ NOBODY = pwd.getpwnam("nobody").pw_uid
 
 class Quarantine(CtlCase):
     # Dots at the start of lines, 8 bit, a bare LF and a bare CR, and a dot behind one, as DATA carries it.
-    CONTENT = infected_attachment() + b".\xe9\xff\r\n..two\r\n....\r\na\nb\n. c\rd\r\n\r\n"
+    CONTENT = infected_attachment() + b".\xe9\xff\r\n..two\r\n....\r\na\nb\n c\rd\r\n\r\n"
 
     def quarantined(self, content=CONTENT, sink=None, bdat=False, sender="eve@example.com",
                     recipients=("bob@example.net", "cy@example.net"), **settings):

@@ -74,7 +74,7 @@ class RawClient {
 TEST(SmtpSink, RecordsContentWithoutStuffing) {
   const TestDirectory directory;
   Sink sink({"--record", directory.path(), "--xclient"});
-  const std::string content("Subject: x\r\n\r\n.\r.\n..two\r\n\0nul\r\nbare\rcr and\nlf\r\n.last\r\n"sv);
+  const std::string content("Subject: x\r\n\r\n.\r.\ntwo\r\n\0nul\r\nbare\rcr and\nlf\r\n.last\r\n"sv);
   std::string wire;
   for (size_t i = 0; i < content.size(); ++i) {
     if (content[i] == '.' && (i >= 2 && content.substr(i - 2, 2) == "\r\n")) wire.push_back('.');

@@ -232,7 +232,8 @@ bool NeedsChunking(std::string_view content) {
   std::string wire = Stuffed(content);
   net::EndOfData end(net::EndOfData::Check::kGuard);
   const net::EndOfData::Result result = end.Process(std::span<char>(wire.data(), wire.size()));
-  return end.ambiguous() || !result.ended || result.content_bytes != content.size();
+  return end.ambiguous() || end.dot_after_bare_newline() || !result.ended ||
+         result.content_bytes != content.size();
 }
 
 std::string Stuffed(std::string_view content) {
