@@ -309,12 +309,12 @@ class Daemon {
     successor_ = std::make_unique<Successor>(control_->loop(), program_, SuccessorHost());
     shared_.log_reader.wake = [this] { control_->WakeLog(); };
     facts_reader_ = std::make_unique<ScannerFactsReader>(
-        settings_.scanner_row_count(), [this](size_t row) { return settings_.FactsOfRow(row); },
-        [this](size_t row, const scan::ScannerFacts& found) {
-          if (found.limits.known) {
-            for (const auto& worker : workers_) worker->SetScannerLimits(row, found.limits);
+        settings_.scanner_row_count(), [this](size_t row) { return settings_.LimitsOfRow(row); },
+        [this](size_t row, const scan::ScannerLimits& found) {
+          if (found.known) {
+            for (const auto& worker : workers_) worker->SetScannerLimits(row, found);
           }
-          control_->Post([this, row, found] { TakeFacts(row, found); });
+          control_->Post([this, row, found] { TakeLimits(row, found); });
         });
     std::vector<Worker*> workers;
     for (size_t i = 0; i < count; ++i) {
@@ -325,7 +325,11 @@ class Daemon {
                              .finished = [this] { control_->WorkerFinished(); },
                              .reports = &control_->reports(),
                              .ring = RingOptions(),
-                             .scanner_opened = [this](size_t row) { facts_reader_->Ask(row); }};
+                             .scanner_opened =
+                                 [this](size_t row, std::optional<uid_t> user) {
+                                   facts_reader_->Ask(row);
+                                   control_->Post([this, row, user] { TakeUser(row, user); });
+                                 }};
       workers_.push_back(std::make_unique<Worker>(shared_, std::move(worker)));
       workers.push_back(workers_.back().get());
       control_->Add(*workers.back());
@@ -376,17 +380,31 @@ class Daemon {
   }
 
   // The control thread: of the scanner of that row, as it was found just now.
-  void TakeFacts(size_t row, const scan::ScannerFacts& found) {
+  void TakeLimits(size_t row, const scan::ScannerLimits& limits) {
+    scan::ScannerFacts found = FactsOf(row);
+    found.limits_read = true;
+    found.limits = limits;
+    TakeFacts(row, found);
+  }
+  void TakeUser(size_t row, std::optional<uid_t> user) {
+    scan::ScannerFacts found = FactsOf(row);
+    found.user = user;
+    TakeFacts(row, found);
+  }
+  scan::ScannerFacts& FactsOf(size_t row) {
     std::vector<scan::ScannerFacts>& known = control_->about().scanner_facts;
     if (known.size() <= row) known.resize(row + 1);
+    return known[row];
+  }
+  void TakeFacts(size_t row, const scan::ScannerFacts& found) {
     const std::vector<size_t>& rows = settings_.scanner_rows();
     const auto scanner = std::find(rows.begin(), rows.end(), row);
     if (scanner != rows.end()) {
       const std::string& name = settings_.scanner_names()[static_cast<size_t>(scanner - rows.begin())];
-      for (const std::string& warning : ScannerWarnings(name, known[row], found, geteuid()))
+      for (const std::string& warning : ScannerWarnings(name, FactsOf(row), found, geteuid()))
         Log(Severity::kWarning, warning);
     }
-    known[row] = found;
+    FactsOf(row) = found;
   }
 
   LiveSettings::Host SettingsHost() {

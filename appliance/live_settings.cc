@@ -14,14 +14,15 @@
 namespace bivalve::appliance {
 namespace {
 
-// Of a scanner on this machine.
-scan::ScannerFacts FactsOfScanner(const net::Endpoint& endpoint) {
+// What a scanner on this machine says of itself; not known without that.
+scan::ScannerLimits LimitsOfScanner(const net::Endpoint& endpoint) {
   const auto* address = std::get_if<net::SocketAddress>(&endpoint);
-  if (address != nullptr && address->family() == AF_UNIX)
-    return scan::FindScannerFacts(address->ToString(), 0);
-  const bool is_here = address != nullptr && (address->Host() == "127.0.0.1" || address->Host() == "::1");
-  return is_here ? scan::FindScannerFacts("", address->port())
-                 : scan::ScannerFacts{.read = true, .limits = {}, .user = {}};
+  if (address == nullptr) return {};
+  const bool local = address->family() == AF_UNIX;
+  if (!local && address->Host() != "127.0.0.1" && address->Host() != "::1") return {};
+  const std::optional<scan::FoundClamdConf> found =
+      local ? scan::FindClamdConf(address->ToString(), 0) : scan::FindClamdConf("", address->port());
+  return found.has_value() ? found->conf.limits : scan::ScannerLimits();
 }
 
 std::string Joined(const std::vector<std::string_view>& names) {
@@ -34,7 +35,7 @@ std::string Joined(const std::vector<std::string_view>& names) {
 
 std::vector<scan::ScannerLimits> LimitsOfScanners(const Config& config) {
   std::vector<scan::ScannerLimits> limits;
-  for (const net::Endpoint& endpoint : config.clam_address) limits.push_back(FactsOfScanner(endpoint).limits);
+  for (const net::Endpoint& endpoint : config.clam_address) limits.push_back(LimitsOfScanner(endpoint));
   return limits;
 }
 
@@ -147,13 +148,13 @@ absl::Status LiveSettings::Make(const Addresses& found) {
   return absl::OkStatus();
 }
 
-scan::ScannerFacts LiveSettings::FactsOfRow(size_t row) const {
+scan::ScannerLimits LiveSettings::LimitsOfRow(size_t row) const {
   std::optional<net::Endpoint> endpoint;
   {
     const std::lock_guard lock(rows_mutex_);
     if (row < rows_.size()) endpoint = rows_[row];
   }
-  return endpoint.has_value() ? FactsOfScanner(*endpoint) : scan::ScannerFacts();
+  return endpoint.has_value() ? LimitsOfScanner(*endpoint) : scan::ScannerLimits();
 }
 
 void LiveSettings::Follow(std::vector<Worker*> workers) {

@@ -18,7 +18,7 @@
 #include "appliance/resolver.h"
 #include "appliance/stats_report.h"
 #include "appliance/worker.h"
-#include "scan/scanner_facts.h"
+#include "scan/clamd_conf.h"
 
 namespace bivalve::appliance {
 
@@ -68,8 +68,8 @@ class LiveSettings {
   const std::vector<size_t>& scanner_rows() const { return scanner_rows_; }
   // Rows are for good.
   size_t scanner_row_count() const { return rows_.size(); }
-  // Any thread: what is known of the scanner of that row. Blocks.
-  scan::ScannerFacts FactsOfRow(size_t row) const;
+  // Any thread: of the scanner of that row, as far as they are known. Blocks.
+  scan::ScannerLimits LimitsOfRow(size_t row) const;
   const StatsReport::Reloads& reloads() const { return reloads_; }
 
  private:

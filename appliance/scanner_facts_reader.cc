@@ -38,7 +38,7 @@ void ScannerFactsReader::Run() {
 std::vector<std::string> ScannerWarnings(std::string_view scanner, const scan::ScannerFacts& before,
                                          const scan::ScannerFacts& now, uid_t own_user) {
   std::vector<std::string> warnings;
-  if (!now.limits.known && (!before.read || before.limits.known)) {
+  if (now.limits_read && !now.limits.known && (!before.limits_read || before.limits.known)) {
     warnings.push_back(
         core::Cat("scanner ", scanner,
                   ": its limits are not known, because no clamd.conf that can be read here says that "

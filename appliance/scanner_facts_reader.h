@@ -1,6 +1,6 @@
-// ScannerFactsReader: finds out again what is known of a scanner from outside (scan/scanner_facts.h) when a
-// worker has opened a session with it, since that is when it may have been started anew, with other limits or
-// as another user. That blocks, so it has a thread of its own.
+// ScannerFactsReader: reads scanners' limits from their clamd.conf again when a worker has opened a session,
+// since that is when clamd may have been started with other ones. Reading blocks, so it has a thread of its
+// own.
 #pragma once
 
 #include <sys/types.h>
@@ -20,8 +20,8 @@ namespace bivalve::appliance {
 
 class ScannerFactsReader {
  public:
-  using Read = std::function<scan::ScannerFacts(size_t scanner)>;
-  using Found = std::function<void(size_t scanner, const scan::ScannerFacts& facts)>;
+  using Read = std::function<scan::ScannerLimits(size_t scanner)>;
+  using Found = std::function<void(size_t scanner, const scan::ScannerLimits& limits)>;
 
   // Both are called on the reader's thread.
   ScannerFactsReader(size_t scanners, Read read, Found found);

@@ -54,8 +54,9 @@ class Worker {
     std::function<void()> finished;   // called on the worker's thread when it has stopped
     ReportOutlet* reports = nullptr;  // outlives the worker
     core::Ring::Options ring = {};
-    // Called on the worker's thread when a session with this scanner was opened.
-    std::function<void(size_t scanner)> scanner_opened = {};
+    // Called on the worker's thread when a session with this scanner was opened, which runs as `user` as far
+    // as that is known.
+    std::function<void(size_t scanner, std::optional<uid_t> user)> scanner_opened = {};
   };
 
   Worker(SharedState& shared, Options options);

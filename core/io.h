@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "core/check.h"
@@ -114,6 +115,8 @@ class Io {
 
   // A new stream socket, non-blocking in effect, close-on-exec, TCP_NODELAY; a negated errno on failure.
   virtual int OpenSocket(int family) = 0;
+  // Who listens at the other end of a connected local socket (SO_PEERCRED); nullopt when that is not known.
+  virtual std::optional<uid_t> PeerUser(int fd) const = 0;
   // shutdown(2) for both directions: makes pending receives complete.
   virtual void Shutdown(int fd) = 0;
   // shutdown(2) of our direction only: the peer reads what was sent and then the end.

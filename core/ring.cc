@@ -243,6 +243,16 @@ int Ring::OpenSocket(int family) {
   return fd;
 }
 
+std::optional<uid_t> Ring::PeerUser(int fd) const {
+  static constexpr pid_t kServiceManager = 1;  // listens on somebody's behalf
+  ucred peer = {};
+  socklen_t size = sizeof(peer);
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return std::nullopt;
+  // 0: in another namespace of processes, or no local socket.
+  if (peer.pid == kServiceManager || peer.pid == 0) return std::nullopt;
+  return peer.uid;
+}
+
 void Ring::Shutdown(int fd) { shutdown(fd, SHUT_RDWR); }
 void Ring::ShutdownOutput(int fd) { shutdown(fd, SHUT_WR); }
 void Ring::Close(int fd) { close(fd); }

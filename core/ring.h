@@ -30,6 +30,7 @@ class Ring final : public Io {
   MonoTime Now() const override { return now_; }
   void Wait(MonoTime deadline) override;
   int OpenSocket(int family) override;
+  std::optional<uid_t> PeerUser(int fd) const override;
   void Shutdown(int fd) override;
   void ShutdownOutput(int fd) override;
   void Close(int fd) override;

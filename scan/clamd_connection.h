@@ -178,6 +178,8 @@ class ClamdConnection {
   bool failed() const { return failed_; }
   bool ready() const { return ready_; }
   const Scanner& scanner() const { return scanner_; }
+  // Of an open session: whom the scanner runs as, as far as its socket tells.
+  std::optional<uid_t> peer_user() const { return loop_.io().PeerUser(stream_.fd()); }
   bool proven() const { return ready_ && proven_; }
   // It is open, and its scanner has proven itself on it where that is asked for.
   bool usable() const { return ready_ && (proven_ || options_.canary != CanaryMode::kOn); }

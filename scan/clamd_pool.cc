@@ -254,7 +254,7 @@ bool ClamdPool::Impl::up() const {
 
 void ClamdPool::Impl::OnOpened(Scanner& scanner, ClamdConnection& connection) {
   if (scanner.removed) return;
-  if (options_.opened) options_.opened(scanner.options.number);
+  if (options_.opened) options_.opened(scanner.options.number, connection.peer_user());
   if (options_.canary != CanaryMode::kOn) SetUp(scanner, true);
   const bool proven = std::any_of(scanner.connections.begin(), scanner.connections.end(),
                                   [](const auto& c) { return c->proven(); });

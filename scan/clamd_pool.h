@@ -193,8 +193,9 @@ class ClamdPool {
     // The number of messages in line has changed. Called from within anything; must not suspend.
     std::function<void(size_t waiting)> line_changed = {};
 
-    // A session with this scanner was opened: it may have been started anew, with other limits.
-    std::function<void(size_t number)> opened = {};
+    // A session with this scanner was opened: it may have been started anew, with other limits, or run as
+    // another user (nullopt: not known).
+    std::function<void(size_t number, std::optional<uid_t> user)> opened = {};
     // A sentence for the operator. `bad`: something that he must see.
     std::function<void(bool bad, std::string text)> say = {};
   };

@@ -26,12 +26,4 @@ std::optional<uid_t> ListeningUser(const std::string& socket_path) {
   return peer.uid;
 }
 
-ScannerFacts FindScannerFacts(const std::string& socket_path, uint16_t tcp_port) {
-  ScannerFacts facts{.read = true, .limits = {}, .user = {}};
-  if (const std::optional<FoundClamdConf> found = FindClamdConf(socket_path, tcp_port))
-    facts.limits = found->conf.limits;
-  if (!socket_path.empty()) facts.user = ListeningUser(socket_path);
-  return facts;
-}
-
 }  // namespace bivalve::scan

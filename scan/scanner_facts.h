@@ -1,6 +1,5 @@
 // ScannerFacts: what can be found out of a scanner on this machine without asking it: its limits, and the
-// user that it runs as. Looks at files and sockets: for the start of the program and threads beside the
-// workers.
+// user that it runs as.
 #pragma once
 
 #include <sys/types.h>
@@ -15,7 +14,7 @@
 namespace bivalve::scan {
 
 struct ScannerFacts {
-  bool read = false;  // false: nobody has looked yet
+  bool limits_read = false;  // false: nobody has looked yet
   ScannerLimits limits;
   std::optional<uid_t> user;  // nullopt: not known
 
@@ -28,10 +27,7 @@ inline constexpr std::string_view kSameUserWarning =
     "one of both should have a user of its own (User)";
 
 // The user of whoever listens at a local socket; nullopt when nobody does, or when the service manager does
-// on somebody's behalf. Does not block.
+// on somebody's behalf. Connects there for a moment, and does not block.
 std::optional<uid_t> ListeningUser(const std::string& socket_path);
-
-// Of the scanner that listens at this local socket, or (empty path) on this port of this machine. Blocks.
-ScannerFacts FindScannerFacts(const std::string& socket_path, uint16_t tcp_port);
 
 }  // namespace bivalve::scan

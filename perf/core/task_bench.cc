@@ -12,6 +12,7 @@ class IdleIo final : public Io {
   MonoTime Now() const override { return MonoTime(std::chrono::hours(1)); }
   void Wait(MonoTime) override {}
   int OpenSocket(int) override { return -1; }
+  std::optional<uid_t> PeerUser(int) const override { return std::nullopt; }
   void Shutdown(int) override {}
   void ShutdownOutput(int) override {}
   void Close(int) override {}

@@ -16,12 +16,13 @@ using testing::IsEmpty;
 constexpr uid_t kUs = 101;
 
 ScannerFacts Facts(bool limits_known, std::optional<uid_t> user) {
-  ScannerFacts facts{.read = true, .limits = {}, .user = user};
+  ScannerFacts facts{.limits_read = true, .limits = {}, .user = user};
   facts.limits.known = limits_known;
   return facts;
 }
 
 TEST(ScannerWarnings, SayWhatIsTrueOnce) {
+  EXPECT_THAT(ScannerWarnings("a", {}, {}, kUs), IsEmpty()) << "nobody has looked yet";
   EXPECT_THAT(ScannerWarnings("a", {}, Facts(true, 7), kUs), IsEmpty());
   EXPECT_THAT(ScannerWarnings("a", {}, Facts(true, std::nullopt), kUs), IsEmpty());
   EXPECT_THAT(
@@ -36,9 +37,9 @@ TEST(ScannerFactsReader, ReadsWhatIsAskedFor) {
   std::latch done(2);
   std::vector<size_t> found;
   ScannerFactsReader reader(
-      3, [](size_t scanner) { return Facts(true, static_cast<uid_t>(scanner)); },
-      [&](size_t scanner, const ScannerFacts& facts) {
-        EXPECT_EQ(facts.user, static_cast<uid_t>(scanner));
+      3, [](size_t scanner) { return scan::ScannerLimits{.known = true, .file_bytes_max = 7 + scanner}; },
+      [&](size_t scanner, const scan::ScannerLimits& limits) {
+        EXPECT_EQ(limits.file_bytes_max, 7 + scanner);
         found.push_back(scanner);
         done.count_down();
       });

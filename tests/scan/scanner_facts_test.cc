@@ -8,7 +8,6 @@
 
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <string>
 
 #include "core/fd.h"
@@ -54,20 +53,6 @@ TEST_F(ScannerFactsTest, DoesNotWaitForOneThatAcceptsNothing) {
   // More than its queue takes.
   for (int i = 0; i < 4; ++i) (void)ListeningUser(path_);
   SUCCEED();
-}
-
-TEST_F(ScannerFactsTest, SaysWhetherLimitsAreKnown) {
-  Listen();
-  ScannerFacts facts = FindScannerFacts(path_, 0);
-  EXPECT_TRUE(facts.read);
-  EXPECT_FALSE(facts.limits.known);
-  EXPECT_TRUE(facts.runs_as(geteuid()));
-  EXPECT_FALSE(facts.runs_as(geteuid() + 1));
-  std::ofstream(directory_ + "/clamd.conf") << "LocalSocket " << path_ << "\nMaxFileSize 7K\n";
-  facts = FindScannerFacts(path_, 0);
-  EXPECT_TRUE(facts.limits.known);
-  EXPECT_EQ(facts.limits.file_bytes_max, 7u << 10);
-  EXPECT_EQ(FindScannerFacts("", 1).user, std::nullopt);
 }
 
 }  // namespace

@@ -3,7 +3,7 @@ import signal
 import socket
 import threading
 
-from harness import (ScenarioCase, compose, eicar_message, log_line, main, read_test_file, wait_until,
+from harness import (ScenarioCase, compose, eicar_message, infected_attachment, log_line, main, read_test_file, wait_until,
                      with_attachment)
 
 FAILED = "from=ada@example.com, to=bob@example.net, status=CLAMAV-ERROR"

@@ -217,6 +217,7 @@ class SimIo final : public core::Io {
   core::MonoTime Now() const override { return now_; }
   void Wait(core::MonoTime deadline) override;
   int OpenSocket(int family) override;
+  std::optional<uid_t> PeerUser(int) const override { return std::nullopt; }
   void Shutdown(int fd) override;
   void ShutdownOutput(int fd) override;
   void Close(int fd) override;
