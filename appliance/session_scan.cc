@@ -154,20 +154,27 @@ core::Task<Session::ScanEnd> Session::ScanReadings(scan::Request& request, core:
 }
 
 // As mail, with the line ends that stand in the body: in the readings of its header section, and once more in
-// these where header sections of its parts are faulty. `several`: there are other readings besides.
+// these with the edits that its header sections and those of its parts want. `several`: there are other
+// readings besides.
 core::Task<Session::ScanEnd> Session::ScanAsMail(scan::Request& request, core::Body& body,
                                                  const net::HeaderSection& header, bool several,
                                                  core::MonoTime deadline, scan::Verdict& verdict) {
   net::PartHeaders parts = net::ExaminePartHeaders(body.content(), header.bytes);
-  if (several || !header.well_formed || !parts.edits.empty()) request.SetSeveralReadings();
+  if (several || !header.well_formed || !parts.edits.empty() || !parts.folded.empty())
+    request.SetSeveralReadings();
   ScanEnd end = co_await ScanHeads(request, body, header, deadline, verdict);
   if (end != ScanEnd::kVerdict || Settled(verdict)) co_return end;
   if (parts.unreadable) {
     Combine(CannotBeShown("the header section of a part has no end"), verdict);
-  } else if (!parts.edits.empty()) {
-    body.Apply(std::move(parts.edits));
+    co_return end;
+  }
+  for (std::vector<core::Body::Edit>* const edits : {&parts.edits, &parts.folded}) {
+    if (edits->empty()) continue;
+    body.Apply(std::move(*edits));
     end = co_await ScanHeads(request, body, header, deadline, verdict);
-    if (end == ScanEnd::kVerdict) body.UndoEdits();
+    if (end != ScanEnd::kVerdict) co_return end;
+    body.UndoEdits();
+    if (Settled(verdict)) break;
   }
   co_return end;
 }

@@ -5,6 +5,7 @@
 
 #include "core/text.h"
 #include "net/dot_search.h"
+#include "net/field_edits.h"
 #include "net/header_section.h"
 
 namespace bivalve::net {
@@ -93,9 +94,19 @@ bool AddBlankLine(std::string_view content, size_t begin, size_t at, std::vector
 
 PartHeaders ExaminePartHeaders(std::string_view content, size_t header_bytes) {
   PartHeaders parts;
+  std::vector<core::Body::Edit> fields;
+  std::vector<core::Body::Edit> folds;
+  const auto edit_fields = [&](size_t begin) {
+    const size_t end = HeaderSectionEnd(content, begin, kPartHeaderBytesMax);
+    EditFields(content, begin, end, fields);
+    EditFolds(content, begin, end, folds);
+    if (fields.size() + folds.size() >= kPartEditsMax) parts.unreadable = true;
+  };
+  edit_fields(0);
   // The header section that begins at `begin`, and those of messages inside; returns where it has looked to.
   const auto examine = [&](size_t begin, bool message) {
-    while (begin < content.size()) {
+    while (begin < content.size() && !parts.unreadable) {
+      edit_fields(begin);
       const HeaderSection section = ExamineHeaderSection(content.substr(begin), kPartHeaderBytesMax);
       size_t begin_of_fields = begin;
       if (!section.well_formed) {
@@ -130,6 +141,11 @@ PartHeaders ExaminePartHeaders(std::string_view content, size_t header_bytes) {
     // A part without anything in it.
     if (boundary && !content.substr(from).starts_with("--")) examine(from, false);
   }
+  if (!folds.empty()) {
+    parts.folded = fields;
+    parts.folded.insert(parts.folded.end(), folds.begin(), folds.end());
+  }
+  parts.edits.insert(parts.edits.begin(), fields.begin(), fields.end());
   return parts;
 }
 

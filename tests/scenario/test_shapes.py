@@ -7,7 +7,7 @@ from harness import ScenarioCase, eicar, main
 from harness.messages import stuffed
 from harness.shapes import reader_finds, shapes
 
-COUNT = int(os.environ.get("BIVALVE_SHAPES", "440"))
+COUNT = int(os.environ.get("BIVALVE_SHAPES", "700"))
 _BARE_DOT = re.compile(rb"(?:(?<!\r)\n|\r)\.")
 # Some server does not see the line before the dot end where it does.
 _AMBIGUOUS_END = re.compile(rb"[\0\r](?:\r\n)?\Z")

@@ -30,10 +30,12 @@ inline void AddMailImages(std::string_view content, std::vector<std::string>& im
   const net::HeaderSection header = net::ExamineHeaderSection(content);
   AddHeadImages(content, header, images);
   const net::PartHeaders parts = net::ExaminePartHeaders(content, header.bytes);
-  if (parts.edits.empty()) return;
-  std::string edited(content);
-  for (const core::Body::Edit& edit : parts.edits) edited.replace(edit.offset, edit.bytes.size(), edit.bytes);
-  AddHeadImages(edited, header, images);
+  for (const std::vector<core::Body::Edit>* const edits : {&parts.edits, &parts.folded}) {
+    if (edits->empty()) continue;
+    std::string edited(content);
+    for (const core::Body::Edit& edit : *edits) edited.replace(edit.offset, edit.bytes.size(), edit.bytes);
+    AddHeadImages(edited, header, images);
+  }
 }
 
 inline std::vector<std::string> ImagesOf(std::string_view content) {
