@@ -81,6 +81,33 @@ class DataWithArguments(ScenarioCase):
         self.assertEqual([message.content.endswith(b"x\r\n") for message in sink.received], [True])
 
 
+class StartMailWithoutRecipients(ScenarioCase):
+    """A server that says 354 although it took no recipient (RFC 2920 section 3.1) gets the end of the data and no mail."""
+
+    bivalve_only = True
+
+    def check(self, end, text):
+        sink = self.sink(replies={"RCPT": ["550 5.1.1 sink: nobody"], "DATA": ["354 go on"], "BODY": [end]})
+        daemon = self.bivalved(sink)
+        with daemon.client() as client:
+            client.ehlo()
+            self.assertReply(client.mail(), 250)
+            self.assertReply(client.rcpt(), 550)
+            self.assertReply(client.command("DATA"), 554, text)
+            self.assertEqual([m.wire for m in sink.received], [b""])
+            # The transaction is over on both sides, and nothing is left unread.
+            self.assertReply(client.rcpt(), 503)
+            self.assertReply(client.deliver(SMALL), 250)
+        self.assertEqual([m.content.endswith(b"x\r\n") for m in sink.received], [False, True])
+        daemon.expect_messages(received=1, delivered=1)
+
+    def test_its_refusal_is_the_reply(self):
+        self.check("554 5.5.1 sink: nobody to go to", "5.5.1 sink: nobody to go to")
+
+    def test_it_takes_nothing_for_a_message(self):
+        self.check("250 2.0.0 sink: taken", "5.5.1 No valid recipients")
+
+
 class MixedCodes(ScenarioCase):
     """The code of a reply's last line is the reply's."""
 
