@@ -279,6 +279,7 @@ TEST(ParseConfig, SaysWhichSettingWasProbablyMeant) {
   EXPECT_EQ(Problem1("ClamTimeouts: 5"), "ClamTimeouts: unknown setting; did you mean ClamTimeOut?");
   EXPECT_EQ(Problem1("Nonsense: 5"), "Nonsense: unknown setting");
   EXPECT_EQ(Problem1("X: 5"), "X: unknown setting");
+  EXPECT_EQ(Problem1("Uxxx: 5"), "Uxxx: unknown setting") << "three letters of four are another word";
   EXPECT_EQ(Problem1("a\x01z: 5"), "a\\x01z: unknown setting");
   // Settings of other versions are not to be mistaken for something else.
   for (const char* name : {"Canary", "ProxyProtocol"}) {
