@@ -124,6 +124,14 @@ TEST_F(HeaderTemplateTest, WritesDatesAsMailWantsThem) {
   EXPECT_EQ(DateFormatter().Format(system_clock::time_point::max()).substr(0, 11), "Fri, 11 Apr");
 }
 
+// What TZ calls the zone goes into a comment only when it cannot end it, nor make the line long.
+TEST_F(HeaderTemplateTest, LeavesOutNamesOfZonesThatAreNotPlain) {
+  SetZone("<ABCDEFGH>0");
+  EXPECT_EQ(DateFormatter().Format(kTime), "Tue, 1 Jul 2003 08:52:37 +0000 (ABCDEFGH)");
+  SetZone("<ABCDEFGHI>0");
+  EXPECT_EQ(DateFormatter().Format(kTime), "Tue, 1 Jul 2003 08:52:37 +0000");
+}
+
 TEST_F(HeaderTemplateTest, CopiesAreIndependent) {
   HeaderTemplate first = *HeaderTemplate::Compile("X: %d");
   HeaderTemplate second = first;
