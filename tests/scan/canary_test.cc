@@ -273,6 +273,23 @@ TEST_F(CanaryTest, AReloadThatLosesTheSignaturesEndsTheMail) {
   EXPECT_TRUE(None(Submit(), NoVerdict::kDown));
 }
 
+// That is how a scanner looks that loads its database anew.
+TEST_F(CanaryTest, GoesAgainWhenAStalledScannerAnswers) {
+  options_.ping_interval = milliseconds(200);
+  FakeClamd& fake = AddScanner();
+  FindCanaries(fake);
+  Start();
+  ASSERT_TRUE(Until([&] { return pool_->up(); }));
+  fake.answers_pings = false;
+  ASSERT_TRUE(Until([&] { return fake.unanswered_pings == 1; }));
+  Settle(options_.ping_interval + milliseconds(20));
+  const size_t before = Canaries(fake);
+  fake.answers_pings = true;
+  fake.Say(0, core::Cat(fake.connections[0].id, ": PONG", '\0'));
+  ASSERT_TRUE(Until([&] { return Canaries(fake) > before; }));
+  EXPECT_EQ(fake.connections.size(), 1u) << "on the same session";
+}
+
 TEST_F(CanaryTest, ALostDescriptorShowsBeforeAnyMail) {
   FakeClamd& fake = AddScanner(Method::kAuto);
   fake.drops_descriptors = true;
