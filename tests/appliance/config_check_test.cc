@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <ifaddrs.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -11,11 +12,13 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "core/fd.h"
 #include "core/text.h"
+#include "net/address.h"
 
 namespace bivalve::appliance {
 namespace {
@@ -135,6 +138,24 @@ TEST_F(CheckSurroundings, FindsItselfWhereOthersAreMeant) {
               HasSubstr("ClamAddress"));
   EXPECT_THAT(problem("OutAddress: 192.0.2.1\nClamAddress: 10025"), HasSubstr("there is no scanner"));
   EXPECT_THAT(problem("OutAddress: 192.0.2.1\nStatsAddress: 10025"), HasSubstr("mail is accepted there"));
+}
+
+// A listener on all addresses is met by each of the machine's.
+TEST_F(CheckSurroundings, KnowsTheAddressesOfTheMachine) {
+  std::vector<std::string> hosts = {"127.0.0.1", "127.0.0.2", "0.0.0.0"};
+  ifaddrs* list = nullptr;
+  ASSERT_EQ(getifaddrs(&list), 0);
+  const std::unique_ptr<ifaddrs, void (*)(ifaddrs*)> owned(list, freeifaddrs);
+  for (const ifaddrs* one = list; one != nullptr; one = one->ifa_next) {
+    if (one->ifa_addr != nullptr && one->ifa_addr->sa_family == AF_INET)
+      hosts.push_back(net::SocketAddress::FromRaw(one->ifa_addr, sizeof(sockaddr_in)).Host());
+  }
+  for (const std::string& host : hosts) {
+    EXPECT_THAT(Problems(core::Cat("TempDirectory: ", directory_,
+                                   "\nListen: 0.0.0.0:10025\nOutAddress: ", host, ":10025\n")),
+                ElementsAre(HasSubstr("itself listens")))
+        << host;
+  }
 }
 
 // clamsmtpd.conf may have Listen at the port that StatsAddress has by default.
