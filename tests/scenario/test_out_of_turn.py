@@ -288,6 +288,21 @@ class LastWords(ScenarioCase):
                 self.assertNotIn("broke the protocol", daemon.log)
 
 
+    def test_a_server_that_refuses_rset(self):
+        """Its transaction is still open, and the next message could go to the last one's recipients."""
+        for refusal in ("500 5.5.1 sink: what", "451 4.3.0 sink: later", "354 sink: go on"):
+            with self.subTest(refusal=refusal):
+                sink = self.sink(replies={"RSET": refusal})
+                daemon = self.bivalved(sink, settings={"Action": "drop"})
+                with daemon.client() as client:
+                    client.ehlo()
+                    self.assertReply(client.deliver(infected_attachment()), 250)
+                    self.assertReply(client.reply(), 421)
+                    client.wait_closed()
+                daemon.wait_log("mail server broke the protocol")
+                self.assertEqual(sink.received, [])
+
+
 class HalfClosed(FaultCase):
     """The client ends its side behind the message while that is scanned."""
 
