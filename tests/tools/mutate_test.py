@@ -4,7 +4,9 @@ import contextlib
 import importlib.machinery
 import importlib.util
 import io
+import json
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 
@@ -144,6 +146,15 @@ class Outcomes(unittest.TestCase):
         self.assertEqual((rows["net"], rows["scan"], rows["all"]), (["1", "1", "0"], ["0", "0", "1"], ["1", "1", "1"]))
         self.assertIn("net/a.cc:3 (constant)\n    - x = 0;\n    + x = 1;\n", out.getvalue())
         self.assertNotIn("a.cc:4", out.getvalue())
+
+    def test_the_file_has_them_as_they_come(self):
+        with tempfile.TemporaryDirectory() as directory, contextlib.redirect_stdout(io.StringIO()):
+            file = Path(directory) / "out.json"
+            report = mutate.Report(2, file)
+            for count, outcome in enumerate((mutate.SURVIVED, mutate.KILLED), 1):
+                report.add(mutate.Mutant("net/a.cc", count, "constant", "0", "1"), outcome, None)
+                found = json.loads(file.read_text())
+                self.assertEqual((len(found), found[-1]["line"], found[-1]["outcome"]), (count, count, outcome))
 
 
 if __name__ == "__main__":
