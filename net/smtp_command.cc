@@ -147,6 +147,17 @@ Command ParseCommand(std::string_view line) {
       return {.verb = row.verb, .kind = row.kind, .arguments = words.rest};
     }
   }
+  // A lenient server may see the verb in "STARTTLS:" and its like.
+  const auto* const stem_end = std::find_if(words.first.begin(), words.first.end(), [](char c) {
+    const char lower = core::AsciiLower(c);
+    return !((lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') || c == '-');
+  });
+  const std::string_view stem(words.first.begin(), stem_end);
+  for (const VerbRow& row : kVerbs) {
+    const bool hidden = row.kind == CommandKind::kRefuse || row.kind == CommandKind::kForbid;
+    if (hidden && core::EqualsIgnoreCase(stem, row.name))
+      return {.verb = row.verb, .kind = row.kind, .arguments = words.rest};
+  }
   return {.verb = Verb::kUnknown, .kind = kUnknownKind, .arguments = words.rest};
 }
 

@@ -56,8 +56,9 @@ struct Command {
 };
 
 // Parses one line, given without its line end. The verb is matched without regard to case and must be
-// followed by white space or the end of the line ("MAIL FROM:" has the verb MAIL). Never fails: what is not
-// known is kUnknown. The result borrows from `line`. Never suspends.
+// followed by white space or the end of the line ("MAIL FROM:" has the verb MAIL); one that is refused or
+// forbidden is so whatever stands behind its letters ("STARTTLS:"). Never fails: what is not known is
+// kUnknown. The result borrows from `line`. Never suspends.
 Command ParseCommand(std::string_view line);
 
 // Takes the next word off the front of `text`, with the white space around it; empty at the end. White space

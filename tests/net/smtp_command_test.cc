@@ -63,7 +63,7 @@ TEST(ParseCommand, GivesTheArgumentsWithoutWhiteSpaceAround) {
 
 TEST(ParseCommand, TakesNoPartOfAWordForAVerb) {
   for (std::string_view line :
-       {"MAILX", "MAI", "MAIL:", "DATA.", "QUIT;", "STARTTLS=1", "EHLOa", "\"DATA\"", "."}) {
+       {"MAILX", "MAI", "MAIL:", "DATA.", "QUIT;", "XSTARTTLS", "STARTTLSX", "EHLOa", "\"DATA\"", "."}) {
     EXPECT_EQ(ParseCommand(line).verb, Verb::kUnknown) << line;
   }
 }
@@ -107,6 +107,13 @@ TEST(ParseCommand, RefusesWhatWouldGoByTheScanner) {
                                 "VERB"}) {
     EXPECT_EQ(ParseCommand(line).kind, CommandKind::kRefuse) << line;
   }
+}
+
+TEST(ParseCommand, RefusesHiddenVerbsWhateverStandsBehindThem) {
+  for (std::string_view line :
+       {"STARTTLS:", "starttls=1", "BURL: x", "CHECKPOINT;", "X-EXPS:", "TURN\xef\xbb\xbf"})
+    EXPECT_EQ(ParseCommand(line).kind, CommandKind::kRefuse) << line;
+  EXPECT_EQ(ParseCommand("XCLIENT: ADDR=192.0.2.7").kind, CommandKind::kForbid);
 }
 
 TEST(ParseCommand, ForbidsXClient) {

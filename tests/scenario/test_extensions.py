@@ -131,7 +131,8 @@ class Extensions(ScenarioCase):
         with daemon.client() as client:
             client.ehlo()
             for line in ("STARTTLS", "starttls", "XEXCH50 100 2", "BURL imap://x LAST", "TURN", "ATRN example.com",
-                         "CHECKPOINT 1", "X-EXPS NTLM", "X-ANONYMOUSTLS", "X-LINK2STATE FIRST", "XSHADOW x", "XBLOB 10"):
+                         "CHECKPOINT 1", "X-EXPS NTLM", "X-ANONYMOUSTLS", "X-LINK2STATE FIRST", "XSHADOW x", "XBLOB 10",
+                         "STARTTLS:", "X-EXPS:", "CHECKPOINT;"):
                 self.assertRegex(str(client.command(line)), r"^502 (5\.5\.1 )?Command not implemented$", line)
             self.assertRegex(str(client.command("XCLIENT ADDR=192.0.2.9")),
                              r"^554 (5\.7\.0 )?Insufficient authorization$")
