@@ -377,8 +377,10 @@ bool Session::AddToGroup(const net::Command& command, std::string_view line) {
   if (command.verb == net::Verb::kMail) {
     const std::string_view declared = net::FindParameter(command.arguments, "SIZE").value_or("");
     pending.declared_bytes = net::ParseNumber(declared).value_or(0);
-    pending.binary_mime =
-        core::EqualsIgnoreCase(net::FindParameter(command.arguments, "BODY").value_or(""), "BINARYMIME");
+    // Of two the server may take the other one.
+    std::string_view words = pending.parameters;
+    for (std::string_view word = net::NextWord(words); !word.empty(); word = net::NextWord(words))
+      pending.binary_mime = pending.binary_mime || core::StartsWithIgnoreCase(word, "BODY=BINARYMIME");
     if (pending.binary_mime && !config().binary_mime) pending.own_reply = replies::kNoBinaryMime;
     const uint64_t limit = MessageBytesMax();
     if (limit != 0 && pending.declared_bytes > limit) pending.own_reply = replies::kTooLarge;

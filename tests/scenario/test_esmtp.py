@@ -129,7 +129,7 @@ class Bdat(Case):
         """clamd does not look into binary parts."""
         _, sink, client = self.session(CHUNKING)
         self.assertNotIn("BINARYMIME", client.extensions)
-        for parameter in ("BODY=BINARYMIME", "SIZE=9 body=binarymime"):
+        for parameter in ("BODY=BINARYMIME", "SIZE=9 body=binarymime", "BODY=8BITMIME BODY=BINARYMIME"):
             self.assertReply(client.command(f"MAIL FROM:<a@example.com> {parameter}"), 555, "5.5.4 BODY=BINARYMIME is not supported")
         self.assertReply(client.command("MAIL FROM:<a@example.com> BODY=8BITMIME"), 250)
         self.assertFalse(any(b"BINARY" in command.upper() for command in sink.commands))
