@@ -241,8 +241,8 @@ core::Task<DeliveryResult> DeliverByBdat(Connection& server, core::Condition& wa
   core::IoResult sent = co_await server.stream().SendPieces(pieces, d.timeout);
   if (sent.ok() && !end.empty()) {
     if (HasTakenItEarly(server)) co_return TakenEarly();
-    const iovec piece = Piece(end);
-    sent = co_await server.stream().SendPieces({&piece, 1}, d.timeout);
+    const std::array<iovec, 1> last = {Piece(end)};
+    sent = co_await server.stream().SendPieces(last, d.timeout);
   }
   if (!sent.ok()) co_return co_await AwaitReplyAfterFailure(server, wake, text);
   DeliveryResult result = co_await AwaitFinalReply(server, wake, d.timeout, text);
@@ -282,8 +282,8 @@ core::Task<DeliveryResult> DeliverByData(Connection& server, core::Condition& wa
     core::IoResult sent = co_await server.stream().SendPieces(std::span(pieces).first(count), d.timeout);
     if (sent.ok() && alone) {
       if (HasTakenItEarly(server)) co_return TakenEarly();
-      const iovec end = Piece(wire.end());
-      sent = co_await server.stream().SendPieces({&end, 1}, d.timeout);
+      const std::array<iovec, 1> end = {Piece(wire.end())};
+      sent = co_await server.stream().SendPieces(end, d.timeout);
     }
     if (!sent.ok()) co_return co_await AwaitReplyAfterFailure(server, wake, text);
   }
