@@ -51,8 +51,8 @@ TEST(ParseHttpRequest, TakesWhatFollowsTheFirstQuestionMarkForTheQuery) {
 TEST(ParseHttpRequest, FindsTheHost) {
   const auto host = [](std::string_view fields) {
     HttpRequest request{.host = "before"};
-    if (!ParseHttpRequest(core::Cat("GET / HTTP/1.1\r\n", fields, "\r\n"), request))
-      return std::string("none");
+    const std::string text = core::Cat("GET / HTTP/1.1\r\n", fields, "\r\n");  // the request borrows
+    if (!ParseHttpRequest(text, request)) return std::string("none");
     return request.host.has_value() ? core::Cat("=", *request.host) : std::string();
   };
   EXPECT_EQ(host(""), "");

@@ -20,7 +20,8 @@ struct Outcome {
 
 bool Edge(char c) { return c == '\r' || c == '\n' || c == '\0'; }
 
-// RFC 5321 section 4.5.2 as it is written, over the whole wire at once.
+// RFC 5321 section 4.5.2 as it is written, and what most servers make of a bare LF, over the whole wire at
+// once.
 Outcome Reference(std::string_view wire, net::EndOfData::Check check) {
   Outcome out;
   const std::string seen = std::string(" \r\n") + std::string(wire);  // what stands before the data
@@ -39,6 +40,8 @@ Outcome Reference(std::string_view wire, net::EndOfData::Check check) {
       if (Edge(seen[i - 1]) && !after.empty() && Edge(after[0]) && check != net::EndOfData::Check::kNone)
         out.ambiguous = true;
       if (at_line_start) continue;
+      // Behind a bare LF, too, unless it is alone.
+      if (seen[i - 1] == '\n' && !after.empty() && !Edge(after[0])) continue;
     }
     out.content += c;
     if (check == net::EndOfData::Check::kBareNewline && (c == '\n') != (seen[i - 1] == '\r'))
