@@ -23,10 +23,19 @@ size_t FirstDoubt(const HeaderSection& section) {
   return first;
 }
 
-bool IsMessage(std::string_view header) {
-  static constexpr std::string_view kType = "message/";
-  return std::search(header.begin(), header.end(), kType.begin(), kType.end(),
+bool Names(std::string_view header, std::string_view type) {
+  return std::search(header.begin(), header.end(), type.begin(), type.end(),
                      [](char a, char b) { return core::AsciiLower(a) == b; }) != header.end();
+}
+
+bool IsMessage(std::string_view header) { return Names(header, "message/"); }
+
+// To no reader has it parts: its header section ends where all see it, and names nothing that has any.
+bool IsOnePart(std::string_view content, size_t header_bytes) {
+  const std::string_view header = content.substr(0, header_bytes);
+  const std::string_view behind = content.substr(std::min(header_bytes, content.size()));
+  const bool ends = behind.empty() || behind.starts_with("\r\n") || behind.starts_with('\n');
+  return ends && !Names(header, "multipart") && !IsMessage(header);
 }
 
 // libclamav takes a message in a part for mail when it begins with one of these fields, or holds some of them
@@ -130,7 +139,8 @@ PartHeaders ExaminePartHeaders(std::string_view content, size_t header_bytes) {
     examine(std::min(content.find('\n', header_bytes), content.size() - 1) + 1, true);
   }
   size_t from = 0;
-  while (!parts.unreadable) {
+  const bool one_part = IsOnePart(content, header_bytes);
+  while (!parts.unreadable && !one_part) {
     const size_t dashes = internal::NextDashes(internal::BestSimd(), content, from);
     if (dashes >= content.size()) break;
     const size_t line_end = std::min(content.find('\n', dashes), content.size());

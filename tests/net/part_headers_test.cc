@@ -32,6 +32,16 @@ TEST(PartHeaders, LeavesWellFormedOnesAlone) {
   EXPECT_EQ(Edited("--B"), "--B");
 }
 
+TEST(PartHeaders, LooksForPartsOnlyWhereSomethingHasParts) {
+  const std::string part = "--B\r\nA: b\r\nYmFzZTY0\r\n--B--\r\n";
+  const std::string plain = "From: a\r\nContent-Type: text/plain\r\n";
+  EXPECT_EQ(Edited(plain + "\r\n" + part, plain.size()), plain + "\r\n" + part);
+  // A line that is no field may be the end, and what is behind it may name them.
+  const std::string faulty = plain + "x\r\nContent-Type: multipart/mixed\r\n\r\n";
+  EXPECT_NE(Edited(faulty + part, plain.size()), faulty + part);
+  EXPECT_NE(Edited(std::string(kTop) + part), std::string(kTop) + part);
+}
+
 TEST(PartHeaders, MakesABlankLineBeforeTheFirstLineThatIsNoField) {
   EXPECT_EQ(Edited(Mail("A: b\r\nYmFzZTY0\r\n")), Mail("A: b\n\nYmFzZTY0\r\n"));
   EXPECT_EQ(Edited(Mail("begin 644 a\r\n")), std::string(kTop) + "--B\n\nbegin 644 a\r\n--B--\r\n");
