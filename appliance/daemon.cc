@@ -24,6 +24,7 @@
 #include "appliance/control.h"
 #include "appliance/handover.h"
 #include "appliance/hot_restart.h"
+#include "appliance/limits_reader.h"
 #include "appliance/listening.h"
 #include "appliance/live_settings.h"
 #include "appliance/log_sink.h"
@@ -31,7 +32,6 @@
 #include "appliance/options.h"
 #include "appliance/pid_file.h"
 #include "appliance/privileges.h"
-#include "appliance/scanner_facts_reader.h"
 #include "appliance/service_notify.h"
 #include "appliance/watchdog.h"
 #include "appliance/worker.h"
@@ -308,7 +308,7 @@ class Daemon {
     SettingsChanged();
     successor_ = std::make_unique<Successor>(control_->loop(), program_, SuccessorHost());
     shared_.log_reader.wake = [this] { control_->WakeLog(); };
-    facts_reader_ = std::make_unique<ScannerFactsReader>(
+    limits_reader_ = std::make_unique<LimitsReader>(
         settings_.scanner_row_count(), [this](size_t row) { return settings_.LimitsOfRow(row); },
         [this](size_t row, const scan::ScannerLimits& found) {
           if (found.known) {
@@ -327,7 +327,7 @@ class Daemon {
                              .ring = RingOptions(),
                              .scanner_opened =
                                  [this](size_t row, std::optional<uid_t> user) {
-                                   facts_reader_->Ask(row);
+                                   limits_reader_->Ask(row);
                                    control_->Post([this, row, user] { TakeUser(row, user); });
                                  }};
       workers_.push_back(std::make_unique<Worker>(shared_, std::move(worker)));
@@ -344,7 +344,7 @@ class Daemon {
             .say = [this](Severity severity, std::string line) { Log(severity, line); },
             .post = [this](std::function<void()> message) { control_->Post(std::move(message)); }});
     settings_.Follow(std::move(workers));
-    facts_reader_->Start();
+    limits_reader_->Start();
     sink_.Add(Severity::kNotice, core::Cat("bivalved ", BIVALVE_VERSION, " with ", count, " workers, ",
                                            workers_.front()->ring_description()));
     if (inheritance_.smtp_by_manager) {
@@ -373,7 +373,7 @@ class Daemon {
     control_->Change(ControlSettings());
     sink_.set_format(settings_.config().log_format);
     shared_.log_reader.detailed = settings_.config().log_format == LogFormat::kJson;
-    if (facts_reader_ != nullptr) facts_reader_->set_scanners(settings_.scanner_row_count());
+    if (limits_reader_ != nullptr) limits_reader_->set_scanners(settings_.scanner_row_count());
     control_->about().scanners = settings_.scanner_names();
     control_->about().scanner_rows = settings_.scanner_rows();
     control_->about().reloads = settings_.reloads();
@@ -401,7 +401,7 @@ class Daemon {
     const auto scanner = std::find(rows.begin(), rows.end(), row);
     if (scanner != rows.end()) {
       const std::string& name = settings_.scanner_names()[static_cast<size_t>(scanner - rows.begin())];
-      for (const std::string& warning : ScannerWarnings(name, FactsOf(row), found, geteuid()))
+      for (const std::string& warning : scan::ScannerWarnings(name, FactsOf(row), found, geteuid()))
         Log(Severity::kWarning, warning);
     }
     FactsOf(row) = found;
@@ -537,8 +537,8 @@ class Daemon {
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<Successor> successor_;
   std::unique_ptr<Watchdog> watchdog_;
-  LiveSettings settings_;                             // posts to the workers
-  std::unique_ptr<ScannerFactsReader> facts_reader_;  // asks settings_, and posts to the workers
+  LiveSettings settings_;                        // posts to the workers
+  std::unique_ptr<LimitsReader> limits_reader_;  // asks settings_, and posts to the workers
 };
 
 }  // namespace

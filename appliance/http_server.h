@@ -38,8 +38,8 @@ struct HttpRequest {
 // Parses the head of a request (RFC 9112 section 3), given up to its blank line. False when it is none, or
 // has several fields Host (section 3.2).
 bool ParseHttpRequest(std::string_view head, HttpRequest& request);
-// Whether `host`, the value of a field Host, can only mean this machine to whoever wrote it: an address,
-// localhost, or `own_name`.
+// Whether `host`, the value of a field Host, can only mean this machine: it is an address, localhost or
+// `own_name`.
 bool IsOwnHost(std::string_view host, std::string_view own_name);
 // The value of `name` in a query ("limit" in "a=1&limit=20"), as it stands there; empty when it has none.
 std::string_view FindQueryValue(std::string_view query, std::string_view name);

@@ -35,7 +35,7 @@ class PidFile {
   bool ours_ = false;  // to be removed
 };
 
-// Who may own the file and the directories above it: root, and whoever the program runs as.
+// Who may own the file and the directories above it: root, and the user that the program runs as.
 Trusted TrustedWithPidFile(const std::string& user);
 
 }  // namespace bivalve::appliance

@@ -19,8 +19,9 @@ inline constexpr mode_t kLocalSocketMode = 0660;
 
 // Binds and listens. With `shared`, several workers' sockets share a TCP port (SO_REUSEPORT); for a path,
 // every worker accepts from the same socket. A stale path (nobody listens there) is replaced. The socket at a
-// path has `mode` from its birth, whatever the umask, which is changed and put back; whoever may write to it
-// may connect. The error names the address and the reason. Blocks; for the start, while there is one thread.
+// path is made with `mode`; the umask is changed for that and put back. A user needs the right to write to
+// the socket to connect. The error names the address and the reason. Blocks; for the start, while there is
+// one thread.
 absl::StatusOr<core::UniqueFd> OpenListener(const SocketAddress& address, bool shared,
                                             mode_t mode = kLocalSocketMode);
 

@@ -24,8 +24,9 @@ struct PartHeaders {
 
 inline constexpr size_t kPartEditsMax = 10'000;
 
-// `header_bytes`: of the message's own header section. Whatever follows a line that begins with two dashes
-// may be a part: whether it is a boundary is not asked, because readers disagree about that too.
+// `header_bytes`: of the message's own header section. Where that ends for all readers alike and names no
+// type that has parts, there are none. Else whatever follows a line that begins with two dashes may be a
+// part: whether it is a boundary is not asked, because readers disagree about that too.
 PartHeaders ExaminePartHeaders(std::string_view content, size_t header_bytes);
 
 }  // namespace bivalve::net

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "core/fd.h"
+#include "core/text.h"
 
 namespace bivalve::scan {
 
@@ -24,6 +25,22 @@ std::optional<uid_t> ListeningUser(const std::string& socket_path) {
   // 0: it listens in another namespace of processes.
   if (peer.pid == kServiceManager || peer.pid == 0) return std::nullopt;
   return peer.uid;
+}
+
+std::vector<std::string> ScannerWarnings(std::string_view scanner, const ScannerFacts& before,
+                                         const ScannerFacts& now, uid_t own_user) {
+  std::vector<std::string> warnings;
+  if (now.limits_read && !now.limits.known && (!before.limits_read || before.limits.known)) {
+    warnings.push_back(
+        core::Cat("scanner ", scanner,
+                  ": its limits are not known, because no clamd.conf that can be read here says that "
+                  "it listens there; its OK for a large message is believed once it has found a test message "
+                  "of that size"));
+  }
+  if (now.runs_as(own_user) && !before.runs_as(own_user)) {
+    warnings.push_back(core::Cat("scanner ", scanner, ": ", kSameUserWarning));
+  }
+  return warnings;
 }
 
 }  // namespace bivalve::scan

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "scan/clamd_conf.h"
 
@@ -29,5 +30,10 @@ inline constexpr std::string_view kSameUserWarning =
 // The user of whoever listens at a local socket; nullopt when nobody does, or when the service manager does
 // on somebody's behalf. Connects there for a moment, and does not block.
 std::optional<uid_t> ListeningUser(const std::string& socket_path);
+
+// Sentences for the operator about a scanner, where they were not true before; `before` is empty at first.
+// `own_user`: that this program runs as.
+std::vector<std::string> ScannerWarnings(std::string_view scanner, const ScannerFacts& before,
+                                         const ScannerFacts& now, uid_t own_user);
 
 }  // namespace bivalve::scan

@@ -1,5 +1,6 @@
 #include "scan/scanner_facts.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -14,6 +15,10 @@
 
 namespace bivalve::scan {
 namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
 
 class ScannerFactsTest : public testing::Test {
  protected:
@@ -53,6 +58,26 @@ TEST_F(ScannerFactsTest, DoesNotWaitForOneThatAcceptsNothing) {
   // More than its queue takes.
   for (int i = 0; i < 4; ++i) (void)ListeningUser(path_);
   SUCCEED();
+}
+
+constexpr uid_t kUs = 101;
+
+ScannerFacts Facts(bool limits_known, std::optional<uid_t> user) {
+  ScannerFacts facts{.limits_read = true, .limits = {}, .user = user};
+  facts.limits.known = limits_known;
+  return facts;
+}
+
+TEST(ScannerWarnings, SayWhatIsTrueOnce) {
+  EXPECT_THAT(ScannerWarnings("a", {}, {}, kUs), IsEmpty()) << "nobody has looked yet";
+  EXPECT_THAT(ScannerWarnings("a", {}, Facts(true, 7), kUs), IsEmpty());
+  EXPECT_THAT(ScannerWarnings("a", {}, Facts(true, std::nullopt), kUs), IsEmpty());
+  EXPECT_THAT(
+      ScannerWarnings("a", {}, Facts(false, kUs), kUs),
+      ElementsAre(HasSubstr("scanner a: its limits are not known"), HasSubstr("scanner a: it runs as")));
+  EXPECT_THAT(ScannerWarnings("a", Facts(false, kUs), Facts(false, kUs), kUs), IsEmpty());
+  EXPECT_THAT(ScannerWarnings("a", Facts(true, 7), Facts(false, 7), kUs), ElementsAre(HasSubstr("limits")));
+  EXPECT_THAT(ScannerWarnings("a", Facts(true, 7), Facts(true, kUs), kUs), ElementsAre(HasSubstr("runs as")));
 }
 
 }  // namespace

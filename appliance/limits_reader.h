@@ -1,34 +1,29 @@
-// ScannerFactsReader: reads scanners' limits from their clamd.conf again when a worker has opened a session,
+// LimitsReader: reads scanners' limits from their clamd.conf again when a worker has opened a session,
 // since that is when clamd may have been started with other ones. Reading blocks, so it has a thread of its
 // own.
 #pragma once
-
-#include <sys/types.h>
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <string>
-#include <string_view>
 #include <thread>
-#include <vector>
 
-#include "scan/scanner_facts.h"
+#include "scan/clamd_conf.h"
 
 namespace bivalve::appliance {
 
-class ScannerFactsReader {
+class LimitsReader {
  public:
   using Read = std::function<scan::ScannerLimits(size_t scanner)>;
   using Found = std::function<void(size_t scanner, const scan::ScannerLimits& limits)>;
 
   // Both are called on the reader's thread.
-  ScannerFactsReader(size_t scanners, Read read, Found found);
+  LimitsReader(size_t scanners, Read read, Found found);
   // Any thread: how many there are now; none is taken away.
   void set_scanners(size_t scanners) { scanners_ = scanners; }
-  ScannerFactsReader(const ScannerFactsReader&) = delete;
-  ~ScannerFactsReader();  // nobody asks any more
+  LimitsReader(const LimitsReader&) = delete;
+  ~LimitsReader();  // nobody asks any more
 
   // What was asked for before is read now.
   void Start();
@@ -46,10 +41,5 @@ class ScannerFactsReader {
   std::atomic<uint64_t> wanted_ = 0;  // a bit for each scanner; with more than 63 some share one
   std::thread thread_;
 };
-
-// Sentences for the operator about a scanner, where they were not true before; `before` is empty at first.
-// `own_user`: that this program runs as.
-std::vector<std::string> ScannerWarnings(std::string_view scanner, const scan::ScannerFacts& before,
-                                         const scan::ScannerFacts& now, uid_t own_user);
 
 }  // namespace bivalve::appliance
