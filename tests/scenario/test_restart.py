@@ -79,8 +79,9 @@ class TakesOver(RestartCase):
 
         def descriptors():
             daemon.wait_stats("a scanner", lambda s: s["scanners"][0]["connections"] == 4)
-            names = [os.readlink(f"/proc/{daemon.process.pid}/fd/{fd}")
-                     for fd in os.listdir(f"/proc/{daemon.process.pid}/fd")]
+            directory = f"/proc/{daemon.process.pid}/fd"
+            # One may be closed between the two calls: a client's, that of the statistics.
+            names = [os.readlink(path) for fd in os.listdir(directory) if os.path.lexists(path := f"{directory}/{fd}")]
             return sorted(re.sub(r"[0-9]+", "N", name) for name in names if not name.startswith("/memfd"))
         before = descriptors()
         for _ in range(20):
