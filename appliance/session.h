@@ -35,7 +35,9 @@
 #include "net/ehlo.h"
 #include "net/header_section.h"
 #include "net/keep_alive.h"
+#include "net/line_survey.h"
 #include "net/mail_data.h"
+#include "net/mime_parts.h"
 #include "net/reply_reader.h"
 #include "net/smtp_command.h"
 #include "net/transparent.h"
@@ -164,7 +166,11 @@ class Session : public core::Linked<Session> {
   core::Task<ScanEnd> ScanReadings(scan::Request& request, core::Body& body, scan::Verdict& verdict);
   core::Task<ScanEnd> AwaitVerdict(scan::Request& request, core::Body& body, core::MonoTime deadline);
   core::Task<ScanEnd> ScanAsMail(scan::Request& request, core::Body& body, const net::HeaderSection& header,
-                                 bool several, core::MonoTime deadline, scan::Verdict& verdict);
+                                 net::LineSurvey survey, core::MonoTime deadline, scan::Verdict& verdict);
+  core::Task<ScanEnd> ScanParts(const core::Body& body, const net::MimeParts& parts, core::MonoTime deadline,
+                                scan::Verdict& verdict);
+  core::Task<bool> DecodePart(const core::Body& body, const net::MimePart& part, core::Body& decoded,
+                              core::MonoTime deadline);
   core::Task<ScanEnd> ScanHeads(scan::Request& request, core::Body& body, const net::HeaderSection& header,
                                 core::MonoTime deadline, scan::Verdict& verdict);
   // For Quarantine, VirusAction and DebugFiles (session_report.cc): hands the message to the control thread,

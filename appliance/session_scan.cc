@@ -1,5 +1,7 @@
 // The part of a session that has a message scanned, in all its readings, and acts on the verdict.
+#include <algorithm>
 #include <array>
+#include <memory>
 #include <span>
 #include <utility>
 
@@ -9,7 +11,10 @@
 #include "core/shrunken_file.h"
 #include "core/text.h"
 #include "net/header_section.h"
-#include "net/part_headers.h"
+#include "net/line_survey.h"
+#include "net/mime_parts.h"
+#include "net/plain_mime.h"
+#include "net/transfer_encoding.h"
 
 namespace bivalve::appliance {
 namespace {
@@ -49,15 +54,17 @@ bool Settled(const scan::Verdict& verdict) {
 }
 
 // A reading that there is no way to show to a scanner.
-scan::Verdict CannotBeShown(std::string_view why) {
+scan::Verdict CannotBeShown(std::string_view why, scan::NoVerdict cause = scan::NoVerdict::kLimits) {
   scan::Verdict verdict;
-  verdict.cause = scan::NoVerdict::kLimits;
+  verdict.cause = cause;
   verdict.text = core::Cat("the message cannot be scanned as all its readers see it: ", why);
   return verdict;
 }
 
 // The content is moved to the front of its body in such steps, each of which takes less than a millisecond.
 constexpr size_t kMoveBytesMax = size_t{4} << 20;
+// A part is decoded in such steps, likewise.
+constexpr size_t kDecodeBytesMax = size_t{512} << 10;
 
 }  // namespace
 
@@ -130,15 +137,16 @@ core::Task<Session::CloseReason> Session::ScanAndAct(std::unique_ptr<core::Body>
 core::Task<Session::ScanEnd> Session::ScanReadings(scan::Request& request, core::Body& body,
                                                    scan::Verdict& verdict) {
   const core::MonoTime deadline = services_.loop.Now() + config().clam_timeout;
-  const bool bare_cr = net::HasBareCr(body.content());
+  const net::LineSurvey survey = net::SurveyLines(body.content());
+  const bool bare_cr = survey.bare_cr;
   verdict.kind = scan::VerdictKind::kClean;
-  ScanEnd end = co_await ScanAsMail(request, body, header_, bare_cr, deadline, verdict);
+  ScanEnd end = co_await ScanAsMail(request, body, header_, survey, deadline, verdict);
   if (bare_cr && end == ScanEnd::kVerdict && !Settled(verdict)) {
     // To Exim, and to some mail programs, a CR ends a line.
     if (body.BareCrAsLf()) {
       const net::HeaderSection header =
           net::ExamineHeaderSection(body.content(), limits::kHeaderSectionBytesMax);
-      end = co_await ScanAsMail(request, body, header, true, deadline, verdict);
+      end = co_await ScanAsMail(request, body, header, net::SurveyLines(body.content()), deadline, verdict);
       if (end == ScanEnd::kVerdict) body.RestoreBareCr();
     } else {
       Combine(CannotBeShown("it has too many CR without LF"), verdict);
@@ -153,30 +161,67 @@ core::Task<Session::ScanEnd> Session::ScanReadings(scan::Request& request, core:
   co_return end;
 }
 
-// As mail, with the line ends that stand in the body: in the readings of its header section, and once more in
-// these with the edits that its header sections and those of its parts want. `several`: there are other
-// readings besides.
+// As mail, with the line ends that stand in the body: in the readings of its header section. Where readers
+// may find other parts in it than the scanner, each part as a file of its own besides.
 core::Task<Session::ScanEnd> Session::ScanAsMail(scan::Request& request, core::Body& body,
-                                                 const net::HeaderSection& header, bool several,
+                                                 const net::HeaderSection& header, net::LineSurvey survey,
                                                  core::MonoTime deadline, scan::Verdict& verdict) {
-  net::PartHeaders parts = net::ExaminePartHeaders(body.content(), header.bytes);
-  if (several || !header.well_formed || !parts.edits.empty() || !parts.folded.empty())
-    request.SetSeveralReadings();
+  const bool plain = header.well_formed && net::IsPlainMime(body.content(), survey);
+  // Then the body itself changes from one to the next.
+  if (survey.bare_cr || !header.well_formed) request.SetSeveralReadings();
   ScanEnd end = co_await ScanHeads(request, body, header, deadline, verdict);
-  if (end != ScanEnd::kVerdict || Settled(verdict)) co_return end;
-  if (parts.unreadable) {
-    Combine(CannotBeShown("the header section of a part has no end"), verdict);
-    co_return end;
-  }
-  for (std::vector<core::Body::Edit>* const edits : {&parts.edits, &parts.folded}) {
-    if (edits->empty()) continue;
-    body.Apply(std::move(*edits));
-    end = co_await ScanHeads(request, body, header, deadline, verdict);
-    if (end != ScanEnd::kVerdict) co_return end;
-    body.UndoEdits();
-    if (Settled(verdict)) break;
-  }
+  if (plain || end != ScanEnd::kVerdict || Settled(verdict)) co_return end;
+  const net::MimeParts parts = net::FindMimeParts(body.content());
+  if (parts.too_many) Combine(CannotBeShown("it has too many parts"), verdict);
+  end = co_await ScanParts(body, parts, deadline, verdict);
+  request_ = &request;
   co_return end;
+}
+
+// Each as a file of its own, decoded into a second body.
+core::Task<Session::ScanEnd> Session::ScanParts(const core::Body& body, const net::MimeParts& parts,
+                                                core::MonoTime deadline, scan::Verdict& verdict) {
+  ScanEnd end = ScanEnd::kVerdict;
+  scan::Request request(wake_);
+  request.SetSeveralReadings();
+  request_ = &request;
+  std::unique_ptr<core::Body> decoded = co_await services_.bodies.AcquireInTime(0, deadline);
+  bool has_room = decoded != nullptr;
+  // What is a message again stands behind the front, as mail does. So these come first.
+  for (const bool messages : {true, false}) {
+    if (has_room && !messages) decoded->BeginWithoutFront();
+    for (const net::MimePart& part : parts.parts) {
+      if (part.message != messages || !has_room || end != ScanEnd::kVerdict || Settled(verdict)) continue;
+      has_room = co_await DecodePart(body, part, *decoded, deadline);
+      if (!has_room || decoded->content_bytes() == 0) continue;
+      end = co_await AwaitVerdict(request, *decoded, deadline);
+      if (end == ScanEnd::kVerdict) Combine(request.verdict(), verdict);
+    }
+  }
+  if (!has_room)
+    Combine(CannotBeShown("there is no room for a part of it", scan::NoVerdict::kError), verdict);
+  services_.scanners.Abandon(request, std::move(decoded));
+  request_ = nullptr;
+  co_return end;
+}
+
+// False when there is no room for it.
+core::Task<bool> Session::DecodePart(const core::Body& body, const net::MimePart& part, core::Body& decoded,
+                                     core::MonoTime deadline) {
+  decoded.Clear();
+  net::TransferDecoder decoder(part.encoding, body.content().substr(part.begin, part.end - part.begin));
+  for (;;) {
+    while (decoded.room().size() < net::TransferDecoder::kRoomBytesMin) {
+      const bool grown = co_await services_.bodies.GrowInTime(decoded, deadline);
+      if (!grown) co_return false;
+    }
+    const std::span<char> room = decoded.room();
+    const size_t bytes = decoder.Decode(room.first(std::min(room.size(), kDecodeBytesMax)));
+    if (bytes == 0) co_return true;
+    decoded.Extend(bytes);
+    if (bytes + net::TransferDecoder::kRoomBytesMin > kDecodeBytesMax)
+      (void)co_await wake_.Wait(services_.loop.Now());
+  }
 }
 
 // The readings of one header section.

@@ -42,7 +42,7 @@ void Body::ReplaceHead(size_t replaced_bytes, std::string_view head) {
   const size_t front_bytes = kFrontBytes - (head.size() - replaced_bytes);
   kept_head_.assign(content().substr(0, replaced_bytes));
   replaced_ = true;
-  front_whole_ = false;
+  storage_.front_whole = false;
   WriteFront(front_bytes);
   if (!head.empty()) std::memcpy(data() + front_bytes, head.data(), head.size());
 }
@@ -53,7 +53,7 @@ void Body::RestoreHead() {
   if (!kept_head_.empty()) std::memcpy(data() + kFrontBytes, kept_head_.data(), kept_head_.size());
   kept_head_ = {};
   replaced_ = false;
-  front_whole_ = true;
+  storage_.front_whole = true;
 }
 
 bool Body::BareCrAsLf() {
@@ -78,27 +78,10 @@ void Body::RestoreBareCr() {
   bare_cr_ = {};
 }
 
-void Body::Apply(std::vector<Edit> edits) {
-  BV_CHECK(!replaced_ && edited_.empty());
-  for (Edit& edit : edits) {
-    BV_CHECK(edit.offset + edit.bytes.size() <= content_bytes_);
-    std::swap_ranges(edit.bytes.begin(), edit.bytes.end(), data() + content_offset_ + edit.offset);
-  }
-  edited_ = std::move(edits);
-}
-
-void Body::UndoEdits() {
-  // In the other order: one may stand on another.
-  for (auto edit = edited_.rbegin(); edit != edited_.rend(); ++edit) {
-    std::copy(edit->bytes.begin(), edit->bytes.end(), data() + content_offset_ + edit->offset);
-  }
-  edited_ = {};
-}
-
 bool Body::MoveToFront(size_t bytes_max) {
   BV_CHECK(!replaced_);
   if (content_offset_ == 0) return true;
-  front_whole_ = false;
+  storage_.front_whole = false;
   const size_t bytes = std::min(bytes_max, content_bytes_ - moved_bytes_);
   if (bytes > 0) std::memmove(data() + moved_bytes_, data() + content_offset_ + moved_bytes_, bytes);
   moved_bytes_ += bytes;
@@ -113,10 +96,9 @@ bool Body::Reset() {
   replaced_ = false;
   kept_head_ = {};
   bare_cr_ = {};
-  edited_ = {};
   changed_at_ = {};
   touched_ = false;
-  if (front_whole_) return true;
+  if (storage_.front_whole) return true;
   // The image of a short message alone is shorter than the front.
   static constexpr size_t kBytesMin = kFrontBytes + kRoomBytesMin;
   if (storage_.file_bytes < kBytesMin) {
@@ -124,7 +106,7 @@ bool Body::Reset() {
     storage_.file_bytes = kBytesMin;
   }
   WriteFront(kFrontBytes);
-  front_whole_ = true;
+  storage_.front_whole = true;
   return true;
 }
 

@@ -83,21 +83,19 @@ class Body {
   bool BareCrAsLf();
   void RestoreBareCr();
   static constexpr size_t kBareCrMax = size_t{1} << 20;
-  // Writes over parts of the content, until the call back.
-  struct Edit {
-    uint64_t offset = 0;  // in the content
-    std::string bytes;
-  };
-  void Apply(std::vector<Edit> edits);
-  void UndoEdits();
   // None of these stands now, nor is the content half moved, nor did anybody else touch it: content() is what
   // was received.
-  bool as_received() const {
-    return !touched_ && !replaced_ && bare_cr_.empty() && edited_.empty() && moved_bytes_ == 0;
-  }
+  bool as_received() const { return !touched_ && !replaced_ && bare_cr_.empty() && moved_bytes_ == 0; }
   // Moves the content to the start of the file, over the front: the image is the content alone, and content()
   // stays there. Moves at most `bytes_max` a call; true when it has arrived. No head is replaced.
   bool MoveToFront(size_t bytes_max);
+
+  // Instead, for something that is only scanned and never delivered: forgets the content, and what is
+  // received from now on has no front in its image.
+  void BeginWithoutFront() {
+    content_offset_ = content_bytes_ = 0;
+    storage_.front_whole = false;
+  }
 
   // Makes the file exactly the scanner's image and returns a descriptor of it that can only read. -1 when the
   // system refuses (the caller fails the scan). Valid as long as the body.
@@ -133,6 +131,7 @@ class Body {
     size_t ready_bytes = 0;   // from the start: may be written; charged to the pool when in memory
     uint64_t number = 0;
     bool in_file = false;
+    bool front_whole = true;  // as it stands before every message
   };
 
   char* data() const { return storage_.mapping; }
@@ -148,9 +147,7 @@ class Body {
   std::string kept_head_;          // what ReplaceHead() took the place of
   bool replaced_ = false;          // a head is
   std::vector<uint64_t> bare_cr_;  // offsets in the content where an LF stands for one
-  std::vector<Edit> edited_;       // what stood in the place of edits
   size_t moved_bytes_ = 0;         // towards the front
-  bool front_whole_ = true;
   bool shared_ = false;
   struct timespec changed_at_ = {};  // the file, before scanners had it; 0: not looked at yet
   bool touched_ = false;             // by somebody else

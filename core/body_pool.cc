@@ -168,7 +168,8 @@ bool BodyPool::GrowInMemory(Body& body) {
     if (larger != nullptr && !Lengthen(larger->storage_)) {
       charged_bytes_ -= larger->storage_.ready_bytes;
     } else if (larger != nullptr) {
-      std::memcpy(larger->storage_.mapping, storage.mapping, body.content_bytes_ + Body::kFrontBytes);
+      std::memcpy(larger->storage_.mapping, storage.mapping, body.image_bytes());
+      larger->storage_.front_whole = storage.front_whole;
       std::swap(larger->storage_, storage);
       ++out_;
       Release(std::move(larger));
@@ -260,11 +261,12 @@ Task<bool> BodyPool::GrowInFile(Body& body) {
 
 Task<bool> BodyPool::MoveToFile(Body& body) {
   auto file = std::make_unique<Body>();
-  const size_t used = body.content_bytes_ + Body::kFrontBytes;
+  const size_t used = body.image_bytes();
   const bool opened =
       co_await OpenFile(file->storage_, used / kFileStepBytes * kFileStepBytes + kFileStepBytes);
   if (!opened) co_return false;
   std::memcpy(file->storage_.mapping, body.storage_.mapping, used);
+  file->storage_.front_whole = body.storage_.front_whole;
   std::swap(file->storage_, body.storage_);
   ++out_;
   Release(std::move(file));

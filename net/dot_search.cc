@@ -13,6 +13,9 @@ namespace {
 // Bytes up to this one count as a control character before a dot.
 constexpr char kControlMax = '\r';
 
+// The bits that make a 'c' of 'b', 'B' and 'C'.
+constexpr char kBOrC = 0x21;
+
 constexpr ptrdiff_t kGroupSpan = kGroupBytes;
 
 // The group of 1 to 64 bytes before `end`, by a copy when it is short.
@@ -57,14 +60,24 @@ constexpr uint64_t AtMost(uint64_t word, char byte) {
   return ~(((word & kLows) + kOnes * (0x7fu - static_cast<unsigned char>(byte))) | word) & kTops;
 }
 
+// ASCII above it.
+constexpr uint64_t Above(uint64_t word, char byte) { return ~AtMost(word, byte) & ~word & kTops; }
+
 template <Mark kMark>
 uint64_t Marks(const char* p) {
   const uint64_t byte = Load(p);
   const uint64_t before = Load(p - 1);
-  if constexpr (kMark == Mark::kBareCr) {
-    return Equals(before, '\r') & ~Equals(byte, '\n');
-  } else if constexpr (kMark == Mark::kDashAfterLf) {
-    return Equals(byte, '-') & Equals(before, '\n');
+  if constexpr (kMark == Mark::kBareCrOrBC) {
+    const uint64_t b_or_c = Equals(byte | (kOnes * kBOrC), 'c');
+    return (Equals(before, '\r') & ~Equals(byte, '\n')) | (Equals(before, '\n') & b_or_c);
+  } else if constexpr (kMark == Mark::kDelimiterAfterLf) {
+    return (Equals(byte, '-') | Equals(byte, '(')) & Equals(before, '\n');
+  } else if constexpr (kMark == Mark::kNotBase64) {
+    const uint64_t lower = byte | (kOnes * 0x20);
+    const uint64_t letter = Above(lower, 'a' - 1) & AtMost(lower, 'z');
+    // '/' stands in front of the digits.
+    const uint64_t digit = Above(byte, '.') & AtMost(byte, '9');
+    return ~(letter | digit | Equals(byte, '+')) & kTops;
   } else if constexpr (kMark == Mark::kDotAfterLf) {
     return Equals(byte, '.') & Equals(before, '\n');
   } else {
@@ -101,17 +114,36 @@ struct Portable {
 #if defined(__x86_64__)
 
 struct Sse2 {
+  // Bytes from `first` to `last`.
+  static __m128i Within(__m128i bytes, char first, char last) {
+    const __m128i offset = _mm_sub_epi8(bytes, _mm_set1_epi8(first));
+    const __m128i most = _mm_set1_epi8(static_cast<char>(last - first));
+    return _mm_cmpeq_epi8(_mm_min_epu8(offset, most), offset);
+  }
+
   template <Mark kMark>
   static __m128i Marks16(const char* p) {
     const __m128i byte = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
     const __m128i before = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p - 1));
     const __m128i lf = _mm_set1_epi8('\n');
     const __m128i cr = _mm_set1_epi8('\r');
-    if constexpr (kMark == Mark::kDashAfterLf) {
-      return _mm_and_si128(_mm_cmpeq_epi8(byte, _mm_set1_epi8('-')), _mm_cmpeq_epi8(before, lf));
+    if constexpr (kMark == Mark::kDelimiterAfterLf) {
+      const __m128i first =
+          _mm_or_si128(_mm_cmpeq_epi8(byte, _mm_set1_epi8('-')), _mm_cmpeq_epi8(byte, _mm_set1_epi8('(')));
+      return _mm_and_si128(first, _mm_cmpeq_epi8(before, lf));
     }
-    if constexpr (kMark == Mark::kBareCr) {
-      return _mm_andnot_si128(_mm_cmpeq_epi8(byte, lf), _mm_cmpeq_epi8(before, cr));
+    if constexpr (kMark == Mark::kBareCrOrBC) {
+      const __m128i b_or_c = _mm_cmpeq_epi8(_mm_or_si128(byte, _mm_set1_epi8(kBOrC)), _mm_set1_epi8('c'));
+      const __m128i first = _mm_and_si128(b_or_c, _mm_cmpeq_epi8(before, lf));
+      return _mm_or_si128(first, _mm_andnot_si128(_mm_cmpeq_epi8(byte, lf), _mm_cmpeq_epi8(before, cr)));
+    }
+    if constexpr (kMark == Mark::kNotBase64) {
+      const __m128i lower = _mm_or_si128(byte, _mm_set1_epi8(0x20));
+      const __m128i letter = Within(lower, 'a', 'z');
+      // '/' stands in front of the digits.
+      const __m128i digit = Within(byte, '/', '9');
+      const __m128i plus = _mm_cmpeq_epi8(byte, _mm_set1_epi8('+'));
+      return _mm_xor_si128(_mm_or_si128(_mm_or_si128(letter, digit), plus), _mm_set1_epi8(-1));
     }
     const __m128i dot = _mm_cmpeq_epi8(byte, _mm_set1_epi8('.'));
     if constexpr (kMark == Mark::kDotAfterLf) {
@@ -147,17 +179,36 @@ struct Sse2 {
 #define BIVALVE_AVX2 __attribute__((target("avx2")))
 
 struct Avx2 {
+  BIVALVE_AVX2 static __m256i Within(__m256i bytes, char first, char last) {
+    const __m256i offset = _mm256_sub_epi8(bytes, _mm256_set1_epi8(first));
+    const __m256i most = _mm256_set1_epi8(static_cast<char>(last - first));
+    return _mm256_cmpeq_epi8(_mm256_min_epu8(offset, most), offset);
+  }
+
   template <Mark kMark>
   BIVALVE_AVX2 static __m256i Marks32(const char* p) {
     const __m256i byte = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
     const __m256i before = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p - 1));
     const __m256i lf = _mm256_set1_epi8('\n');
     const __m256i cr = _mm256_set1_epi8('\r');
-    if constexpr (kMark == Mark::kDashAfterLf) {
-      return _mm256_and_si256(_mm256_cmpeq_epi8(byte, _mm256_set1_epi8('-')), _mm256_cmpeq_epi8(before, lf));
+    if constexpr (kMark == Mark::kDelimiterAfterLf) {
+      const __m256i first = _mm256_or_si256(_mm256_cmpeq_epi8(byte, _mm256_set1_epi8('-')),
+                                            _mm256_cmpeq_epi8(byte, _mm256_set1_epi8('(')));
+      return _mm256_and_si256(first, _mm256_cmpeq_epi8(before, lf));
     }
-    if constexpr (kMark == Mark::kBareCr) {
-      return _mm256_andnot_si256(_mm256_cmpeq_epi8(byte, lf), _mm256_cmpeq_epi8(before, cr));
+    if constexpr (kMark == Mark::kBareCrOrBC) {
+      const __m256i b_or_c =
+          _mm256_cmpeq_epi8(_mm256_or_si256(byte, _mm256_set1_epi8(kBOrC)), _mm256_set1_epi8('c'));
+      const __m256i first = _mm256_and_si256(b_or_c, _mm256_cmpeq_epi8(before, lf));
+      return _mm256_or_si256(first,
+                             _mm256_andnot_si256(_mm256_cmpeq_epi8(byte, lf), _mm256_cmpeq_epi8(before, cr)));
+    }
+    if constexpr (kMark == Mark::kNotBase64) {
+      const __m256i lower = _mm256_or_si256(byte, _mm256_set1_epi8(0x20));
+      const __m256i letter = Within(lower, 'a', 'z');
+      const __m256i digit = Within(byte, '/', '9');
+      const __m256i plus = _mm256_cmpeq_epi8(byte, _mm256_set1_epi8('+'));
+      return _mm256_xor_si256(_mm256_or_si256(_mm256_or_si256(letter, digit), plus), _mm256_set1_epi8(-1));
     }
     const __m256i dot = _mm256_cmpeq_epi8(byte, _mm256_set1_epi8('.'));
     if constexpr (kMark == Mark::kDotAfterLf) {
@@ -202,10 +253,12 @@ Group SearchFor(Mark mark, const char* begin, const char* end) {
       return Set::template Search<Mark::kDotAfterLf>(begin, end);
     case Mark::kDotAfterControl:
       return Set::template Search<Mark::kDotAfterControl>(begin, end);
-    case Mark::kDashAfterLf:
-      return Set::template Search<Mark::kDashAfterLf>(begin, end);
-    case Mark::kBareCr:
-      return Set::template Search<Mark::kBareCr>(begin, end);
+    case Mark::kDelimiterAfterLf:
+      return Set::template Search<Mark::kDelimiterAfterLf>(begin, end);
+    case Mark::kBareCrOrBC:
+      return Set::template Search<Mark::kBareCrOrBC>(begin, end);
+    case Mark::kNotBase64:
+      return Set::template Search<Mark::kNotBase64>(begin, end);
     case Mark::kDotOrBareNewline:
       return Set::template Search<Mark::kDotOrBareNewline>(begin, end);
   }

@@ -20,9 +20,10 @@ Simd BestSimd();
 enum class Mark : uint8_t {
   kDotAfterLf,       // '.' after LF
   kDotAfterControl,  // '.' after a byte of 0 to 13: CR, LF and NUL are among them, and one compare finds them
-  kDashAfterLf,      // '-' after LF
-  kBareCr,           // anything but LF after CR
   kDotOrBareNewline,  // the same, LF after anything but CR, and anything but LF after CR
+  kDelimiterAfterLf,  // '-' or '(' after LF
+  kBareCrOrBC,        // anything but LF after CR, and 'b' or 'c' of any case after LF
+  kNotBase64,         // what base64 does not write: no letter, digit, '+' or '/'
 };
 
 struct Group {
@@ -42,7 +43,7 @@ size_t NextDot(Simd simd, std::string_view content, bool at_line_start);
 // The offset, from `from` on, of the first line that begins with two dashes; content.size() when there is
 // none.
 size_t NextDashes(Simd simd, std::string_view content, size_t from);
-// HasBareCr() of header_section.h, likewise.
-bool HasBareCr(Simd simd, std::string_view content);
+// The offset of the first marked byte, from `from` on but not 0; content.size() when there is none.
+size_t NextMark(Simd simd, Mark mark, std::string_view content, size_t from);
 
 }  // namespace bivalve::net::internal

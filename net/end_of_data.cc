@@ -203,10 +203,8 @@ size_t NextDot(std::string_view content, bool at_line_start) {
 }
 
 namespace internal {
-namespace {
 
-// The first offset, from `from` on but not 0, that is marked; content.size() when there is none.
-size_t FindMarked(Simd simd, Mark mark, std::string_view content, size_t from = 1) {
+size_t NextMark(Simd simd, Mark mark, std::string_view content, size_t from) {
   const char* const end = content.data() + content.size();
   for (from = std::max<size_t>(from, 1); from < content.size(); from += kGroupBytes) {
     const Group group = NextGroup(simd, mark, content.data() + from, end);
@@ -216,24 +214,18 @@ size_t FindMarked(Simd simd, Mark mark, std::string_view content, size_t from = 
   return content.size();
 }
 
-}  // namespace
-
 size_t NextDot(Simd simd, std::string_view content, bool at_line_start) {
   if (at_line_start && content.starts_with('.')) return 0;
-  return FindMarked(simd, Mark::kDotAfterLf, content);
+  return NextMark(simd, Mark::kDotAfterLf, content, 1);
 }
 
 size_t NextDashes(Simd simd, std::string_view content, size_t from) {
   if (from == 0 && content.starts_with("--")) return 0;
   for (;;) {
-    const size_t dash = FindMarked(simd, Mark::kDashAfterLf, content, from);
+    const size_t dash = NextMark(simd, Mark::kDelimiterAfterLf, content, from);
     if (dash == content.size() || content.substr(dash).starts_with("--")) return dash;
     from = dash + 1;
   }
-}
-
-bool HasBareCr(Simd simd, std::string_view content) {
-  return content.ends_with('\r') || FindMarked(simd, Mark::kBareCr, content) < content.size();
 }
 
 }  // namespace internal

@@ -4,8 +4,6 @@
 #include <array>
 #include <cstring>
 
-#include "net/dot_search.h"
-
 namespace bivalve::net {
 namespace {
 
@@ -132,8 +130,6 @@ HeaderSection ExamineHeaderSection(std::string_view content, size_t bytes_max) {
   AddReadings(view, section.readings);
   return section;
 }
-
-bool HasBareCr(std::string_view content) { return internal::HasBareCr(internal::BestSimd(), content); }
 
 std::string ReadHead(std::string_view content, const Reading& reading) {
   static constexpr std::string_view kLineEnd = "\r\n";

@@ -45,9 +45,6 @@ inline constexpr size_t kReadingsMax = 12;
 // Nobody looks at lines that begin behind `bytes_max`; `bytes` is larger than that then.
 HeaderSection ExamineHeaderSection(std::string_view content, size_t bytes_max = std::string_view::npos - 1);
 
-// Whether a CR without LF behind it stands anywhere in `content`.
-bool HasBareCr(std::string_view content);
-
 // The head of a reading that is not as it is: white space between a field's name and its colon (RFC 5322
 // section 4.5.3) stands behind the colon, where libclamav knows the field; a CR alone is a blank; with
 // `blank_line` a blank line follows. At most two bytes longer than head_bytes.

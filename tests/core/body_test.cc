@@ -96,20 +96,13 @@ TEST_F(BodyTest, ShowsAnotherHeadToTheScannerOnly) {
   pool_->Release(std::move(body));
 }
 
-TEST_F(BodyTest, TakesEditsBack) {
+TEST_F(BodyTest, TakesLineEndsBack) {
   std::unique_ptr<Body> body = Acquire();
   ASSERT_TRUE(Fill(*body, "a\rb\r\nc\r"));
   EXPECT_TRUE(body->BareCrAsLf());
   EXPECT_EQ(body->content(), "a\nb\r\nc\n");
   EXPECT_FALSE(body->as_received());
   body->RestoreBareCr();
-  EXPECT_EQ(body->content(), "a\rb\r\nc\r");
-  EXPECT_TRUE(body->as_received());
-  body->Apply({{.offset = 3, .bytes = "\n\n"}, {.offset = 4, .bytes = "XY"}});
-  EXPECT_EQ(body->content(), "a\rb\nXY\r");
-  EXPECT_TRUE(ReadFrom(body->SealForScan()) == Cat(Body::Front(), "a\rb\nXY\r"));
-  EXPECT_FALSE(body->as_received());
-  body->UndoEdits();
   EXPECT_EQ(body->content(), "a\rb\r\nc\r");
   EXPECT_TRUE(body->as_received());
   pool_->Release(std::move(body));
@@ -122,6 +115,34 @@ TEST_F(BodyTest, KeepsAllBareCrOrChangesNothing) {
   EXPECT_TRUE(body->as_received());
   EXPECT_TRUE(body->content() == std::string(Body::kBareCrMax + 1, '\r'));
   pool_->Release(std::move(body));
+}
+
+TEST_F(BodyTest, HoldsWhatHasNoFront) {
+  // A larger one is there, to change places with.
+  std::unique_ptr<Body> larger = Acquire();
+  ASSERT_TRUE(Fill(*larger, Pattern(4 * kMebi)));
+  std::unique_ptr<Body> body = Acquire();
+  ASSERT_TRUE(Fill(*body, "with a front"));
+  EXPECT_TRUE(ReadFrom(body->SealForScan()) == Cat(Body::Front(), "with a front"));
+  pool_->Release(std::move(larger));
+  body->BeginWithoutFront();
+  for (const size_t bytes : {size_t{3}, 3 * kMebi + 5, size_t{1000}}) {
+    body->Clear();
+    const std::string content = Pattern(bytes);
+    ASSERT_TRUE(Fill(*body, content));
+    EXPECT_TRUE(body->content() == content);
+    EXPECT_TRUE(ReadFrom(body->SealForScan()) == content);
+    EXPECT_TRUE(body->Untouched());
+  }
+  // Its memory, and that of bodies that it has changed places with, have a front again.
+  std::vector<std::unique_ptr<Body>> bodies;
+  pool_->Release(std::move(body));
+  for (int i = 0; i < 6; ++i) {
+    bodies.push_back(Acquire());
+    ASSERT_TRUE(Fill(*bodies.back(), "the next message"));
+    EXPECT_TRUE(ReadFrom(bodies.back()->SealForScan()) == Cat(Body::Front(), "the next message"));
+  }
+  for (std::unique_ptr<Body>& one : bodies) pool_->Release(std::move(one));
 }
 
 TEST_F(BodyTest, ShowsTheContentAloneToo) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
@@ -538,10 +539,13 @@ TEST_P(EndOfDataTest, MarksExactlyWhatTheMarksSay) {
         return byte == '.' && before == '\n';
       case Mark::kDotAfterControl:
         return byte == '.' && before <= 13;
-      case Mark::kDashAfterLf:
-        return byte == '-' && before == '\n';
-      case Mark::kBareCr:
-        return before == '\r' && byte != '\n';
+      case Mark::kDelimiterAfterLf:
+        return (byte == '-' || byte == '(') && before == '\n';
+      case Mark::kBareCrOrBC:
+        return (before == '\r' && byte != '\n') ||
+               (before == '\n' && (std::tolower(byte) == 'b' || std::tolower(byte) == 'c'));
+      case Mark::kNotBase64:
+        return byte >= 128 || (std::isalnum(byte) == 0 && byte != '+' && byte != '/');
       case Mark::kDotOrBareNewline:
         return (byte == '.' && before <= 13) || (byte == '\n') != (before == '\r');
     }
@@ -553,8 +557,8 @@ TEST_P(EndOfDataTest, MarksExactlyWhatTheMarksSay) {
     for (int b = a; b < 256; ++b) bytes.append({static_cast<char>(a), static_cast<char>(b)});
   }
   bytes += 'x' + bytes + bytes.substr(0, 77);
-  for (const Mark mark : {Mark::kDotAfterLf, Mark::kDotAfterControl, Mark::kDashAfterLf, Mark::kBareCr,
-                          Mark::kDotOrBareNewline}) {
+  for (const Mark mark : {Mark::kDotAfterLf, Mark::kDotAfterControl, Mark::kDelimiterAfterLf,
+                          Mark::kBareCrOrBC, Mark::kNotBase64, Mark::kDotOrBareNewline}) {
     std::vector<bool> marked(bytes.size(), false);
     for (size_t from = 1; from < bytes.size(); from += internal::kGroupBytes) {
       const char* const end = bytes.data() + bytes.size();

@@ -103,13 +103,6 @@ TEST(HeaderSection, StopsWhereItIsTooLong) {
   EXPECT_EQ(ExamineHeaderSection("A: b\r\n" + std::string(1000, 'x'), 500).bytes, 6u);
 }
 
-TEST(HeaderSection, KnowsACarriageReturnThatIsBare) {
-  for (const std::string_view content : {"", "a\r\nb\n\r\n", "\n", "\r\n"})
-    EXPECT_FALSE(HasBareCr(content)) << content;
-  for (const std::string_view content : {"\r", "a\rb", "a\r\r\nb", "\r\n\r"})
-    EXPECT_TRUE(HasBareCr(content)) << content;
-}
-
 // Whatever a message holds, its readings are few, differ, and fit into the memory that its body has.
 TEST(HeaderSection, KeepsItsPromisesForAnyBytes) {
   const std::vector<std::string> pieces = {

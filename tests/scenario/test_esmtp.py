@@ -1,7 +1,11 @@
 """ESMTP to the letter: CHUNKING in every shape, AUTH, SIZE, and what passes word for word (issue 4, items 1 to 4)."""
+import bz2
+import gzip
+import lzma
 import re
 
-from harness import ScenarioCase, compose, eicar_message, main, stuffed, text_message, without_header
+from harness import ScenarioCase, compose, eicar, eicar_message, main, stuffed, text_message, without_header
+from harness.shapes import harmless
 
 CHUNKING = ["8BITMIME", "PIPELINING", "CHUNKING", "BINARYMIME", "SIZE 104857600"]
 
@@ -175,6 +179,21 @@ class Bdat(Case):
         self.assertIn(b"BODY=BINARYMIME", message.mail_line)
         self.assertEqual(message.how, "BDAT")
         self.assertEqual(without_header(message.content), content)
+
+    def test_viruses_in_binary_parts(self):
+        """clamd reads a binary part as lines of text, and would not unpack it."""
+        daemon = self.bivalved(self.sink(extensions=CHUNKING), self.shared_clamd(), {"BinaryMime": "on", "Action": "bounce"})
+        packed = {"gz": lambda data: gzip.compress(data, mtime=0), "bz2": bz2.compress, "xz": lzma.compress, "nothing": lambda data: data}
+        with daemon.client() as client:
+            client.ehlo()
+            for name, pack in packed.items():
+                for data, expected in ((eicar(), 550), (harmless(), 250)):
+                    part = (b"--BB\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: binary\r\n\r\n" + pack(data)
+                            + b"\r\n--BB--\r\n")
+                    with self.subTest(name, expected=expected):
+                        self.envelope(client, " BODY=BINARYMIME")
+                        content = compose(part, ["Content-Type: multipart/mixed; boundary=BB"])
+                        self.assertReply(client.bdat(content, last=True), expected)
 
     def test_too_large_by_chunks(self):
         daemon, sink, client = self.session(CHUNKING, {"MaxMessageSize": "64K"})

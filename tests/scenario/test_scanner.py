@@ -3,7 +3,7 @@ import signal
 import socket
 import threading
 
-from harness import (ScenarioCase, compose, eicar_message, infected_attachment, log_line, main, read_test_file, wait_until,
+from harness import (ScenarioCase, compose, eicar_message, infected_attachment, log_line, main, read_test_file, text_message, wait_until,
                      with_attachment)
 
 FAILED = "from=ada@example.com, to=bob@example.net, status=CLAMAV-ERROR"
@@ -170,7 +170,7 @@ class Several(ScenarioCase):
             with daemon.client() as client:
                 client.ehlo()
                 for _ in range(25):
-                    self.assertReply(client.deliver(compose(b"x" * 20000 + b"\r\n")), 250)
+                    self.assertReply(client.deliver(text_message(20000)), 250)
         threads = [threading.Thread(target=send) for _ in range(8)]
         for thread in threads:
             thread.start()

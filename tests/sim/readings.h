@@ -2,13 +2,17 @@
 // it.
 #pragma once
 
+#include <array>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "core/body.h"
 #include "net/header_section.h"
-#include "net/part_headers.h"
+#include "net/line_survey.h"
+#include "net/mime_parts.h"
+#include "net/plain_mime.h"
+#include "net/transfer_encoding.h"
 
 namespace bivalve::sim {
 
@@ -26,15 +30,24 @@ inline void AddHeadImages(std::string_view content, const net::HeaderSection& he
   }
 }
 
+inline std::string Decoded(net::TransferEncoding encoding, std::string_view encoded) {
+  net::TransferDecoder decoder(encoding, encoded);
+  std::string decoded;
+  std::array<char, 4096> room;
+  while (const size_t bytes = decoder.Decode(room)) decoded.append(room.data(), bytes);
+  return decoded;
+}
+
 inline void AddMailImages(std::string_view content, std::vector<std::string>& images) {
   const net::HeaderSection header = net::ExamineHeaderSection(content);
   AddHeadImages(content, header, images);
-  const net::PartHeaders parts = net::ExaminePartHeaders(content, header.bytes);
-  for (const std::vector<core::Body::Edit>* const edits : {&parts.edits, &parts.folded}) {
-    if (edits->empty()) continue;
-    std::string edited(content);
-    for (const core::Body::Edit& edit : *edits) edited.replace(edit.offset, edit.bytes.size(), edit.bytes);
-    AddHeadImages(edited, header, images);
+  if (header.well_formed && net::IsPlainMime(content, net::SurveyLines(content))) return;
+  for (const bool messages : {true, false}) {
+    for (const net::MimePart& part : net::FindMimeParts(content).parts) {
+      if (part.message != messages) continue;
+      const std::string decoded = Decoded(part.encoding, content.substr(part.begin, part.end - part.begin));
+      if (!decoded.empty()) images.push_back((messages ? core::Body::Front() : std::string()) + decoded);
+    }
   }
 }
 

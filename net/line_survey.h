@@ -1,0 +1,31 @@
+// What stands somewhere in a message's lines and lets readers differ about it, found in one pass. Pure
+// functions over bytes; they never suspend.
+#pragma once
+
+#include <cstddef>
+#include <string_view>
+
+namespace bivalve::net {
+
+struct LineSurvey {
+  bool bare_cr = false;   // a CR without LF behind it
+  bool nul = false;       // which ends a line to a program written in C
+  bool uuencode = false;  // a line with which uuencode may begin: "begin ", and an octal digit
+  // Lines that begin as the field Content-Transfer-Encoding does, by which libclamav knows a bounce: then it
+  // looks at nothing in front of it.
+  size_t encoding_lines = 0;
+  bool long_line = false;  // one longer than kLongLineBytes, which libclamav cuts up at a thousand bytes
+};
+
+// RFC 5321 section 4.5.3.1.6 allows 1,000.
+inline constexpr size_t kLongLineBytes = 900;
+
+LineSurvey SurveyLines(std::string_view content);
+
+// The offset of the next line with which uuencode may begin, from `from` on; content.size() without any.
+size_t NextUuencode(std::string_view content, size_t from);
+
+// Whether `text` has a line longer than kLongLineBytes. Looks at a few bytes of each kilobyte only.
+bool HasLongLine(std::string_view text);
+
+}  // namespace bivalve::net

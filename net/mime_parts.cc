@@ -1,0 +1,345 @@
+#include "net/mime_parts.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "core/text.h"
+#include "net/dot_search.h"
+#include "net/header_section.h"
+#include "net/line_survey.h"
+
+namespace bivalve::net {
+namespace {
+
+constexpr std::string_view kBlanks = " \t\v\f";
+constexpr std::string_view kSpace = " \t\v\f\r\n";
+
+// Of one header section; more are told from a message that is made to be costly.
+constexpr size_t kBoundariesMax = 8;
+constexpr size_t kDashLinesMax = 200'000;
+constexpr size_t kEntitiesMax = 4'000;
+// Header bytes and delimiter lines looked at, and bytes of parts, for each byte of the content and beside
+// that.
+constexpr uint64_t kStepsForByte = 8;
+constexpr uint64_t kStepsMax = uint64_t{1} << 20;
+constexpr size_t kHeaderBytesMax = size_t{256} << 10;
+
+// The offset of `word` without regard to case.
+size_t FindWord(std::string_view text, std::string_view word, size_t from = 0) {
+  if (from >= text.size()) return std::string_view::npos;
+  const auto* const found =
+      std::search(text.begin() + from, text.end(), word.begin(), word.end(),
+                  [](char a, char b) { return core::AsciiLower(a) == core::AsciiLower(b); });
+  return found == text.end() ? std::string_view::npos : static_cast<size_t>(found - text.begin());
+}
+bool HasWord(std::string_view text, std::string_view word) {
+  return FindWord(text, word) != std::string_view::npos;
+}
+
+template <typename T>
+void AddOnce(std::vector<T>& all, T one) {
+  if (std::find(all.begin(), all.end(), one) == all.end()) all.push_back(std::move(one));
+}
+
+int HexValue(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  const char lower = core::AsciiLower(c);
+  return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
+
+// The value of a parameter's extended form (RFC 2231 section 4): without charset and language, and decoded.
+std::string DecodeExtended(std::string_view value) {
+  if (const size_t charset = value.find('\''); charset != std::string_view::npos) {
+    const size_t language = value.find('\'', charset + 1);
+    if (language != std::string_view::npos) value.remove_prefix(language + 1);
+  }
+  std::string decoded;
+  for (size_t i = 0; i < value.size(); ++i) {
+    const int high = value[i] == '%' && i + 2 < value.size() ? HexValue(value[i + 1]) : -1;
+    const int low = high >= 0 ? HexValue(value[i + 2]) : -1;
+    if (low >= 0) {
+      decoded += static_cast<char>(high << 4 | low);
+      i += 2;
+    } else {
+      decoded += value[i];
+    }
+  }
+  return decoded;
+}
+
+// A quoted string (RFC 2045 section 5.1, RFC 5322 section 3.2.4) without its quotes; `unescape`: and without
+// the backslashes before quoted characters. What begins with its quote, which may have no other.
+std::string Unquoted(std::string_view text, bool unescape) {
+  std::string value;
+  for (size_t i = 1; i < text.size() && text[i] != '"'; ++i) {
+    if (unescape && text[i] == '\\' && i + 1 < text.size()) ++i;
+    if (text[i] != '\r' && text[i] != '\n') value += text[i];
+  }
+  return value;
+}
+
+// What a Content-Type field may mean by its boundary.
+void AddBoundaries(std::string_view field, std::vector<std::string>& boundaries) {
+  static constexpr std::string_view kName = "boundary";
+  std::string pieces;
+  size_t piece_count = 0;
+  const auto add = [&](std::string_view value) {
+    value = value.substr(0, value.find_last_not_of(kSpace) + 1);
+    if (!value.empty()) AddOnce(boundaries, std::string(value));
+  };
+  for (size_t at = FindWord(field, kName); at != std::string_view::npos; at = FindWord(field, kName, at)) {
+    at += kName.size();
+    const size_t equals = field.find_first_not_of("*0123456789 \t\v\f\r\n", at);
+    if (equals == std::string_view::npos || (field[equals] != '=' && field[equals] != ':')) continue;
+    const bool in_pieces = field.substr(at, equals - at).find('*') != std::string_view::npos;
+    const std::string_view value =
+        field.substr(std::min(field.find_first_not_of(kSpace, equals + 1), field.size()));
+    std::string first;
+    if (value.starts_with('"')) {
+      first = Unquoted(value, true);
+      add(first);
+      add(Unquoted(value, false));
+    } else {
+      first = value.substr(0, value.find_first_of("; \t\v\f\r\n"));
+      add(first);
+      // With a comment behind it, or in quotes of another kind.
+      add(value.substr(0, value.find_first_of("(; \t\v\f\r\n")));
+      if (value.starts_with('\'')) add(value.substr(1, value.find('\'', 1) - 1));
+    }
+    if (in_pieces) {
+      pieces += first;
+      ++piece_count;
+      add(DecodeExtended(first));
+    }
+  }
+  if (piece_count > 1) {
+    add(pieces);
+    add(DecodeExtended(pieces));
+  }
+}
+
+// What the MIME fields of a header section may mean.
+struct MimeFields {
+  size_t types = 0;
+  size_t encodings = 0;
+  bool multipart = false;
+  bool digest = false;  // whose parts are messages (RFC 2046 section 5.1.5)
+  bool message = false;
+  bool status = false;  // which is header sections, one behind the other (RFC 3464 section 2)
+  std::vector<std::string> boundaries;
+  std::vector<TransferEncoding> transfer_encodings;
+};
+
+void AddField(std::string_view field, MimeFields& fields) {
+  const size_t colon = field.find(':');
+  if (colon == std::string_view::npos) return;
+  const std::string_view name = core::Trim(field.substr(0, colon), kBlanks);
+  const std::string_view value = field.substr(colon + 1);
+  if (core::EqualsIgnoreCase(name, "Content-Type")) {
+    ++fields.types;
+    fields.multipart = fields.multipart || HasWord(value, "multipart");
+    fields.digest = fields.digest || HasWord(value, "digest");
+    fields.message = fields.message || HasWord(value, "message");
+    fields.status = fields.status || HasWord(value, "status");
+    AddBoundaries(value, fields.boundaries);
+  } else if (core::EqualsIgnoreCase(name, "Content-Transfer-Encoding")) {
+    ++fields.encodings;
+    if (HasWord(value, "base64")) AddOnce(fields.transfer_encodings, TransferEncoding::kBase64);
+    if (HasWord(value, "quoted")) AddOnce(fields.transfer_encodings, TransferEncoding::kQuotedPrintable);
+  }
+}
+
+MimeFields ReadFields(std::string_view section) {
+  MimeFields fields;
+  for (size_t at = 0; at < section.size();) {
+    size_t end = at;
+    // The field with its folded lines.
+    do {
+      end = std::min(section.find('\n', end), section.size() - 1) + 1;
+    } while (end < section.size() && (section[end] == ' ' || section[end] == '\t'));
+    // A CR alone ends a line for some, and in the header section only.
+    for (size_t line = at; line < end;) {
+      if (core::AsciiLower(section[line]) == 'c') AddField(section.substr(line, end - line), fields);
+      line = std::min(section.find('\r', line), end - 1) + 1;
+    }
+    at = end;
+  }
+  const bool one = fields.encodings <= 1 && fields.transfer_encodings.size() <= 1;
+  if (fields.transfer_encodings.empty() || !one)
+    AddOnce(fields.transfer_encodings, TransferEncoding::kIdentity);
+  return fields;
+}
+
+class Finder {
+ public:
+  explicit Finder(std::string_view content) : content_(content) {}
+
+  MimeParts Find() {
+    FindLines();
+    Entity(0, content_.size(), false, 0);
+    std::sort(found_.parts.begin(), found_.parts.end());
+    found_.parts.erase(std::unique(found_.parts.begin(), found_.parts.end()), found_.parts.end());
+    return std::move(found_);
+  }
+
+ private:
+  // The lines that may be delimiters, and those with which uuencode may begin.
+  void FindLines() {
+    const internal::Simd simd = internal::BestSimd();
+    for (size_t at = internal::NextDashes(simd, content_, 0); at < content_.size() && !found_.too_many;
+         at = internal::NextDashes(simd, content_, at + 2)) {
+      if (dash_lines_.size() >= kDashLinesMax) found_.too_many = true;
+      dash_lines_.push_back(at);
+    }
+    for (size_t at = NextUuencode(content_, 0); at < content_.size() && !found_.too_many;) {
+      const size_t next = NextUuencode(content_, at + 1);
+      AddPart(NextLine(at), next, TransferEncoding::kUuencode, false);
+      at = next;
+    }
+  }
+
+  size_t NextLine(size_t at) const { return std::min(content_.find('\n', at), content_.size() - 1) + 1; }
+
+  bool TakeSteps(uint64_t steps) {
+    steps_ += steps;
+    if (steps_ > kStepsMax + kStepsForByte * content_.size()) found_.too_many = true;
+    return !found_.too_many;
+  }
+
+  void AddPart(size_t begin, size_t end, TransferEncoding encoding, bool message) {
+    if (begin >= end) return;
+    if (found_.parts.size() >= kMimePartsMax) {
+      std::sort(found_.parts.begin(), found_.parts.end());
+      found_.parts.erase(std::unique(found_.parts.begin(), found_.parts.end()), found_.parts.end());
+      if (found_.parts.size() >= kMimePartsMax || !TakeSteps(kMimePartsMax)) {
+        found_.too_many = true;
+        return;
+      }
+    }
+    found_.parts.push_back({.begin = begin, .end = end, .encoding = encoding, .message = message});
+    part_bytes_ += end - begin;
+    if (part_bytes_ > kStepsMax + kStepsForByte * content_.size()) found_.too_many = true;
+    if (encoding != TransferEncoding::kBase64) return;
+    // Pads, and more behind them.
+    const std::string_view body = content_.substr(begin, end - begin);
+    const size_t pads = body.find('=');
+    const size_t behind = pads == std::string_view::npos ? pads : body.find_first_not_of("= \t\r\n", pads);
+    if (behind != std::string_view::npos)
+      found_.parts.push_back(
+          {.begin = begin, .end = end, .encoding = TransferEncoding::kBase64BehindPads, .message = message});
+  }
+
+  // A message or a part: its header section and its body, in every way. `in_digest`: without a type it is a
+  // message.
+  void Entity(size_t begin, size_t end, bool in_digest, size_t depth) {
+    if (begin >= end || found_.too_many) return;
+    if (depth > kMimeDepthMax || ++entities_ > kEntitiesMax) {
+      found_.too_many = true;
+      return;
+    }
+    const std::string_view text = content_.substr(begin, end - begin);
+    const HeaderSection section = ExamineHeaderSection(text, kHeaderBytesMax);
+    // Where the section ends: behind the first empty line, and at each line that is no field.
+    std::vector<std::pair<size_t, size_t>> ends;  // of the section, and begin of the body
+    size_t blank = 0;
+    while (blank < text.size() && !text.substr(blank).starts_with('\n') &&
+           !text.substr(blank).starts_with("\r\n") && blank < kHeaderBytesMax)
+      blank = LineBehind(text, blank);
+    if (!TakeSteps(blank + 1)) return;
+    AddOnce(ends, std::pair(blank, LineBehind(text, blank)));
+    for (const Reading& reading : section.readings) {
+      if (!reading.blank_line) continue;
+      const size_t doubt = reading.head_bytes;
+      AddOnce(ends, std::pair(doubt, doubt));
+      const size_t next = LineBehind(text, doubt);
+      if (core::Trim(text.substr(doubt, next - doubt)).empty()) AddOnce(ends, std::pair(doubt, next));
+    }
+    for (const auto& [header_end, body] : ends)
+      Body(text.substr(0, header_end), begin + body, end, in_digest, depth);
+  }
+
+  static size_t LineBehind(std::string_view text, size_t at) {
+    if (at >= text.size()) return text.size();
+    return std::min(text.find('\n', at), text.size() - 1) + 1;
+  }
+
+  void Body(std::string_view header, size_t begin, size_t end, bool in_digest, size_t depth) {
+    MimeFields fields = ReadFields(header);
+    fields.message = fields.message || (in_digest && fields.types == 0);
+    if (!TakeSteps(header.size())) return;
+    bool has_parts = false;
+    if (fields.boundaries.size() > kBoundariesMax) {
+      found_.too_many = true;
+      return;
+    }
+    for (const std::string& boundary : fields.boundaries) {
+      const bool split = Split(boundary, begin, end, fields.digest, depth);
+      has_parts = has_parts || split;
+    }
+    if (fields.message) Entity(begin, end, false, depth + 1);
+    if (fields.status) Blocks(begin, end, depth);
+    if (has_parts && fields.multipart && fields.types == 1) return;
+    for (const TransferEncoding encoding : fields.transfer_encodings) {
+      AddPart(begin, end, encoding, false);
+      if (fields.message && encoding != TransferEncoding::kIdentity) AddPart(begin, end, encoding, true);
+    }
+  }
+
+  // Into parts, by the lines that are the delimiter, and once more by those that only begin with it. False
+  // when there is none.
+  bool Split(const std::string& boundary, size_t begin, size_t end, bool digest, size_t depth) {
+    std::vector<size_t> exact;
+    std::vector<size_t> similar;
+    auto line = std::lower_bound(dash_lines_.begin(), dash_lines_.end(), begin);
+    for (; line != dash_lines_.end() && *line < end; ++line) {
+      if (!TakeSteps(1)) return false;
+      std::string_view rest = content_.substr(*line + 2, end - *line - 2);
+      if (!rest.starts_with(boundary)) continue;
+      similar.push_back(*line);
+      rest.remove_prefix(boundary.size());
+      rest = rest.substr(0, rest.find('\n'));
+      if (rest.starts_with("--")) rest.remove_prefix(2);
+      if (core::Trim(rest, " \t\r").empty()) exact.push_back(*line);
+    }
+    Entities(exact, end, digest, depth);
+    if (exact.size() != similar.size()) Entities(similar, end, digest, depth);
+    return !similar.empty();
+  }
+
+  // What stands between blank lines, each a header section to some.
+  void Blocks(size_t begin, size_t end, size_t depth) {
+    for (size_t at = begin; at < end && !found_.too_many;) {
+      size_t next = at;
+      while (next < end && content_[next] != '\n' && !content_.substr(next).starts_with("\r\n"))
+        next = std::min(NextLine(next), end);
+      if (next > at) Entity(at, next, false, depth + 1);
+      at = NextLine(next);
+    }
+  }
+
+  void Entities(const std::vector<size_t>& delimiters, size_t end, bool digest, size_t depth) {
+    for (size_t i = 0; i < delimiters.size() && !found_.too_many; ++i) {
+      size_t part_end = i + 1 < delimiters.size() ? delimiters[i + 1] : end;
+      const size_t begin = std::min(NextLine(delimiters[i]), part_end);
+      // The line end in front of a delimiter belongs to it.
+      if (i + 1 < delimiters.size() && part_end > begin && content_[part_end - 1] == '\n') --part_end;
+      if (part_end > begin && i + 1 < delimiters.size() && content_[part_end - 1] == '\r') --part_end;
+      Entity(begin, part_end, digest, depth + 1);
+    }
+  }
+
+  std::string_view content_;
+  std::vector<size_t> dash_lines_;
+  MimeParts found_;
+  uint64_t steps_ = 0;
+  uint64_t part_bytes_ = 0;
+  size_t entities_ = 0;
+};
+
+}  // namespace
+
+MimeParts FindMimeParts(std::string_view content) { return Finder(content).Find(); }
+
+}  // namespace bivalve::net

@@ -1,0 +1,367 @@
+#include "net/plain_mime.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstdint>
+#include <vector>
+
+#include "core/text.h"
+#include "net/dot_search.h"
+
+namespace bivalve::net {
+namespace {
+
+constexpr std::string_view kSpace = " \t\r\n";
+
+constexpr bool IsAlphanumeric(char c) {
+  const char lower = core::AsciiLower(c);
+  return (lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9');
+}
+
+// Sets of bytes by table: header sections are read byte by byte.
+using ByteSet = std::array<bool, 256>;
+constexpr ByteSet Bytes(std::string_view beside_alphanumeric) {
+  ByteSet set{};
+  for (int c = 0; c < 256; ++c) set[static_cast<size_t>(c)] = c < 128 && IsAlphanumeric(static_cast<char>(c));
+  for (const char c : beside_alphanumeric) set[static_cast<unsigned char>(c)] = true;
+  return set;
+}
+constexpr ByteSet kNameBytes = Bytes("-_.");
+constexpr ByteSet kTokenBytes = Bytes("-_.+!#$%&'*^{|}~");
+constexpr ByteSet kValueBytes = Bytes("-_.+!#$%&'*^{|}~/:@=?");
+// RFC 2046 section 5.1.1 without blank, parentheses and question mark.
+constexpr ByteSet kBoundaryBytes = Bytes("-_.+',/:=");
+bool Has(const ByteSet& set, char c) { return set[static_cast<unsigned char>(c)]; }
+bool AllOf(std::string_view text, const ByteSet& set) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [&](char c) { return Has(set, c); });
+}
+
+bool Contains(std::string_view text, std::string_view word) {
+  return std::search(text.begin(), text.end(), word.begin(), word.end(),
+                     [](char a, char b) { return core::AsciiLower(a) == core::AsciiLower(b); }) != text.end();
+}
+
+// Reads the value of a field from left to right. What fits is taken off the front.
+class Value {
+ public:
+  explicit Value(std::string_view rest) : rest_(rest) {}
+
+  bool at_end() const { return rest_.empty(); }
+  void SkipSpace() { rest_.remove_prefix(std::min(rest_.find_first_not_of(kSpace), rest_.size())); }
+  bool Skip(char c) {
+    if (!rest_.starts_with(c)) return false;
+    rest_.remove_prefix(1);
+    return true;
+  }
+  // As many of `set` as there are; empty without any.
+  std::string_view Take(const ByteSet& set) {
+    const auto* const end = std::find_if_not(rest_.begin(), rest_.end(), [&](char c) { return Has(set, c); });
+    return TakeBytes(static_cast<size_t>(end - rest_.begin()));
+  }
+  // What stands between quotes, without a backslash among it; nullopt when it is not so.
+  std::optional<std::string_view> TakeQuoted() {
+    if (!Skip('"')) return std::nullopt;
+    const size_t end = rest_.find_first_of("\"\\");
+    if (end == std::string_view::npos || rest_[end] != '"') return std::nullopt;
+    const std::string_view quoted = TakeBytes(end);
+    rest_.remove_prefix(1);
+    return quoted;
+  }
+
+ private:
+  std::string_view TakeBytes(size_t bytes) {
+    const std::string_view taken = rest_.substr(0, bytes);
+    rest_.remove_prefix(bytes);
+    return taken;
+  }
+
+  std::string_view rest_;
+};
+
+// Takes the parameters up to the end of a field. `boundary`: where the value of that parameter goes; null
+// when the field is to have none that matters.
+bool ReadParameters(Value& value, std::string_view* boundary) {
+  static constexpr std::string_view kBoundary = "boundary";
+  static constexpr size_t kParametersMax = 40;
+  for (size_t count = 0;; ++count) {
+    value.SkipSpace();
+    if (value.at_end()) return true;
+    if (!value.Skip(';') || count == kParametersMax) return false;
+    value.SkipSpace();
+    const std::string_view name = value.Take(kTokenBytes);
+    if (name.empty() || !value.Skip('=')) return false;
+    std::string_view text = value.Take(kValueBytes);
+    if (text.empty()) {
+      const std::optional<std::string_view> quoted = value.TakeQuoted();
+      if (!quoted) return false;
+      text = *quoted;
+    }
+    if (boundary == nullptr) continue;
+    // libclamav cuts at a semicolon in quotes, too, and what follows could be another boundary to it.
+    if (text.find(';') != std::string_view::npos) return false;
+    if (!core::StartsWithIgnoreCase(name, kBoundary)) continue;
+    if (name.size() != kBoundary.size() || !boundary->empty() || !AllOf(text, kBoundaryBytes)) return false;
+    *boundary = text;
+  }
+}
+
+bool ReadType(std::string_view field, PlainHeader& header) {
+  static constexpr size_t kBoundaryBytesMax = 70;
+  Value value(field);
+  value.SkipSpace();
+  const std::string_view type = value.Take(kTokenBytes);
+  if (type.empty() || !value.Skip('/')) return false;
+  const std::string_view subtype = value.Take(kTokenBytes);
+  if (subtype.empty()) return false;
+  if (core::EqualsIgnoreCase(type, "multipart")) {
+    header.kind = PlainHeader::Kind::kMultipart;
+    const auto is = [&](std::string_view one) { return core::EqualsIgnoreCase(subtype, one); };
+    if (!is("mixed") && !is("alternative") && !is("related")) return false;
+    return ReadParameters(value, &header.boundary) && !header.boundary.empty() &&
+           header.boundary.size() <= kBoundaryBytesMax;
+  }
+  if (core::EqualsIgnoreCase(type, "message")) {
+    if (!core::EqualsIgnoreCase(subtype, "rfc822")) return false;
+    header.kind = PlainHeader::Kind::kMessage;
+  }
+  return ReadParameters(value, nullptr);
+}
+
+bool ReadEncoding(std::string_view field, PlainHeader& header) {
+  const std::string_view name = core::Trim(field, kSpace);
+  const auto is = [&](std::string_view one) { return core::EqualsIgnoreCase(name, one); };
+  if (is("base64")) {
+    header.encoding = TransferEncoding::kBase64;
+  } else if (is("quoted-printable")) {
+    header.encoding = TransferEncoding::kQuotedPrintable;
+  } else {
+    // libclamav reads what is binary as lines of text.
+    return is("7bit") || is("8bit");
+  }
+  return true;
+}
+
+bool ReadDisposition(std::string_view field) {
+  Value value(field);
+  value.SkipSpace();
+  return !value.Take(kTokenBytes).empty() && ReadParameters(value, nullptr);
+}
+
+// Only base64's characters, in whole groups, with pads at the end alone.
+bool IsPlainBase64(std::string_view body) {
+  const internal::Simd simd = internal::BestSimd();
+  const char* const end = body.data() + body.size();
+  size_t others = 0;
+  size_t pads = 0;
+  // The byte before the first one is read by the search, and is there: a line end.
+  for (const char* from = body.data(); from < end;) {
+    const internal::Group group = internal::NextGroup(simd, internal::Mark::kNotBase64, from, end);
+    if (pads > 0 && group.at != from) return false;
+    const auto bytes = std::min<size_t>(internal::kGroupBytes, static_cast<size_t>(end - group.at));
+    size_t last = 0;  // behind the last marked byte
+    for (uint64_t marks = group.marks; marks != 0; marks &= marks - 1) {
+      const auto offset = static_cast<size_t>(std::countr_zero(marks));
+      const char c = group.at[offset];
+      if (pads > 0 && offset > last) return false;
+      last = offset + 1;
+      ++others;
+      if (c == '=') {
+        if (++pads > 2) return false;
+        --others;
+      } else if (c != '\r' && c != '\n') {
+        return false;
+      }
+    }
+    if (pads > 0 && last < bytes) return false;
+    from = group.at + internal::kGroupBytes;
+  }
+  return (body.size() - others) % 4 == 0;
+}
+
+// Each '=' stands before two hexadecimal digits as RFC 2045 wants them, or before a line end.
+bool IsPlainQuotedPrintable(std::string_view body) {
+  const auto is_hex = [](char c) { return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'F'); };
+  for (size_t at = body.find('='); at != std::string_view::npos; at = body.find('=', at + 1)) {
+    const std::string_view rest = body.substr(at + 1);
+    if (rest.starts_with("\r\n") || rest.starts_with('\n')) continue;
+    if (rest.size() < 2 || !is_hex(rest[0]) || !is_hex(rest[1])) return false;
+  }
+  return true;
+}
+
+// libclamav knows a message in a part by the field that it begins with; case counts.
+bool BeginsAsMail(std::string_view section) {
+  static constexpr std::string_view kFields[] = {
+      "Received: ",     "From: ",         "Subject: ",     "Date: ",         "To: ",
+      "Message-ID: ",   "Message-Id: ",   "Return-Path: ", "Delivered-To: ", "MIME-Version: ",
+      "Mime-Version: ", "Content-Type: ", "Content-type: "};
+  return std::any_of(std::begin(kFields), std::end(kFields),
+                     [&](std::string_view field) { return section.starts_with(field); });
+}
+
+// Walks through the parts in their order.
+class PlainWalk {
+ public:
+  explicit PlainWalk(std::string_view content) : content_(content) {}
+
+  bool Check() {
+    if (!Enter(0)) return false;
+    if (open_.empty()) return EndLeaf(content_.size());
+    const internal::Simd simd = internal::BestSimd();
+    // Behind the first byte: no boundary stands in front of the header section.
+    for (size_t at = body_;; ++at) {
+      at = internal::NextMark(simd, internal::Mark::kDelimiterAfterLf, content_, at);
+      if (at >= content_.size()) break;
+      if (!Line(at)) return false;
+    }
+    return EndLeaf(content_.size());
+  }
+  size_t encoding_fields() const { return encoding_fields_; }
+
+ private:
+  // A message or a part begins at `at`.
+  bool Enter(size_t at) {
+    bool in_message = false;
+    for (bool is_message = open_.empty();; is_message = in_message = true) {
+      // libclamav takes a part without fields for one that has them further down.
+      if (!is_message && StartsWithLineEnd(at)) return false;
+      size_t end = at;
+      while (end < content_.size() && !StartsWithLineEnd(end)) end = NextLine(end);
+      const std::optional<PlainHeader> header = ReadPlainHeader(content_.substr(at, end - at));
+      if (!header) return false;
+      body_ = NextLine(end);
+      encoding_fields_ += header->names_encoding ? 1 : 0;
+      if (header->kind == PlainHeader::Kind::kLeaf) {
+        // libclamav does not look at the text of a message in a part.
+        if (in_message && header->encoding == TransferEncoding::kIdentity) return false;
+        in_leaf_ = true;
+        encoding_ = header->encoding;
+        return IsPlainFirstLine();
+      }
+      if (header->encoding != TransferEncoding::kIdentity || ++containers_ > kPlainContainersMax)
+        return false;
+      if (header->kind == PlainHeader::Kind::kMultipart) return Open(header->boundary);
+      at = body_;
+      if (!BeginsAsMail(content_.substr(at))) return false;
+    }
+  }
+
+  // Of a body, as libclamav sees it: it goes on with the header section at such a line.
+  bool IsPlainFirstLine() const {
+    const std::string_view body = content_.substr(std::min(body_, content_.size()));
+    const std::string_view line = body.substr(0, body.find('\n'));
+    return !core::StartsWithIgnoreCase(line, "content") && !core::StartsWithIgnoreCase(line, "filename=") &&
+           !core::StartsWithIgnoreCase(line, "message-id:") && !core::StartsWithIgnoreCase(line, "date:") &&
+           !Contains(line, "base64");
+  }
+
+  bool Open(std::string_view boundary) {
+    // One that is the start of another lets readers differ.
+    for (const std::string_view other : boundaries_) {
+      if (Contains(other, boundary) || Contains(boundary, other)) return false;
+    }
+    boundaries_.push_back(boundary);
+    open_.push_back(boundary);
+    in_leaf_ = false;
+    return true;
+  }
+
+  // A line that begins with '-' or '('. False when readers may differ about it.
+  bool Line(size_t at) {
+    std::string_view line = content_.substr(at, content_.find('\n', at) - at);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    const bool named = std::any_of(boundaries_.begin(), boundaries_.end(),
+                                   [&](std::string_view one) { return Contains(line, one); });
+    if (!named) return true;
+    // Then it is the delimiter of the innermost multipart, or its end.
+    if (open_.empty() || !line.starts_with("--") || !line.substr(2).starts_with(open_.back())) return false;
+    line.remove_prefix(2 + open_.back().size());
+    if (!EndLeaf(at)) return false;
+    if (line.empty()) return ++parts_ <= kPlainPartsMax && Enter(NextLine(at));
+    open_.pop_back();
+    return line == "--";
+  }
+
+  bool EndLeaf(size_t end) {
+    if (!in_leaf_) return true;
+    in_leaf_ = false;
+    const std::string_view body = content_.substr(body_, std::max(end, body_) - body_);
+    if (encoding_ == TransferEncoding::kBase64) return IsPlainBase64(body);
+    return encoding_ != TransferEncoding::kQuotedPrintable || IsPlainQuotedPrintable(body);
+  }
+
+  bool StartsWithLineEnd(size_t at) const {
+    const std::string_view rest = content_.substr(at);
+    return rest.starts_with("\r\n") || rest.starts_with('\n');
+  }
+  size_t NextLine(size_t at) const {
+    const size_t lf = content_.find('\n', at);
+    return lf == std::string_view::npos ? content_.size() : lf + 1;
+  }
+
+  std::string_view content_;
+  std::vector<std::string_view> boundaries_;  // of all multiparts
+  std::vector<std::string_view> open_;        // of those that have not ended, the innermost last
+  size_t body_ = 0;                           // where the last body begins
+  bool in_leaf_ = false;
+  TransferEncoding encoding_ = TransferEncoding::kIdentity;
+  size_t containers_ = 0;
+  size_t encoding_fields_ = 0;
+  size_t parts_ = 0;
+};
+
+}  // namespace
+
+std::optional<PlainHeader> ReadPlainHeader(std::string_view section) {
+  PlainHeader header;
+  bool has_type = false;
+  bool has_encoding = false;
+  bool has_disposition = false;
+  for (size_t at = 0; at < section.size();) {
+    const size_t begin = at;
+    while (at < section.size() && Has(kNameBytes, section[at])) ++at;
+    if (at == begin || at >= section.size() || section[at] != ':') return std::nullopt;
+    const std::string_view name = section.substr(begin, at - begin);
+    ++at;
+    const size_t value = at;
+    size_t line = begin;
+    for (;;) {
+      const size_t lf = section.find('\n', at);
+      // A line of white space alone ends a header section for some.
+      if (line > begin && core::Trim(section.substr(line, lf - line), kSpace).empty()) return std::nullopt;
+      at = lf == std::string_view::npos ? section.size() : lf + 1;
+      line = at;
+      if (at >= section.size() || (section[at] != ' ' && section[at] != '\t')) break;
+    }
+    if (core::AsciiLower(name.front()) != 'c') continue;
+    const std::string_view text = section.substr(value, at - value);
+    const auto is = [&](std::string_view one) { return core::EqualsIgnoreCase(name, one); };
+    bool* seen = nullptr;
+    bool plain = true;
+    if (is("Content-Type")) {
+      seen = &has_type;
+      plain = ReadType(text, header);
+    } else if (is("Content-Transfer-Encoding")) {
+      seen = &has_encoding;
+      plain = ReadEncoding(text, header);
+    } else if (is("Content-Disposition")) {
+      seen = &has_disposition;
+      plain = ReadDisposition(text);
+    }
+    if (seen == nullptr) continue;
+    header.names_encoding = has_encoding || seen == &has_encoding;
+    static constexpr size_t kFieldBytesMax = 4'000;
+    if (!plain || *seen || text.size() > kFieldBytesMax) return std::nullopt;
+    *seen = true;
+  }
+  return header;
+}
+
+bool IsPlainMime(std::string_view content, const LineSurvey& survey) {
+  if (survey.bare_cr || survey.nul || survey.uuencode || survey.long_line) return false;
+  PlainWalk walk(content);
+  return walk.Check() && walk.encoding_fields() == survey.encoding_lines;
+}
+
+}  // namespace bivalve::net

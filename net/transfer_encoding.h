@@ -1,0 +1,49 @@
+// Content-Transfer-Encoding (RFC 2045 section 6) and uuencode, decoded as lenient mail programs do: what has
+// no place in an encoding is passed over, and nothing is an error. For scanning; not for the mail itself.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace bivalve::net {
+
+enum class TransferEncoding : uint8_t {
+  kIdentity,          // 7bit, 8bit, binary, or none
+  kBase64,            // RFC 2045 section 6.8; the first pads that fit end it
+  kBase64BehindPads,  // the same for programs that go on behind pads
+  kQuotedPrintable,   // RFC 2045 section 6.7
+  kUuencode,          // the lines between "begin" and "end" (POSIX uuencode)
+};
+
+// Decodes one text piece by piece. Never suspends, never allocates; no input is an error.
+class TransferDecoder {
+ public:
+  // `encoded` stays where it is as long as the decoder is used.
+  TransferDecoder(TransferEncoding encoding, std::string_view encoded)
+      : encoding_(encoding), rest_(encoded) {}
+
+  // A call writes nothing into less room than this.
+  static constexpr size_t kRoomBytesMin = 64;
+
+  // Decodes into `room` until it is full, but for less than kRoomBytesMin, or all is decoded. Returns how
+  // many bytes it wrote; 0 bytes into enough room means that all is decoded.
+  size_t Decode(std::span<char> room);
+
+ private:
+  char* DecodeIdentity(char* out, size_t room_bytes);
+  char* DecodeBase64(char* out, const char* full);
+  char* DecodeQuotedPrintable(char* out, const char* full);
+  char* DecodeUuencode(char* out, const char* full);
+  char* FlushQuad(char* out);
+
+  TransferEncoding encoding_;
+  std::string_view rest_;
+  // Base64: the characters of a group of four that are not written yet, and the pads behind them.
+  uint32_t quad_ = 0;
+  unsigned quad_characters_ = 0;
+  unsigned pads_ = 0;
+};
+
+}  // namespace bivalve::net
