@@ -38,7 +38,7 @@ enum class MetricKind : uint8_t { kCounter, kGauge, kHistogram };
   M(kPassed,          kCounter, "messages",      "passed",       "Infected messages among the delivered ones.")        \
   M(kBytes,           kCounter, "messages",      "bytes",        "Content bytes of the messages received.")            \
   M(kFailedDown,      kCounter, "scan_failures", "down",         "Messages without a verdict because no scanner answered.") \
-  M(kFailedTimeout,   kCounter, "scan_failures", "timeout",      "Messages without a verdict within ClamTimeOut.")     \
+  M(kFailedTimeout,   kCounter, "scan_failures", "timeout",      "Messages without a verdict within ClamTimeOut, or stopped at the scanner's MaxScanTime.") \
   M(kFailedError,     kCounter, "scan_failures", "error",        "Messages to which the scanner said ERROR or nonsense.") \
   M(kFailedSize,      kCounter, "scan_failures", "size",         "Messages larger than the scanner takes.")            \
   M(kFailedLimits,    kCounter, "scan_failures", "limits",       "Messages at which the scanner stopped at one of its limits.") \

@@ -213,7 +213,8 @@ constexpr Option kOptions[] = {
             "again later (reply code 451), with reject the message is refused (554), and with pass it is "
             "delivered unscanned, with a header that says so. One word holds for every cause; a list such "
             "as down=tempfail, size=reject, limits=pass sets the causes one by one, and those left out "
-            "keep the default. The causes are down (no scanner answers), timeout, error (the scanner "
+            "keep the default. The causes are down (no scanner answers), timeout (no answer in time, or the "
+            "scan took as long as the scanner's MaxScanTime), error (the scanner "
             "reports an error or talks nonsense), size (the message is larger than the scanner takes) and "
             "limits (the scanner says that it stopped at one of its own limits)."},
     {.name = "Canary",

@@ -288,6 +288,7 @@ class ClamdConnection {
   core::Task<void> MakeProof(Slot& slot);
   void CompleteProof(Slot& slot, const Verdict& verdict);
   static Verdict TooLargeToBelieve();
+  static Verdict UnprovenBecause(const Verdict& verdict);
   void ReturnAll();
   void ReturnSlot(Slot& slot);
   void Free(Slot& slot);

@@ -90,7 +90,7 @@ bool ClamdConnection::AcceptScanReply(Slot& slot, const Reply& reply) {
 
 // Why its "OK" says nothing about this message, if so: clamd says the same of what it has not looked at. The
 // time is that since the message was handed over, so a scan that waited long in clamd's own line is doubted
-// as well: the safe side.
+// as well: the safe side. It is quicker next time perhaps, so the cause is kTimeout.
 std::optional<Verdict> ClamdConnection::Disbelief(const Slot& slot) const {
   const ScannerLimits& limits = scanner_.limits;
   const uint64_t bytes = slot.body->image_bytes();
@@ -103,7 +103,7 @@ std::optional<Verdict> ClamdConnection::Disbelief(const Slot& slot) const {
                             "the scanner's OK is not believed: the message is larger than its MaxScanSize");
   }
   if (limits.scan_time_max.count() != 0 && loop_.Now() - slot.since >= limits.scan_time_max / 20 * 19) {
-    return NoVerdictBecause(NoVerdict::kLimits,
+    return NoVerdictBecause(NoVerdict::kTimeout,
                             "the scanner's OK is not believed: the scan lasted as long as its MaxScanTime");
   }
   return std::nullopt;

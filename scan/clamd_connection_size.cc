@@ -40,7 +40,7 @@ core::Task<void> ClamdConnection::MakeProof(Slot& slot) {
   }
   if (body == nullptr) {
     Complete(slot,
-             NoVerdictBecause(NoVerdict::kSize,
+             NoVerdictBecause(NoVerdict::kError,
                               "the scanner's OK is not believed: its limits are not known, and there is "
                               "no room for a test message of that size"));
     co_return;
@@ -70,7 +70,15 @@ void ClamdConnection::CompleteProof(Slot& slot, const Verdict& verdict) {
   }
   if (options_.canary == CanaryMode::kWarn)
     return Complete(slot, *std::exchange(slot.if_proven, std::nullopt));
-  Complete(slot, TooLargeToBelieve());
+  // A scanner that failed at the canary has not said that it is too large, and may find it next time.
+  Complete(slot, not_looked_at ? TooLargeToBelieve() : UnprovenBecause(verdict));
+}
+
+Verdict ClamdConnection::UnprovenBecause(const Verdict& verdict) {
+  return NoVerdictBecause(verdict.cause,
+                          Cat("the scanner's OK is not believed: its limits are not known, and it says of a "
+                              "test message of that size: ",
+                              verdict.text));
 }
 
 Verdict ClamdConnection::TooLargeToBelieve() {

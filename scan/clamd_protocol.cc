@@ -11,6 +11,9 @@ namespace {
 
 constexpr size_t kDigitsMax = 10;
 
+// What the names of signatures begin with by which clamd says that it stopped (AlertExceedsMax).
+constexpr std::string_view kLimitsExceeded = "Heuristics.Limits.Exceeded";
+
 // Takes a decimal number, without a sign and without a leading zero, off the front of `text`.
 std::optional<uint32_t> TakeNumber(std::string_view& text) {
   const size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
@@ -105,8 +108,10 @@ Verdict ToVerdict(const Reply& reply) {
       verdict.kind = VerdictKind::kClean;
       return verdict;
     case ReplyKind::kFound:
-      if (reply.text.starts_with("Heuristics.Limits.Exceeded")) {
-        verdict.cause = NoVerdict::kLimits;
+      if (reply.text.starts_with(kLimitsExceeded)) {
+        // Time is the one limit that the same message may keep next time.
+        const bool time = reply.text.substr(kLimitsExceeded.size()) == ".MaxScanTime";
+        verdict.cause = time ? NoVerdict::kTimeout : NoVerdict::kLimits;
       } else {
         verdict.kind = VerdictKind::kInfected;
       }

@@ -73,7 +73,7 @@ struct Reply {
 Reply ParseReply(std::string_view record);
 
 // What a reply to a scan means: kOk, kFound, kError, kRefused or kSizeLimit. A signature that says that the
-// scanner stopped at one of its limits is no virus.
+// scanner stopped at one of its limits is no virus; one that it stopped at its MaxScanTime is a kTimeout.
 Verdict ToVerdict(const Reply& reply);
 
 }  // namespace bivalve::scan

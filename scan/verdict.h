@@ -11,10 +11,10 @@ enum class VerdictKind : uint8_t { kClean, kInfected, kNone };
 // Why there is no verdict.
 enum class NoVerdict : uint8_t {
   kDown,     // no scanner answers
-  kTimeout,  // no answer within the time
+  kTimeout,  // no answer within the time, or one that took so long that it is not believed
   kError,    // the scanner said ERROR, or something that it must not say
   kSize,     // more than the scanner takes
-  kLimits,   // the scanner stopped at one of its limits
+  kLimits,   // the scanner stopped at one of its limits, other than time
 };
 
 struct Verdict {

@@ -365,7 +365,7 @@ TEST_F(DisbeliefTest, AsLongAsMaxScanTimeIsNotClean) {
   ASSERT_TRUE(Scans(fake, 2));
   Settle(milliseconds(110));
   fake.ReplyOk(fake.scans[1]);
-  EXPECT_TRUE(None(slow, NoVerdict::kLimits));
+  EXPECT_TRUE(None(slow, NoVerdict::kTimeout)) << "it may pass next time";
 }
 
 TEST_F(DisbeliefTest, MoreThanStreamMaxLengthIsNotEvenSent) {

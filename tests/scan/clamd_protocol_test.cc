@@ -186,6 +186,10 @@ TEST(ToVerdict, SaysWhatAReplyMeans) {
   EXPECT_EQ(verdict.cause, NoVerdict::kLimits);
   EXPECT_EQ(verdict.text, "Heuristics.Limits.Exceeded.MaxFileSize");
 
+  verdict = ToVerdict(ParseReply("1: fd[1]: Heuristics.Limits.Exceeded.MaxScanTime FOUND"));
+  EXPECT_EQ(verdict.kind, VerdictKind::kNone);
+  EXPECT_EQ(verdict.cause, NoVerdict::kTimeout) << "it may pass next time";
+
   verdict = ToVerdict(ParseReply("1: stream: Heuristics.Encrypted.Zip FOUND"));
   EXPECT_EQ(verdict.kind, VerdictKind::kInfected);
 

@@ -89,6 +89,28 @@ TEST_F(SizeProofTest, DoubtsWhatIsLargerThanTheScannerLooksAt) {
   EXPECT_EQ(said_.size(), 1u);
 }
 
+// That it failed at the canary is no word about the size: the same message may pass next time.
+TEST_F(SizeProofTest, HasTheCauseOfAScannerThatFailsAtTheCanary) {
+  for (const auto& [reply, cause] :
+       {std::pair("Can't allocate memory ERROR", NoVerdict::kError),
+        std::pair("Heuristics.Limits.Exceeded.MaxScanTime FOUND", NoVerdict::kTimeout),
+        std::pair("Heuristics.Limits.Exceeded.MaxFileSize FOUND", NoVerdict::kSize)}) {
+    SCOPED_TRACE(reply);
+    FakeClamd& fake = AddScannerWith(1 << 30);
+    fake.on_scan = [&fake, usual = fake.on_scan, text = reply](const FakeClamd::Scan& scan) {
+      const std::string image = ReadAll(scan.descriptor.get());
+      if (image.size() < 600'000 || !image.starts_with(Image(CanaryContent()))) return usual(scan);
+      fake.Reply(scan, core::Cat("fd[9]: ", text));
+    };
+    StartAndConnect();
+    Message& large = Submit(Large(600'000));
+    EXPECT_TRUE(None(large, cause));
+    EXPECT_THAT(large.request.verdict().text, HasSubstr("is not believed"));
+    EXPECT_EQ(said_.empty(), cause != NoVerdict::kSize);
+    Forget();
+  }
+}
+
 TEST_F(SizeProofTest, OnlySaysSoWhereCanariesOnlyWarn) {
   options_.canary = CanaryMode::kWarn;
   AddScannerWith(500'000);

@@ -122,7 +122,7 @@ class ScannerFaults(FaultCase):
             self.assertReply(client.deliver(large), 451)
         self.assertEqual(len(self.server.received), 1)
         stats = daemon.expect_messages(received=2, tempfailed=1, scan_failed=1)
-        self.assertEqual(stats["scan_failures"]["limits"], 1)
+        self.assertEqual(stats["scan_failures"]["timeout"], 1)
 
     def test_file_size_limit(self):
         """MaxFileSize: EICAR in a larger message is OK to clamd, and not to Bivalve."""
