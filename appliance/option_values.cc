@@ -286,19 +286,11 @@ std::vector<std::string> Print(const Option&, scan::CanaryMode value) {
   return {std::string(PrintWord(value, kCanaryWords))};
 }
 
-absl::Status Parse(const Option& option, std::string_view text, FailurePolicies& out) {
-  FailurePolicy every = FailurePolicy::kTempfail;
-  if (text.find_first_of("=,") == std::string_view::npos) {
-    absl::Status status = ParseWord(text, kFailurePolicyWords, every);
-    if (status.ok()) out.fill(every);
-    return status;
-  }
-  // A list changes the default, which is one action, for the causes that it names.
-  FailurePolicies policies;
-  BV_CHECK(ParseWord(option.default_text, kFailurePolicyWords, every).ok());
-  policies.fill(every);
+// A list such as "down=tempfail, size=reject": changes the causes that it names. Returns all that is wrong
+// with it, so that one look is enough to mend it.
+std::string ReadFailureList(std::string_view text, FailurePolicies& policies) {
   std::array<bool, kFailureCauses> seen = {};
-  std::string faults;  // all of them, so that one look is enough to mend the list
+  std::string faults;
   const auto fault = [&faults](const std::string& sentence) {
     core::Append(faults, faults.empty() ? "" : "; ", sentence);
   };
@@ -325,6 +317,19 @@ absl::Status Parse(const Option& option, std::string_view text, FailurePolicies&
       fault(core::Cat("has the cause '", kFailureCauseWords[index].text, "' twice"));
     policies[index] = policy;
   }
+  return faults;
+}
+absl::Status Parse(const Option& option, std::string_view text, FailurePolicies& out) {
+  if (text.find_first_of("=,") == std::string_view::npos) {
+    FailurePolicy every = FailurePolicy::kTempfail;
+    absl::Status status = ParseWord(text, kFailurePolicyWords, every);
+    if (status.ok()) out.fill(every);
+    return status;
+  }
+  // Causes that the list does not name keep the default, which is a list that names them all.
+  FailurePolicies policies = {};
+  BV_CHECK(ReadFailureList(option.default_text, policies).empty());
+  const std::string faults = ReadFailureList(text, policies);
   if (!faults.empty()) return absl::InvalidArgumentError(faults);
   out = policies;
   return absl::OkStatus();

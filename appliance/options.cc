@@ -207,7 +207,7 @@ constexpr Option kOptions[] = {
      .max = kDaySeconds},
     {.name = "ScanFailure",
      .field = &Config::scan_failure,
-     .default_text = "tempfail",
+     .default_text = "down=tempfail, timeout=tempfail, error=tempfail, size=reject, limits=reject",
      .on_reload = OnReload::kNewSessions,
      .doc = "What happens to a message that could not be scanned. With tempfail the client is told to try "
             "again later (reply code 451), with reject the message is refused (554), and with pass it is "

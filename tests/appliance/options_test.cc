@@ -206,7 +206,9 @@ TEST(Options, HasTheDefaultsOfTheContract) {
   EXPECT_EQ(config.clam_method, ClamMethod::kAuto);
   EXPECT_EQ(config.clam_connections, 2u);
   EXPECT_EQ(config.clam_timeout, std::chrono::seconds(120));
-  for (const FailurePolicy policy : config.scan_failure) EXPECT_EQ(policy, FailurePolicy::kTempfail);
+  EXPECT_THAT(config.scan_failure,
+              ElementsAre(FailurePolicy::kTempfail, FailurePolicy::kTempfail, FailurePolicy::kTempfail,
+                          FailurePolicy::kReject, FailurePolicy::kReject));
   EXPECT_EQ(config.canary, scan::CanaryMode::kOn);
   EXPECT_EQ(config.message_bytes_max, 100u << 20);
   EXPECT_EQ(config.body_memory_bytes, 0u);
@@ -468,7 +470,8 @@ TEST(ParseConfig, ReadsScanFailureAsOneActionOrAList) {
                   .scan_failure,
               ElementsAre(kTempfail, kTempfail, kTempfail, kReject, kPass));
   EXPECT_THAT(Good("ScanFailure: LIMITS = pass,down=reject").scan_failure,
-              ElementsAre(kReject, kTempfail, kTempfail, kTempfail, kPass));
+              ElementsAre(kReject, kTempfail, kTempfail, kReject, kPass))
+      << "what is not named keeps the default";
   EXPECT_EQ(Problem1("ScanFailure: drop"), "ScanFailure: 'drop' is not one of tempfail, reject, pass");
   EXPECT_EQ(Problem1("ScanFailure: down=drop"), "ScanFailure: 'drop' is not one of tempfail, reject, pass");
   EXPECT_EQ(Problem1("ScanFailure: load=pass"),
@@ -593,7 +596,7 @@ TEST(DumpConfig, WritesEverySetting) {
             "ClamMethod: auto\n"
             "ClamConnections: 2\n"
             "ClamTimeOut: 120\n"
-            "ScanFailure: down=tempfail, timeout=tempfail, error=tempfail, size=tempfail, limits=tempfail\n"
+            "ScanFailure: down=tempfail, timeout=tempfail, error=tempfail, size=reject, limits=reject\n"
             "Canary: on\n"
             "MaxMessageSize: 100M\n"
             "BodyMemory: auto\n"

@@ -132,9 +132,9 @@ class ScannerFaults(FaultCase):
         daemon = self.daemon(clamd)
         with daemon.client() as client:
             client.ehlo()
-            self.assertReply(client.deliver(infected), 451)
+            self.assertReply(client.deliver(infected), 554)
             self.assertReply(client.deliver(compose(b"small\r\n")), 250)
-        stats = daemon.expect_messages(received=2, tempfailed=1, delivered=1)
+        stats = daemon.expect_messages(received=2, rejected=1, delivered=1)
         self.assertEqual(stats["scan_failures"]["size"], 1)
 
     def test_limits_that_change(self):
@@ -144,8 +144,8 @@ class ScannerFaults(FaultCase):
         large = compose(b"x" * 60 + b"\r\n") + b"0123456789\r\n" * 6000
         with daemon.client() as client:
             client.ehlo()
-            for size, code in (("5M", 250), ("50K", 451)):
-                self.assertReply(client.deliver(large), {250: 451, 451: 250}[code])
+            for size, code in (("5M", 250), ("50K", 554)):
+                self.assertReply(client.deliver(large), {250: 554, 554: 250}[code])
                 clamd.process.end()
                 clamd.options["MaxFileSize"] = size
                 clamd.start()
@@ -159,9 +159,9 @@ class ScannerFaults(FaultCase):
                 daemon = self.daemon(clamd, {"ClamMethod": method})
                 with daemon.client() as client:
                     client.ehlo()
-                    self.assertReply(client.deliver(compose(b"x" * 300000 + b"\r\n")), 451)
+                    self.assertReply(client.deliver(compose(b"x" * 300000 + b"\r\n")), 554)
                     self.assertReply(client.deliver(compose(b"small\r\n")), 250)
-                stats = daemon.expect_messages(received=2, tempfailed=1, delivered=1)
+                stats = daemon.expect_messages(received=2, rejected=1, delivered=1)
                 self.assertEqual(stats["scan_failures"]["size"], 1)
 
     def empty_database(self):

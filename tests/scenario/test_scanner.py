@@ -358,9 +358,10 @@ class Failures(ScenarioCase):
         name = "clam_cache_emax.tgz"
         with daemon.client() as client:
             client.ehlo()
-            self.assertEqual(client.deliver(with_attachment(name, read_test_file(name))).code, 451)
+            self.assertReply(client.deliver(with_attachment(name, read_test_file(name))), 554,
+                             "5.7.1 Message exceeds the limits of the virus scanner")
         self.assertEqual(sink.received, [])
-        stats = daemon.expect_messages(received=1, tempfailed=1, infected=0)
+        stats = daemon.expect_messages(received=1, rejected=1, infected=0)
         self.assertEqual(stats["scan_failures"]["limits"], 1)
 
     def test_reject(self):
@@ -399,8 +400,8 @@ class UnknownLimits(ScenarioCase):
                 with daemon.client() as client:
                     client.ehlo()
                     self.assertReply(client.deliver(compose(b"some text\r\n" * 50_000)), 250)
-                    self.assertReply(client.deliver(compose(b"some text\r\n" * 200_000)), 451,
-                                     "4.7.1 Message is larger than the virus scanner takes")
+                    self.assertReply(client.deliver(compose(b"some text\r\n" * 200_000)), 554,
+                                     "5.7.1 Message is larger than the virus scanner takes")
                     self.assertReply(client.deliver(compose(b"some text\r\n" * 50_000)), 250)
                     self.assertReply(client.deliver(infected_attachment()), 250)
                 daemon.wait_log("it does not find a test message of")
