@@ -266,9 +266,7 @@ core::Task<Session::CloseReason> Session::ActOnVirus(core::Body& body, const std
   record_.virus = name;
   services_.stats.viruses.Add(name);
   services_.stats.recent_viruses.Add(name, EventTime(), number_, client_host_);
-  std::string printable;
-  core::AppendEscaped(printable, name, 256);
-  const std::string status = core::Cat("VIRUS:", printable);
+  const std::string status = core::Cat("VIRUS:", name);  // the log escapes it
   const bool enhanced = extensions_.enhanced_status_codes;
   switch (config().action) {
     case VirusPolicy::kDrop:

@@ -15,6 +15,7 @@ import time
 
 from harness import (CLOSE, RESET, STALL, compose, eicar_message, free_port, infected_attachment, main, run_program,
                      wait_until)
+from harness.bivalved import log_line
 from harness.clamd import build_database
 from harness.fault_case import FaultCase, proven
 
@@ -300,6 +301,16 @@ class ScannerFaults(FaultCase):
         self.assertEqual(short, b"X-Virus-Infected: Win.Caf\\xc3\\xa9")
         self.assertRegex(long, rb"^X-Virus-Infected: (\\xc3\\xa9){20,}\.\.\.$")
         self.assertLess(len(long), 998)
+
+    def test_a_hostile_name_in_the_log(self):
+        """Escaped once: who undoes the escapes has the name again. It can neither break the line nor look like fields."""
+        scanner = self.scripted(lambda content, number: "Worm\\a\x1b[1m\t, status=CLEAN FOUND")
+        daemon = self.daemon(scanner.address)
+        with daemon.client() as client:
+            client.ehlo()
+            self.assertReply(client.deliver(compose(b"x\r\n")), 250)
+        daemon.wait_log(log_line(r"from=ada@example.com, to=bob@example.net, "
+                                 r"status=VIRUS:Worm\\a\x1b[1m\t\x2c status=CLEAN"))
 
     def test_hangs_on_one_message(self):
         """It answers PINGs and other scans: the message is given to the other scanner, whose answer counts."""
