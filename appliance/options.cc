@@ -399,8 +399,9 @@ std::string ToString(const Problem& problem) {
   std::string out;
   core::AppendEscaped(out, problem.file);
   if (problem.line != 0) core::Append(out, ':', problem.line);
-  if (!problem.setting.empty()) core::Append(out, ": ", problem.setting);
-  core::Append(out, ": ", problem.text);
+  for (const std::string& piece : {problem.setting, problem.text}) {
+    if (!piece.empty()) core::Append(out, out.empty() ? "" : ": ", piece);
+  }
   return out;
 }
 

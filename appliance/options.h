@@ -94,9 +94,9 @@ std::string_view DefaultText(const Option& option, ProgramName program, PathExis
 struct Problem {
   enum class Kind : uint8_t { kWarning, kError };
   Kind kind = Kind::kError;
-  std::string file;
-  int line = 0;         // from 1; 0: the file as a whole
-  std::string setting;  // in the table's spelling where it is known; empty: none
+  std::string file = {};
+  int line = 0;              // from 1; 0: the file as a whole
+  std::string setting = {};  // in the table's spelling where it is known; empty: none
   std::string text;
 };
 // "FILE:LINE: SETTING: text", less what is missing. Always one printable line.
@@ -142,7 +142,8 @@ void KeepWhatCannotChange(const Config& before, Config& after);
 // Required settings that have no value; KeepWhatCannotChange can leave some.
 std::vector<std::string_view> MissingSettings(const Config& config);
 
-// The text of a configuration file. NotFound when there is none at `path`; every error names the path.
+// The text of a configuration file. NotFound when there is none at `path`; every error begins with the path,
+// as those about what stands in the file do.
 // Blocks.
 absl::StatusOr<std::string> ReadConfigFile(std::string_view path);
 inline constexpr size_t kConfigBytesMax = size_t{1} << 20;

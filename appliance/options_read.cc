@@ -276,9 +276,9 @@ Parsed ParseConfig(std::string_view text, std::string_view file_name, ProgramNam
 absl::StatusOr<std::string> ReadConfigFile(std::string_view path) {
   const std::string name(path);
   auto failed = [&](int error) {
-    std::string text = "cannot read ";
+    std::string text;
     core::AppendEscaped(text, name);
-    return absl::ErrnoToStatus(error, text);
+    return absl::ErrnoToStatus(error, text + ": cannot read the file");
   };
   const core::UniqueFd file(open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
   if (!file.valid()) return failed(errno);
@@ -296,7 +296,7 @@ absl::StatusOr<std::string> ReadConfigFile(std::string_view path) {
   }
   std::string message;
   core::AppendEscaped(message, name);
-  core::Append(message, " is larger than ", kConfigBytesMax, " bytes; is it a configuration file?");
+  core::Append(message, ": is larger than ", kConfigBytesMax, " bytes; is it a configuration file?");
   return absl::InvalidArgumentError(message);
 }
 

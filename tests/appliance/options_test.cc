@@ -697,8 +697,18 @@ TEST_F(ConfigFileTest, IsReadWhole) {
 TEST_F(ConfigFileTest, SaysWhyItCannotBeRead) {
   const auto missing = ReadConfigFile(path_);
   EXPECT_EQ(missing.status().code(), absl::StatusCode::kNotFound);
-  EXPECT_EQ(missing.status().message(), "cannot read " + path_ + ": No such file or directory");
-  EXPECT_EQ(ReadConfigFile(directory_).status().message(), "cannot read " + directory_ + ": Is a directory");
+  EXPECT_EQ(missing.status().message(), path_ + ": cannot read the file: No such file or directory");
+  EXPECT_EQ(ReadConfigFile(directory_).status().message(),
+            directory_ + ": cannot read the file: Is a directory");
+}
+
+TEST(ToString, LeavesOutWhatIsMissing) {
+  EXPECT_EQ(ToString(Problem{.file = "x.conf", .line = 3, .setting = "User", .text = "bad"}),
+            "x.conf:3: User: bad");
+  EXPECT_EQ(ToString(Problem{.file = "x.conf", .setting = "User", .text = "bad"}), "x.conf: User: bad");
+  EXPECT_EQ(ToString(Problem{.file = "x.conf", .text = "bad"}), "x.conf: bad");
+  EXPECT_EQ(ToString(Problem{.setting = "User", .text = "bad"}), "User: bad");
+  EXPECT_EQ(ToString(Problem{.text = "bad"}), "bad");
 }
 
 TEST_F(ConfigFileTest, CanBeLookedFor) {
@@ -712,9 +722,9 @@ TEST_F(ConfigFileTest, MayNotBeEndless) {
   EXPECT_TRUE(ReadConfigFile(path_).ok());
   Write(std::string(kConfigBytesMax + 1, '#'));
   EXPECT_EQ(ReadConfigFile(path_).status().message(),
-            path_ + " is larger than 1048576 bytes; is it a configuration file?");
+            path_ + ": is larger than 1048576 bytes; is it a configuration file?");
   EXPECT_EQ(ReadConfigFile("/dev/zero").status().message(),
-            "/dev/zero is larger than 1048576 bytes; is it a configuration file?");
+            "/dev/zero: is larger than 1048576 bytes; is it a configuration file?");
 }
 
 // Nonsense: random bytes, and good lines with random changes. Nothing crashes, every message is one printable

@@ -68,6 +68,13 @@ class WrongConfiguration(ScenarioCase):
         for line, name in ((1, "OutAddress"), (2, "User"), (3, "PidFile")):
             self.assertIn(f"fine.conf:{line}: {name}: ".encode(), done.stdout, "and what the machine has against it")
 
+    def test_a_file_that_is_not_there(self):
+        path = self.directory / "missing.conf"
+        for arguments in (["--check-config"], ["-d", "0"]):
+            done = run_program([program(), *arguments, "-f", path])
+            self.assertEqual(done.returncode, 2)
+            self.assertEqual(done.stdout.decode(), f"bivalved: {path}: cannot read the file: No such file or directory\n")
+
     def test_names_in_any_case_and_spaces(self):
         path = self.directory / "odd.conf"
         path.write_text("  # comment\n\n  outADDRESS  :  127.0.0.1:25  \n\tACTION:\tBounce\n")
