@@ -263,11 +263,10 @@ constexpr Option kOptions[] = {
      .field = &Config::binary_mime,
      .default_text = "off",
      .on_reload = OnReload::kNewSessions,
-     .doc =
-         "With on, clients are shown BINARYMIME when the server has it, and may send parts of a message in "
-         "binary. clamd does not look into such parts: it reads them as lines of text. So each of them is "
-         "scanned as a file of its own besides, which costs a further scan. With off, BINARYMIME is hidden, "
-         "and MAIL with BODY=BINARYMIME is refused."},
+     .doc = "With on, clients are shown BINARYMIME when the server has it and CHUNKING, and may send parts "
+            "of a message in binary. clamd does not look into such parts: it reads them as lines of text. So "
+            "each of them is scanned as a file of its own besides, which costs a further scan. With off, "
+            "BINARYMIME is hidden, and MAIL with BODY=BINARYMIME is refused."},
     {.name = "ProxyProtocol",
      .field = &Config::proxy_protocol,
      .default_text = "off",

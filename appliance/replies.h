@@ -38,6 +38,8 @@ inline constexpr std::string_view kBadLine = "500 5.5.2 Control character in com
 inline constexpr std::string_view kBadArguments = "501 5.5.4 Syntax error in arguments\r\n";
 inline constexpr std::string_view kNotImplemented = "502 5.5.1 Command not implemented\r\n";
 inline constexpr std::string_view kBadSequence = "503 5.5.1 Bad sequence of commands\r\n";
+inline constexpr std::string_view kNoSuchMechanism =
+    "504 5.5.4 Authentication mechanism is not supported\r\n";
 inline constexpr std::string_view kForbidden = "554 5.7.0 Insufficient authorization\r\n";
 inline constexpr std::string_view kNoBinaryMime = "555 5.5.4 BODY=BINARYMIME is not supported\r\n";
 inline constexpr std::string_view kNoRecipients = "554 5.5.1 No valid recipients\r\n";

@@ -381,7 +381,8 @@ bool Session::AddToGroup(const net::Command& command, std::string_view line) {
     std::string_view words = pending.parameters;
     for (std::string_view word = net::NextWord(words); !word.empty(); word = net::NextWord(words))
       pending.binary_mime = pending.binary_mime || core::StartsWithIgnoreCase(word, "BODY=BINARYMIME");
-    if (pending.binary_mime && !config().binary_mime) pending.own_reply = replies::kNoBinaryMime;
+    if (pending.binary_mime && !(config().binary_mime && extensions_.chunking))
+      pending.own_reply = replies::kNoBinaryMime;
     const uint64_t limit = MessageBytesMax();
     if (limit != 0 && pending.declared_bytes > limit) pending.own_reply = replies::kTooLarge;
     // SIZE is announced even where the server lacks it, and such a server would refuse the parameter.
@@ -487,11 +488,13 @@ core::Task<Session::CloseReason> Session::RelayHello(net::Verb verb, std::string
 // AUTH (RFC 4954 section 4): after a 334 the client's next line is a response and never a command.
 core::Task<Session::CloseReason> Session::RelayAuth(const net::Command& command, std::string_view line) {
   std::string_view words = command.arguments;
-  if (net::HasSecurityLayer(net::NextWord(words))) {
-    // What is said behind a security layer can be neither read nor scanned.
+  const std::string_view mechanism = net::NextWord(words);
+  // What is said behind a security layer can be neither read nor scanned.
+  const bool has_layer = net::HasSecurityLayer(mechanism);
+  if (has_layer || net::BindsToTls(mechanism)) {
     counters().Add(Metric::kProtocolErrors);
-    Answer(replies::kNotImplemented);
-    CountReply(502);
+    Answer(has_layer ? replies::kNotImplemented : replies::kNoSuchMechanism);
+    CountReply(has_layer ? 502 : 504);
     co_return CloseReason::kNone;
   }
   server_.stream().Write(line);

@@ -16,10 +16,10 @@ enum class Display : uint8_t {
   kPass,          // word for word
   kHide,          // never; as all that has no row, but the server's is noted
   kWithChunking,  // word for word when this filter takes BDAT
-  kBinaryMime,    // word for word when its parts may pass
+  kBinaryMime,    // when its parts may pass and the server has CHUNKING as well
   kPipelining,    // ours
   kSize,          // the smaller of the server's and ours
-  kAuth,          // without mechanisms that bring a security layer
+  kAuth,          // without mechanisms that cannot be used through a filter
 };
 
 struct Extension {
@@ -94,7 +94,7 @@ std::string UsableMechanisms(std::string_view mechanisms) {
   std::string usable;
   for (std::string_view mechanism = NextWord(mechanisms); !mechanism.empty();
        mechanism = NextWord(mechanisms)) {
-    if (!HasSecurityLayer(mechanism)) core::Append(usable, ' ', mechanism);
+    if (!HasSecurityLayer(mechanism) && !BindsToTls(mechanism)) core::Append(usable, ' ', mechanism);
   }
   return usable;
 }
@@ -112,6 +112,12 @@ void AppendLine(std::string& lines, std::string_view text) { core::Append(lines,
 bool HasSecurityLayer(std::string_view mechanism) {
   return std::any_of(kSecurityLayerMechanisms.begin(), kSecurityLayerMechanisms.end(),
                      [&](std::string_view m) { return core::EqualsIgnoreCase(m, mechanism); });
+}
+
+bool BindsToTls(std::string_view mechanism) {
+  constexpr std::string_view kEnding = "-PLUS";
+  return mechanism.size() > kEnding.size() &&
+         core::EqualsIgnoreCase(mechanism.substr(mechanism.size() - kEnding.size()), kEnding);
 }
 
 std::optional<std::string_view> FindExtensionValues(std::string_view reply, std::string_view keyword) {
@@ -154,8 +160,10 @@ void EhloReply::Add(std::string_view text) {
       if (options_.chunking) AppendLine(lines_, text);
       return;
     case Display::kBinaryMime:
-      if (options_.chunking && options_.binary_mime) AppendLine(lines_, text);
-      return;
+      if (repeated || !options_.chunking || !options_.binary_mime) return;
+      // CHUNKING may still come.
+      binary_mime_at_ = lines_.size();
+      return AppendLine(lines_, extension->keyword);
     case Display::kPipelining:
       if (!repeated) AppendLine(lines_, extension->keyword);
       return;
@@ -175,6 +183,8 @@ void EhloReply::Add(std::string_view text) {
 }
 
 std::string EhloReply::Finish() {
+  if (binary_mime_at_.has_value() && !server_.chunking)
+    lines_.erase(*binary_mime_at_, lines_.find('\n', *binary_mime_at_) + 1 - *binary_mime_at_);
   if (!server_.pipelining) AppendLine(lines_, "PIPELINING");
   if (!server_.size && options_.size_bytes_max != 0) AppendSize();
   const size_t last_line = lines_.rfind('\n', lines_.size() - 2) + 1;  // npos + 1 is 0

@@ -26,6 +26,11 @@ struct ServerExtensions {
 // to case.
 bool HasSecurityLayer(std::string_view mechanism);
 
+// Whether this SASL mechanism binds itself to the TLS channel that it is spoken on (RFC 5801 section 4:
+// SCRAM-SHA-256-PLUS and its like). A session through a filter has no such channel from end to end: they are
+// hidden and have to be refused, too. Without regard to case.
+bool BindsToTls(std::string_view mechanism);
+
 // What stands behind an extension's keyword in a whole EHLO reply of several lines with codes; nullopt when
 // it is not offered. Without regard to case. Borrows from `reply`.
 std::optional<std::string_view> FindExtensionValues(std::string_view reply, std::string_view keyword);
@@ -40,12 +45,13 @@ std::optional<std::string_view> FindExtensionValues(std::string_view reply, std:
 // left: those that are known to work through a filter, or to change nothing in the dialogue. So STARTTLS,
 // XCLIENT, CHECKPOINT, BURL, TURN, early pipelining, PRDR, REQUIRETLS, what Exchange says to its like
 // (XEXCH50, X-EXPS, X-ANONYMOUSTLS, X-LINK2STATE …) and whatever comes next are not; CHUNKING and BINARYMIME
-// as the options have it. AUTH keeps its mechanisms less those that bring a security layer (HasSecurityLayer:
-// GSSAPI, DIGEST-MD5 and their kin); AUTH without any mechanism left is hidden, as is the old form "AUTH=…"
-// in the same way. PIPELINING is always there. SIZE is the smaller of the server's and size_bytes_max (0 on
-// either side: the other one; both 0: "SIZE 0" only when the server had the keyword, else none), and is shown
-// also when only size_bytes_max is set. All other lines pass word for word, in the server's order; PIPELINING
-// and SIZE stand where the server had them, else at the end.
+// as the options have it. BINARYMIME needs CHUNKING (RFC 3030 section 3), so it shows only behind a
+// server that has both. AUTH keeps its mechanisms less those that bring a security layer (HasSecurityLayer:
+// GSSAPI, DIGEST-MD5 and their kin) or bind themselves to TLS (BindsToTls); AUTH without any mechanism left
+// is hidden, as is the old form "AUTH=…" in the same way. PIPELINING is always there. SIZE is the smaller of
+// the server's and size_bytes_max (0 on either side: the other one; both 0: "SIZE 0" only when the server had
+// the keyword, else none), and is shown also when only size_bytes_max is set. All other lines pass word for
+// word, in the server's order; PIPELINING and SIZE stand where the server had them, else at the end.
 class EhloReply {
  public:
   struct Options {
@@ -66,7 +72,8 @@ class EhloReply {
 
   Options options_;
   ServerExtensions server_;
-  std::string lines_;  // "250-…\r\n" each
+  std::string lines_;                     // "250-…\r\n" each
+  std::optional<size_t> binary_mime_at_;  // where in `lines_` BINARYMIME stands
   bool greeting_seen_ = false;
 };
 

@@ -96,7 +96,18 @@ TEST(EhloReply, ShowsChunkingWhereBothSidesHaveIt) {
             "250-filter.example\r\n250 PIPELINING\r\n");
   EXPECT_EQ(ReplyFor({"PIPELINING", "CHUNKING", "BINARYMIME"}, {.chunking = true, .binary_mime = true}),
             "250-filter.example\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 BINARYMIME\r\n");
+  EXPECT_EQ(ReplyFor({"BINARYMIME", "binarymime", "CHUNKING"}, {.chunking = true, .binary_mime = true}),
+            "250-filter.example\r\n250-BINARYMIME\r\n250-CHUNKING\r\n250 PIPELINING\r\n")
+      << "in any order";
   EXPECT_EQ(ReplyFor({"PIPELINING"}, {.chunking = true}), "250-filter.example\r\n250 PIPELINING\r\n");
+}
+
+// RFC 3030 section 3: a binary message goes by BDAT alone, which such a server does not take.
+TEST(EhloReply, HidesBinaryMimeOfAServerWithoutChunking) {
+  EXPECT_EQ(ReplyFor({"PIPELINING", "BINARYMIME", "DSN"}, {.chunking = true, .binary_mime = true}),
+            "250-filter.example\r\n250-PIPELINING\r\n250 DSN\r\n");
+  EXPECT_EQ(ReplyFor({"DSN", "BINARYMIME"}, {.chunking = true, .binary_mime = true}),
+            "250-filter.example\r\n250-DSN\r\n250 PIPELINING\r\n");
 }
 
 TEST(EhloReply, AlwaysShowsPipelining) {
@@ -149,9 +160,16 @@ TEST(EhloReply, ShowsSizeOnce) {
 }
 
 TEST(EhloReply, LeavesMechanismsWithASecurityLayerOut) {
-  EXPECT_EQ(ReplyFor({"PIPELINING",
-                      "AUTH GSSAPI PLAIN\vDIGEST-MD5 LOGIN gss-spnego SCRAM-SHA-256-PLUS GSSAPI-PLUS"}),
-            "250-filter.example\r\n250-PIPELINING\r\n250 AUTH PLAIN LOGIN SCRAM-SHA-256-PLUS\r\n");
+  EXPECT_EQ(
+      ReplyFor({"PIPELINING", "AUTH GSSAPI PLAIN\vDIGEST-MD5 LOGIN gss-spnego SCRAM-SHA-256 GSSAPI-PLUS"}),
+      "250-filter.example\r\n250-PIPELINING\r\n250 AUTH PLAIN LOGIN SCRAM-SHA-256\r\n");
+}
+
+// RFC 5802 section 6: there is no TLS channel between client and server that both could name.
+TEST(EhloReply, LeavesMechanismsThatBindToTlsOut) {
+  EXPECT_EQ(ReplyFor({"PIPELINING", "AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 scram-sha-1-plus PLUS PLAIN",
+                      "AUTH=SCRAM-SHA-256-PLUS"}),
+            "250-filter.example\r\n250-PIPELINING\r\n250 AUTH SCRAM-SHA-256 PLUS PLAIN\r\n");
 }
 
 TEST(EhloReply, HidesAuthWithoutAMechanismLeft) {
@@ -181,6 +199,16 @@ TEST(EhloReply, TellsWhatTheServerHasNot) {
   EXPECT_FALSE(server.pipelining || server.size || server.eight_bit_mime || server.chunking ||
                server.binary_mime || server.xclient || server.xforward || server.enhanced_status_codes);
   EXPECT_EQ(server.size_bytes, 0u);
+}
+
+TEST(BindsToTls, LooksAtTheEnding) {
+  EXPECT_TRUE(BindsToTls("SCRAM-SHA-256-PLUS"));
+  EXPECT_TRUE(BindsToTls("x-plus"));
+  EXPECT_FALSE(BindsToTls("SCRAM-SHA-256"));
+  EXPECT_FALSE(BindsToTls("-PLUS"));
+  EXPECT_FALSE(BindsToTls("PLUS"));
+  EXPECT_FALSE(BindsToTls("SCRAM-PLUS-1"));
+  EXPECT_FALSE(BindsToTls(""));
 }
 
 TEST(HasSecurityLayer, IgnoresCase) {

@@ -138,6 +138,13 @@ class Bdat(Case):
         self.assertReply(client.command("MAIL FROM:<a@example.com> BODY=8BITMIME"), 250)
         self.assertFalse(any(b"BINARY" in command.upper() for command in sink.commands))
 
+    def test_binary_mime_needs_chunking(self):
+        """RFC 3030 section 3: such a server could not be sent the message."""
+        _, sink, client = self.session(["8BITMIME", "BINARYMIME"], {"BinaryMime": "on"})
+        self.assertNotIn("BINARYMIME", client.extensions)
+        self.assertReply(client.command("MAIL FROM:<a@example.com> BODY=BINARYMIME"), 555, "5.5.4 BODY=BINARYMIME is not supported")
+        self.assertFalse(any(b"BINARY" in command.upper() for command in sink.commands))
+
     def test_binary_mail_is_not_taken_by_data(self):
         _, sink, client = self.session(CHUNKING, {"BinaryMime": "on"})
         self.assertReply(client.command("MAIL FROM:<a@example.com> BODY=BINARYMIME"), 250)
@@ -320,6 +327,12 @@ class Auth(Case):
         _, _, sink, client = self.dialogue([], [])
         for mechanism in ("GSSAPI", "digest-md5", "KERBEROS_V4"):
             self.assertReply(client.command(f"AUTH {mechanism} abc"), 502)
+        self.assertFalse([c for c in sink.commands if c.upper().startswith(b"AUTH")])
+
+    def test_a_binding_to_tls_is_refused(self):
+        _, _, sink, client = self.dialogue([], [])
+        for mechanism in ("SCRAM-SHA-256-PLUS", "x-plus"):
+            self.assertReply(client.command(f"AUTH {mechanism} abc"), 504, "5.5.4 Authentication mechanism is not supported")
         self.assertFalse([c for c in sink.commands if c.upper().startswith(b"AUTH")])
 
 
