@@ -21,6 +21,11 @@ constexpr std::chrono::seconds kConnectTimeout{30};
 // it.
 constexpr std::chrono::seconds kLinger{1};
 
+bool IsQuit(const net::Connection::Line& line) {
+  return line.state == net::Connection::LineState::kLine &&
+         net::ParseCommand(line.text).verb == net::Verb::kQuit;
+}
+
 }  // namespace
 
 core::Task<void> Session::Serve(SessionServices& services, int client_fd, net::SocketAddress client_address,
@@ -239,7 +244,12 @@ core::Task<Session::CloseReason> Session::AwaitCommand(bool* too_long) {
   for (;;) {
     // First of all: what a server says unasked must not pass for the reply to the next command.
     if (!server_.stream().input().empty()) co_return co_await RelayUnasked();
-    switch (client_.PeekLine().state) {
+    const net::Connection::Line line = client_.PeekLine();
+    // A client that has always one more command waiting is told as well. The answer to QUIT says the same,
+    // and told of a failure instead, a client might take a message for lost.
+    if (MayStop() && line.state != net::Connection::LineState::kNone && !IsQuit(line))
+      co_return CloseReason::kShutdown;
+    switch (line.state) {
       case net::Connection::LineState::kLine:
         Enter(SessionPhase::kServer);
         co_return CloseReason::kNone;
@@ -265,7 +275,7 @@ core::Task<Session::CloseReason> Session::AwaitCommand(bool* too_long) {
       if (transaction_.mail_accepted || messages_received_ == 0) co_return CloseReason::kServerLost;
       co_return co_await AwaitQuit();
     }
-    if (services_.stopping && !transaction_.mail_accepted) co_return CloseReason::kShutdown;
+    if (MayStop()) co_return CloseReason::kShutdown;
     client_.stream().StartReading();
     server_.stream().StartReading();
     const bool in_time = co_await wake_.Wait(deadline);
@@ -281,8 +291,7 @@ core::Task<Session::CloseReason> Session::AwaitQuit() {
   const core::MonoTime deadline = services_.loop.Now() + kLinger;
   for (;;) {
     const net::Connection::Line line = client_.PeekLine();
-    if (line.state == net::Connection::LineState::kLine &&
-        net::ParseCommand(line.text).verb == net::Verb::kQuit) {
+    if (IsQuit(line)) {
       Answer(replies::kGoodbye);
       co_return CloseReason::kQuit;
     }
@@ -308,7 +317,9 @@ core::Task<Session::CloseReason> Session::RelayUnasked() {
 // Passes on all commands that have arrived, up to one that is a step of its own.
 core::Task<Session::CloseReason> Session::RelayGroup() {
   group_.clear();
-  while (group_.size() < kGroupMax) {
+  // When the service stops, the end of a transaction may be the end of the session.
+  const size_t commands_max = services_.stopping ? 1 : kGroupMax;
+  while (group_.size() < commands_max) {
     const net::Connection::Line line = client_.PeekLine();
     if (line.state == net::Connection::LineState::kNone) break;
     if (line.state == net::Connection::LineState::kTooLong) {

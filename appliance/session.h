@@ -209,6 +209,8 @@ class Session : public core::Linked<Session> {
   void ForgetTransaction();
   static CloseReason ReasonOf(net::ReplyStatus status);
   bool ClientLeft() const;
+  // The service stops, and nothing is under way here that it waits for.
+  bool MayStop() const { return services_.stopping && !transaction_.mail_accepted; }
   net::MailDataLimits DataLimits() const;
   net::EndOfData::Check DataCheck() const;
   std::string UsualHeader();
