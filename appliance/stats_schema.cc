@@ -65,8 +65,10 @@ Json Scanner() {
       {"circuit", OneOf({"open", "half-open", "closed"}, families::kScannerCircuit.help)},
       {"canary", OneOf({"off", "pending", "found", "missed", "error"}, families::kScannerCanary.help)},
       {"version", Text("What it answered to VERSION last; empty: not known.")},
-      {"own_user", Of("boolean", families::kScannerOwnUser.help)},
-      {"limits", Object({{"known", Of("boolean", families::kScannerLimitsKnown.help)},
+      {"own_user", Of("boolean", "Whether it runs as this program's own user, and so can change messages.")},
+      {"limits", Object({{"known", Of("boolean",
+                                      "Whether they are known from its clamd.conf; else its OK for a large "
+                                      "message is believed once it has found a test message of that size.")},
                          {"file_bytes", Count("MaxFileSize; 0: not known, or none.")},
                          {"scan_bytes", Count("MaxScanSize; 0: not known, or none.")},
                          {"stream_bytes", Count("StreamMaxLength; 0: not known, or none.")},
@@ -77,6 +79,7 @@ Json Scanner() {
     members[std::string(metric.name)] =
         Count(std::string(metric.help) + (metric.kind == MetricKind::kGauge ? " May fall." : ""));
   }
+  members["limits"]["description"] = "The scanner's own limits.";
   members["latency_us"] = Ref("durations");
   return Object(std::move(members));
 }

@@ -33,6 +33,20 @@ class Case(ScenarioCase):
         self.assertEqual(schema_problems(schema, value), [])
 
 
+class Manual(unittest.TestCase):
+    """bivalved(8) says what each member of a scanner means."""
+
+    def test_has_each_member_of_a_scanner(self):
+        schema = json.loads((PROJECT / "appliance/man/stats.schema.json").read_text())
+        lines = (PROJECT / "appliance/man/bivalved.8").read_text().splitlines()
+        scanner = schema["properties"]["scanners"]["items"]["properties"]
+        described = [line.removeprefix(".It Ql ") for line in lines if line.startswith(".It Ql ")]
+        for member in scanner:
+            self.assertEqual(described.count(member), 1, member)
+        for limit in scanner["limits"]["properties"]:
+            self.assertTrue(any(line.startswith(f".Ql {limit}") for line in lines), limit)
+
+
 class Figures(Case):
     """/stats and /metrics after mail of every kind."""
 
