@@ -214,9 +214,10 @@ constexpr Option kOptions[] = {
             "delivered unscanned, with a header that says so. One word holds for every cause; a list such "
             "as down=tempfail, size=reject, limits=pass sets the causes one by one, and those left out "
             "keep the default. The causes are down (no scanner answers), timeout (no answer in time, or the "
-            "scan took as long as the scanner's MaxScanTime), error (the scanner "
-            "reports an error or talks nonsense), size (the message is larger than the scanner takes) and "
-            "limits (the scanner says that it stopped at one of its own limits)."},
+            "scan took as long as the scanner's MaxScanTime), error (the scanner reports an error or talks "
+            "nonsense), size (the message is larger than the scanner takes, or than it is known to look at) "
+            "and limits (the scanner says that it stopped at one of its own limits; with AlertExceedsMax it "
+            "says so of a message above its MaxFileSize, too)."},
     {.name = "Canary",
      .field = &Config::canary,
      .default_text = "on",

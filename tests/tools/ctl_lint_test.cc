@@ -54,6 +54,8 @@ TEST(LintClamd, ComparesSizes) {
       ElementsAre("clamd.conf: MaxFileSize: is 10M, and mail is accepted up to 20M (MaxMessageSize): larger "
                   "messages are not looked at, and ScanFailure decides for the cause limits; raise it, or "
                   "lower MaxMessageSize to 10M"));
+  EXPECT_THAT(Clamd("MaxFileSize 10M\nAlertExceedsMax no"),
+              ElementsAre(HasSubstr("ScanFailure decides for the cause size"), HasSubstr("AlertExceedsMax")));
   EXPECT_THAT(Clamd("MaxScanSize 10M"), ElementsAre(HasSubstr("MaxScanSize: is 10M")));
   EXPECT_THAT(Clamd("MaxFileSize 20M"), IsEmpty());
   EXPECT_THAT(Clamd("MaxFileSize 0"), IsEmpty());

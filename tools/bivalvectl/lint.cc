@@ -75,8 +75,11 @@ class ClamdLint {
     if (scanner_.by_stream)
       check("StreamMaxLength", limits_.stream_bytes_max,
             "larger messages get no verdict, and ScanFailure decides for the cause size");
+    // With AlertExceedsMax clamd says that it stopped at a limit; without it, its OK for such a message is
+    // doubted.
     check("MaxFileSize", limits_.file_bytes_max,
-          "larger messages are not looked at, and ScanFailure decides for the cause limits");
+          core::Cat("larger messages are not looked at, and ScanFailure decides for the cause ",
+                    conf_.alert_exceeds_max ? "limits" : "size"));
     check("MaxScanSize", limits_.scan_bytes_max,
           "what lies behind that in a larger message is not looked at");
   }
