@@ -110,14 +110,15 @@ bool Body::Reset() {
   return true;
 }
 
-int Body::SealForScan() {
+int Body::SealForScan(bool watched) {
   if (storage_.file_bytes != image_bytes()) {
     if (ftruncate(storage_.file.get(), static_cast<off_t>(image_bytes())) != 0) return -1;
     storage_.file_bytes = image_bytes();
     changed_at_ = {};
   }
   struct stat file = {};
-  if (changed_at_.tv_sec == 0 && fstat(storage_.file.get(), &file) == 0) changed_at_ = file.st_ctim;
+  if (watched && changed_at_.tv_sec == 0 && fstat(storage_.file.get(), &file) == 0)
+    changed_at_ = file.st_ctim;
   return storage_.read_only.get();
 }
 

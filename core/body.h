@@ -98,13 +98,14 @@ class Body {
   }
 
   // Makes the file exactly the scanner's image and returns a descriptor of it that can only read. -1 when the
-  // system refuses (the caller fails the scan). Valid as long as the body.
-  int SealForScan();
+  // system refuses (the caller fails the scan). Valid as long as the body. `watched`: the scanner runs as
+  // somebody who could change the file all the same, so Untouched() is to look at it.
+  int SealForScan(bool watched = true);
   // Behind the scanner's word on it: whether the file has its size and mode still, and in memory its time of
   // change. A scanner that runs as our own user can change all of them, and cut the file short; to write into
   // one in memory is refused to it, too (a seal). Once false it stays so: content() is not what was received,
-  // and the memory is not used for another message. True without SealForScan(). Two changes in one tick of
-  // the clock look like one before kernel 6.13.
+  // and the memory is not used for another message. True without SealForScan(), or when nobody was watched.
+  // Two changes in one tick of the clock look like one before kernel 6.13.
   bool Untouched();
   size_t image_bytes() const { return content_offset_ + content_bytes_; }
   std::string_view image() const { return {data(), image_bytes()}; }

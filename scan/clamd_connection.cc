@@ -1,5 +1,7 @@
 #include "scan/clamd_connection.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -333,7 +335,7 @@ core::Task<bool> ClamdConnection::Send(Slot& slot) {
 }
 
 core::Task<bool> ClamdConnection::SendDescriptor(Slot& slot) {
-  const int descriptor = slot.scanned().SealForScan();
+  const int descriptor = slot.scanned().SealForScan(may_change_bodies_);
   if (descriptor < 0) {
     --next_id_;
     Complete(slot,
@@ -540,6 +542,8 @@ void ClamdConnection::SetReady(bool ready) {
     ping_sent_ = opened_ = heard_ = loop_.Now();
     scanner_.stats.counts.Add(ScannerCount::kConnects);
     scanner_.stats.counts.Add(ScannerCount::kConnections);
+    const std::optional<uid_t> user = peer_user();
+    may_change_bodies_ = !user.has_value() || *user == 0 || *user == geteuid();
     owner_.OnOpened(scanner_, *this);
   } else {
     scanner_.stats.counts.Subtract(ScannerCount::kConnections);

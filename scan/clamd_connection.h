@@ -287,6 +287,7 @@ class ClamdConnection {
   bool AskForProof(Slot& slot, Verdict verdict);
   core::Task<void> MakeProof(Slot& slot);
   void CompleteProof(Slot& slot, const Verdict& verdict);
+  void ProveAgain(Slot& slot);
   static Verdict TooLargeToBelieve();
   static Verdict UnprovenBecause(const Verdict& verdict);
   void ReturnAll();
@@ -330,12 +331,13 @@ class ClamdConnection {
   bool failed_ = false;
   bool sends_content_ = false;
   bool uploading_ = false;
-  bool poisoned_ = false;   // what was read last must not be
-  std::string ending_;      // why the session ends, where it is known
-  bool over_ = false;       // no further reply of this session is believed
-  bool useful_ = false;     // this session has answered a scan
-  bool blameless_ = false;  // the session ends for a reason that is none of the messages' doing
-  bool proven_ = false;     // the last canary on this session was found
+  bool may_change_bodies_ = true;  // the scanner runs as root, as our user, or as nobody knows whom
+  bool poisoned_ = false;          // what was read last must not be
+  std::string ending_;             // why the session ends, where it is known
+  bool over_ = false;              // no further reply of this session is believed
+  bool useful_ = false;            // this session has answered a scan
+  bool blameless_ = false;         // the session ends for a reason that is none of the messages' doing
+  bool proven_ = false;            // the last canary on this session was found
   // Of images, where the scanner's limits are not known: found up to here on this session, and not found from
   // here on. What is smaller than all limits that anybody sets needs no proof.
   static constexpr uint64_t kBelievedBytes = uint64_t{64} << 10;

@@ -30,7 +30,9 @@ bool ClamdConnection::AskForProof(Slot& slot, Verdict verdict) {
 
 core::Task<void> ClamdConnection::MakeProof(Slot& slot) {
   // A little more, so that not each message that is a little larger than the last one asks again.
-  const uint64_t bytes = slot.body->image_bytes() + slot.body->image_bytes() / 8;
+  const uint64_t image_bytes = slot.body->image_bytes();
+  const uint64_t more_bytes = image_bytes + image_bytes / 8;
+  const uint64_t bytes = more_bytes < unproven_bytes_ ? more_bytes : image_bytes;
   const uint64_t serial = slot.serial;
   std::unique_ptr<core::Body> body = co_await MakeCanary(bodies_, wake_, bytes);
   // The message may have been taken back meanwhile, and its place be another's.
@@ -70,8 +72,18 @@ void ClamdConnection::CompleteProof(Slot& slot, const Verdict& verdict) {
   }
   if (options_.canary == CanaryMode::kWarn)
     return Complete(slot, *std::exchange(slot.if_proven, std::nullopt));
+  if (not_looked_at && bytes > slot.body->image_bytes()) return ProveAgain(slot);
   // A scanner that failed at the canary has not said that it is too large, and may find it next time.
   Complete(slot, not_looked_at ? TooLargeToBelieve() : UnprovenBecause(verdict));
+}
+
+// With no more than the message has: the limit may lie between.
+void ClamdConnection::ProveAgain(Slot& slot) {
+  if (!sends_content_) slot.proof_kept->Discard();
+  slot.proof_kept.reset();
+  slot.proof = nullptr;
+  slot.state = SlotState::kTaken;
+  wake_.Notify();
 }
 
 Verdict ClamdConnection::UnprovenBecause(const Verdict& verdict) {

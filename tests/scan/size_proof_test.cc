@@ -81,12 +81,26 @@ TEST_F(SizeProofTest, DoubtsWhatIsLargerThanTheScannerLooksAt) {
   AddScannerWith(500'000);
   StartAndConnect();
   EXPECT_TRUE(None(Submit(Large(600'000)), NoVerdict::kSize));
-  EXPECT_THAT(said_, ElementsAre(HasSubstr("does not find a test message of 675000 bytes")));
+  EXPECT_THAT(said_, ElementsAre(HasSubstr("does not find a test message of 675000 bytes"),
+                                 HasSubstr("does not find a test message of 600000 bytes")));
   EXPECT_TRUE(None(Submit(Large(700'000)), NoVerdict::kSize));
-  EXPECT_EQ(ProofSizes().size(), 1u) << "that was known";
+  EXPECT_EQ(ProofSizes().size(), 2u) << "that was known";
   EXPECT_TRUE(Clean(Submit(Large(400'000))));
   EXPECT_TRUE(Clean(Submit()));
-  EXPECT_EQ(said_.size(), 1u);
+  EXPECT_EQ(said_.size(), 2u);
+}
+
+TEST_F(SizeProofTest, BelievesWhatLiesJustBelowTheLimit) {
+  for (const Method method : {Method::kFildes, Method::kInstream}) {
+    canaries_.clear();
+    AddScannerWith(650'000, method);
+    StartAndConnect();
+    EXPECT_TRUE(Clean(Submit(Large(600'000))));
+    EXPECT_TRUE(Clean(Submit(Large(650'000))));
+    EXPECT_TRUE(None(Submit(Large(650'001)), NoVerdict::kSize));
+    EXPECT_THAT(ProofSizes(), ElementsAre(675'000, 600'000, 650'000, 650'001));
+    Forget();
+  }
 }
 
 // That it failed at the canary is no word about the size: the same message may pass next time.
