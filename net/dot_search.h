@@ -2,6 +2,7 @@
 // the few places that must be looked at; what stands there is decided by whoever asks. Not for use elsewhere.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -38,11 +39,22 @@ Group NextGroup(Simd simd, Mark mark, const char* begin, const char* end);
 
 inline constexpr size_t kGroupBytes = 64;
 
+// Calls `see(offset)` for each marked byte of `content` but the first, in order, until it says false.
+template <typename See>
+void ForEachMark(Simd simd, Mark mark, std::string_view content, const See& see) {
+  const char* const end = content.data() + content.size();
+  for (size_t from = 1; from < content.size();) {
+    const Group group = NextGroup(simd, mark, content.data() + from, end);
+    const auto at = static_cast<size_t>(group.at - content.data());
+    for (uint64_t marks = group.marks; marks != 0; marks &= marks - 1) {
+      if (!see(at + static_cast<size_t>(std::countr_zero(marks)))) return;
+    }
+    from = at + kGroupBytes;
+  }
+}
+
 // NextDot() of end_of_data.h with a search of one's choice.
 size_t NextDot(Simd simd, std::string_view content, bool at_line_start);
-// The offset, from `from` on, of the first line that begins with two dashes; content.size() when there is
-// none.
-size_t NextDashes(Simd simd, std::string_view content, size_t from);
 // The offset of the first marked byte, from `from` on but not 0; content.size() when there is none.
 size_t NextMark(Simd simd, Mark mark, std::string_view content, size_t from);
 

@@ -219,14 +219,5 @@ size_t NextDot(Simd simd, std::string_view content, bool at_line_start) {
   return NextMark(simd, Mark::kDotAfterLf, content, 1);
 }
 
-size_t NextDashes(Simd simd, std::string_view content, size_t from) {
-  if (from == 0 && content.starts_with("--")) return 0;
-  for (;;) {
-    const size_t dash = NextMark(simd, Mark::kDelimiterAfterLf, content, from);
-    if (dash == content.size() || content.substr(dash).starts_with("--")) return dash;
-    from = dash + 1;
-  }
-}
-
 }  // namespace internal
 }  // namespace bivalve::net

@@ -124,6 +124,7 @@ HeaderSection ExamineHeaderSection(std::string_view content, size_t bytes_max) {
   const View view = Examine(content, bytes_max);
   HeaderSection section;
   section.bytes = std::min(view.first_doubt, view.end);
+  section.ends_in_text = !view.ends_blank;
   section.well_formed = !HasDoubt(view) && !view.has_bare_cr;
   if (section.well_formed) return section;
   section.readings.push_back({});

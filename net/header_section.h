@@ -31,6 +31,8 @@ struct HeaderSection {
   size_t bytes = 0;
   // Every line is a field or folded white space: all readers agree.
   bool well_formed = true;
+  // It ends at a line that is no field by any reading: only those who pass over such lines go on.
+  bool ends_in_text = false;
   // All ways to read the message as mail, as it is first; at most kReadingsMax, whatever the message holds.
   // Empty when it is well formed: as it is, is the only one then.
   std::vector<Reading> readings;

@@ -22,8 +22,8 @@ inline constexpr size_t kLongLineBytes = 900;
 
 LineSurvey SurveyLines(std::string_view content);
 
-// The offset of the next line with which uuencode may begin, from `from` on; content.size() without any.
-size_t NextUuencode(std::string_view content, size_t from);
+// Whether uuencode may begin with this line.
+bool BeginsUuencode(std::string_view line);
 
 // Whether `text` has a line longer than kLongLineBytes. Looks at a few bytes of each kilobyte only.
 bool HasLongLine(std::string_view text);

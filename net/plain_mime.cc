@@ -30,8 +30,9 @@ constexpr ByteSet Bytes(std::string_view beside_alphanumeric) {
 constexpr ByteSet kNameBytes = Bytes("-_.");
 constexpr ByteSet kTokenBytes = Bytes("-_.+!#$%&'*^{|}~");
 constexpr ByteSet kValueBytes = Bytes("-_.+!#$%&'*^{|}~/:@=?");
-// RFC 2046 section 5.1.1 without blank, parentheses and question mark.
-constexpr ByteSet kBoundaryBytes = Bytes("-_.+',/:=");
+// RFC 2046 section 5.1.1 without blank, parentheses, quote, question mark, and the colon that makes a field
+// of a line.
+constexpr ByteSet kBoundaryBytes = Bytes("-_.+,/=");
 bool Has(const ByteSet& set, char c) { return set[static_cast<unsigned char>(c)]; }
 bool AllOf(std::string_view text, const ByteSet& set) {
   return !text.empty() && std::all_of(text.begin(), text.end(), [&](char c) { return Has(set, c); });
@@ -80,8 +81,8 @@ class Value {
 };
 
 // Takes the parameters up to the end of a field. `boundary`: where the value of that parameter goes; null
-// when the field is to have none that matters.
-bool ReadParameters(Value& value, std::string_view* boundary) {
+// when the field is to have none that matters. Sets `named` when one names a file.
+bool ReadParameters(Value& value, std::string_view* boundary, bool& named) {
   static constexpr std::string_view kBoundary = "boundary";
   static constexpr size_t kParametersMax = 40;
   for (size_t count = 0;; ++count) {
@@ -97,6 +98,7 @@ bool ReadParameters(Value& value, std::string_view* boundary) {
       if (!quoted) return false;
       text = *quoted;
     }
+    named = named || Contains(name, "name");
     if (boundary == nullptr) continue;
     // libclamav cuts at a semicolon in quotes, too, and what follows could be another boundary to it.
     if (text.find(';') != std::string_view::npos) return false;
@@ -106,8 +108,17 @@ bool ReadParameters(Value& value, std::string_view* boundary) {
   }
 }
 
-bool ReadType(std::string_view field, PlainHeader& header) {
+// What a header section says beside its PlainHeader.
+struct File {
+  bool text = true;  // the type, or none
+  bool named = false;
+  bool attached = false;
+};
+
+bool ReadType(std::string_view field, PlainHeader& header, File& file) {
   static constexpr size_t kBoundaryBytesMax = 70;
+  // libclamav takes any other for the one that it resembles most.
+  static constexpr std::string_view kTypes[] = {"text", "application", "image", "audio", "video"};
   Value value(field);
   value.SkipSpace();
   const std::string_view type = value.Take(kTokenBytes);
@@ -118,14 +129,18 @@ bool ReadType(std::string_view field, PlainHeader& header) {
     header.kind = PlainHeader::Kind::kMultipart;
     const auto is = [&](std::string_view one) { return core::EqualsIgnoreCase(subtype, one); };
     if (!is("mixed") && !is("alternative") && !is("related")) return false;
-    return ReadParameters(value, &header.boundary) && !header.boundary.empty() &&
+    return ReadParameters(value, &header.boundary, file.named) && !header.boundary.empty() &&
            header.boundary.size() <= kBoundaryBytesMax;
   }
   if (core::EqualsIgnoreCase(type, "message")) {
     if (!core::EqualsIgnoreCase(subtype, "rfc822")) return false;
     header.kind = PlainHeader::Kind::kMessage;
+  } else if (std::none_of(std::begin(kTypes), std::end(kTypes),
+                          [&](std::string_view one) { return core::EqualsIgnoreCase(type, one); })) {
+    return false;
   }
-  return ReadParameters(value, nullptr);
+  file.text = core::EqualsIgnoreCase(type, "text");
+  return ReadParameters(value, nullptr, file.named);
 }
 
 bool ReadEncoding(std::string_view field, PlainHeader& header) {
@@ -142,10 +157,12 @@ bool ReadEncoding(std::string_view field, PlainHeader& header) {
   return true;
 }
 
-bool ReadDisposition(std::string_view field) {
+bool ReadDisposition(std::string_view field, File& file) {
   Value value(field);
   value.SkipSpace();
-  return !value.Take(kTokenBytes).empty() && ReadParameters(value, nullptr);
+  const std::string_view type = value.Take(kTokenBytes);
+  file.attached = !core::EqualsIgnoreCase(type, "inline");
+  return !type.empty() && ReadParameters(value, nullptr, file.named);
 }
 
 // Only base64's characters, in whole groups, with pads at the end alone.
@@ -190,12 +207,12 @@ bool IsPlainQuotedPrintable(std::string_view body) {
   return true;
 }
 
-// libclamav knows a message in a part by the field that it begins with; case counts.
+// libclamav knows a message in a part by the field that it begins with; case counts. Content-Type is one of
+// them, but libclamav takes it for a field of the part.
 bool BeginsAsMail(std::string_view section) {
   static constexpr std::string_view kFields[] = {
-      "Received: ",     "From: ",         "Subject: ",     "Date: ",         "To: ",
-      "Message-ID: ",   "Message-Id: ",   "Return-Path: ", "Delivered-To: ", "MIME-Version: ",
-      "Mime-Version: ", "Content-Type: ", "Content-type: "};
+      "Received: ",   "From: ",        "Subject: ",      "Date: ",         "To: ",          "Message-ID: ",
+      "Message-Id: ", "Return-Path: ", "Delivered-To: ", "MIME-Version: ", "Mime-Version: "};
   return std::any_of(std::begin(kFields), std::end(kFields),
                      [&](std::string_view field) { return section.starts_with(field); });
 }
@@ -241,7 +258,7 @@ class PlainWalk {
       }
       if (header->encoding != TransferEncoding::kIdentity || ++containers_ > kPlainContainersMax)
         return false;
-      if (header->kind == PlainHeader::Kind::kMultipart) return Open(header->boundary);
+      if (header->kind == PlainHeader::Kind::kMultipart) return Open(header->boundary) && IsPlainFirstLine();
       at = body_;
       if (!BeginsAsMail(content_.substr(at))) return false;
     }
@@ -271,6 +288,8 @@ class PlainWalk {
   bool Line(size_t at) {
     std::string_view line = content_.substr(at, content_.find('\n', at) - at);
     if (line.ends_with('\r')) line.remove_suffix(1);
+    looked_bytes_ += (line.size() + kLineCost) * boundaries_.size();
+    if (looked_bytes_ > kLookedBytesMax) return false;
     const bool named = std::any_of(boundaries_.begin(), boundaries_.end(),
                                    [&](std::string_view one) { return Contains(line, one); });
     if (!named) return true;
@@ -300,6 +319,10 @@ class PlainWalk {
     return lf == std::string_view::npos ? content_.size() : lf + 1;
   }
 
+  // In lines that may be delimiters, for each boundary: some milliseconds' worth.
+  static constexpr size_t kLookedBytesMax = size_t{8} << 20;
+  static constexpr size_t kLineCost = 16;
+
   std::string_view content_;
   std::vector<std::string_view> boundaries_;  // of all multiparts
   std::vector<std::string_view> open_;        // of those that have not ended, the innermost last
@@ -309,12 +332,14 @@ class PlainWalk {
   size_t containers_ = 0;
   size_t encoding_fields_ = 0;
   size_t parts_ = 0;
+  size_t looked_bytes_ = 0;
 };
 
 }  // namespace
 
 std::optional<PlainHeader> ReadPlainHeader(std::string_view section) {
   PlainHeader header;
+  File file;
   bool has_type = false;
   bool has_encoding = false;
   bool has_disposition = false;
@@ -341,13 +366,13 @@ std::optional<PlainHeader> ReadPlainHeader(std::string_view section) {
     bool plain = true;
     if (is("Content-Type")) {
       seen = &has_type;
-      plain = ReadType(text, header);
+      plain = ReadType(text, header, file);
     } else if (is("Content-Transfer-Encoding")) {
       seen = &has_encoding;
       plain = ReadEncoding(text, header);
     } else if (is("Content-Disposition")) {
       seen = &has_disposition;
-      plain = ReadDisposition(text);
+      plain = ReadDisposition(text, file);
     }
     if (seen == nullptr) continue;
     header.names_encoding = has_encoding || seen == &has_encoding;
@@ -355,6 +380,11 @@ std::optional<PlainHeader> ReadPlainHeader(std::string_view section) {
     if (!plain || *seen || text.size() > kFieldBytesMax) return std::nullopt;
     *seen = true;
   }
+  // libclamav changes line ends in what is not encoded in base64, and a file would not have its hash any
+  // more.
+  const bool is_file = !file.text || file.named || file.attached;
+  if (header.kind == PlainHeader::Kind::kLeaf && is_file && header.encoding != TransferEncoding::kBase64)
+    return std::nullopt;
   return header;
 }
 

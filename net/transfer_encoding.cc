@@ -76,14 +76,14 @@ char* TransferDecoder::DecodeBase64(char* out, const char* full) {
   for (; at < rest_.size() && out < full; ++at) {
     const char c = rest_[at];
     if (c == '=') {
+      if (encoding_ == TransferEncoding::kBase64BehindPads) {
+        out = FlushQuad(out);
+        continue;
+      }
       // As many pads as the group wants. Others, in front or in the middle, are passed over.
       if (quad_characters_ < 2 || quad_characters_ + ++pads_ < 4) continue;
-      out = FlushQuad(out);
-      if (encoding_ == TransferEncoding::kBase64) {
-        rest_ = {};
-        return out;
-      }
-      continue;
+      rest_ = {};
+      return FlushQuad(out);
     }
     const uint8_t value = kBase64Values[static_cast<unsigned char>(c)];
     if (value == kNoValue) continue;

@@ -12,7 +12,7 @@ namespace bivalve::net {
 enum class TransferEncoding : uint8_t {
   kIdentity,          // 7bit, 8bit, binary, or none
   kBase64,            // RFC 2045 section 6.8; the first pads that fit end it
-  kBase64BehindPads,  // the same for programs that go on behind pads
+  kBase64BehindPads,  // the same for programs to which a pad ends a group and no more
   kQuotedPrintable,   // RFC 2045 section 6.7
   kUuencode,          // the lines between "begin" and "end" (POSIX uuencode)
 };

@@ -61,6 +61,12 @@ TEST(MimeParts, TakesEachFormOfABoundary) {
            {"multipart/mixed; boundary=a\r\nContent-Type: text/plain", "a"},
            {"multipart/mixed;\r\n\tboundary=\"a", "a"},
            {"application/x; boundary=a", "a"},
+           {"multipart/mixed; boundary=a\"", "a"},
+           {"multipart/mixed; boundary=a\\\"", "a"},
+           {"multipart/mixed; boundary=<a>", "a"},
+           {"multipart/mixed; boundary=(a)", "a"},
+           {"multipart/mixed; boundary=a'", "a"},
+           {"multipart/mixed; boundary=a\"x\"", "a"},
        }) {
     EXPECT_TRUE(Finds(Mail(type, OnePart(fields, "AAAA", boundary)), kBase64, "AAAA")) << type;
   }
@@ -85,6 +91,20 @@ TEST(MimeParts, EndsHeaderSectionsWhereAnyReaderDoes) {
         "Content-Transfer-Encoding: 7bit\r\nContent-Transfer-Encoding: base64\r\n",
         "A: b\r\n \r\nContent-Transfer-Encoding: base64\r\n"})
     EXPECT_TRUE(Finds(Mail(type, OnePart(std::string(field) + "\r\n", "AAAA")), kBase64, "AAAA")) << field;
+}
+
+TEST(MimeParts, TakesAWordThatIsNoEncodingForNoneToo) {
+  for (const std::string_view field :
+       {"base64x", "xbase64", "base64;x", "quoted-printables", "\"base64\"", "BASE64,"}) {
+    const std::string mail = "Content-Transfer-Encoding: " + std::string(field) + "\r\n\r\nAAAA\r\n";
+    EXPECT_TRUE(Finds(mail, kIdentity, "AAAA\r\n")) << field;
+  }
+  for (const std::string_view field :
+       {"\vContent-Transfer-Encoding: base64", "Content-Transfer-Encoding\r\n\t: base64"})
+    EXPECT_TRUE(Finds(std::string(field) + "\r\n\r\nAAAA\r\n", kBase64, "AAAA\r\n")) << field;
+  // A type that only resembles one with parts may be a file.
+  const std::string similar = Mail("multipartx/x; boundary=B", "file\r\n--B\r\n\r\nx\r\n--B--\r\n");
+  EXPECT_TRUE(Finds(similar, kIdentity, similar.substr(similar.find("file"))));
 }
 
 TEST(MimeParts, LooksIntoMessages) {
@@ -118,6 +138,7 @@ TEST(MimeParts, FindsUuencodeInAnyText) {
       "From: a\r\n\r\nhello\r\nbegin 7 f\r\n#AAAA\r\nend\r\nbegin 644 g\r\n#BBBB\r\nend\r\n";
   EXPECT_TRUE(Finds(mail, kUuencode, "#AAAA\r\nend\r\n"));
   EXPECT_TRUE(Finds(mail, kUuencode, "#BBBB\r\nend\r\n"));
+  EXPECT_TRUE(Finds("A: b\r\n\r\nbegin-base64 644 f\r\nAAAA\r\n====\r\n", kBase64, "AAAA\r\n====\r\n"));
 }
 
 TEST(MimeParts, GoesOnBehindPadsAndBehindTheEnd) {
@@ -147,8 +168,14 @@ TEST(MimeParts, GivesUpWhatIsMadeToBeCostly) {
   (void)FindMimeParts(loop);
 
   std::string boundaries = "Content-Type: multipart/mixed";
-  for (int i = 0; i < 20; ++i) boundaries += "; boundary=b" + std::to_string(i);
+  for (int i = 0; i < 60; ++i) boundaries += "; boundary=b" + std::to_string(i);
   EXPECT_TRUE(FindMimeParts(boundaries + "\r\n\r\n").too_many);
+
+  const std::string header = "A: b\r\nX: " + std::string(size_t{1} << 20, 'x') + "\r\n\r\nhello";
+  EXPECT_TRUE(FindMimeParts(header).too_many);
+  const std::string file = "no field\r\n" + std::string(size_t{1} << 20, 'x');
+  EXPECT_FALSE(FindMimeParts(file).too_many);
+  EXPECT_TRUE(Finds(file, kIdentity, file));
 
   std::string dashes = Mail("multipart/mixed; boundary=B", "");
   for (int i = 0; i < 300'000; ++i) dashes += "--x\r\n";

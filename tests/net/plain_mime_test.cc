@@ -66,9 +66,14 @@ TEST(PlainMime, AFieldThatReadersMayTakeForAnotherIsNot) {
         "Content-Type : text/plain\r\n",
         "Content-Type(x): text/plain\r\n",
         "Content-Type: message/global\r\n",
+        "Content-Type: messge/x\r\n",
+        "Content-Type: multipartx/x\r\n",
+        "Content-Type: font/woff\r\n",
+        "Content-Type: multipart/mixed; boundary=b'\r\n",
         "Content-Type: multipart/signed; boundary=b\r\n",
         "Content-Type: multipart/mixed\r\n",
         "Content-Type: multipart/mixed; boundary=\"a b\"\r\n",
+        "Content-Type: multipart/mixed; boundary=a:b\r\n",
         "Content-Type: multipart/mixed; boundary=\"=?utf-8?q?b?=\"\r\n",
         "Content-Type: multipart/mixed; boundary*0=a\r\n",
         "Content-Type: multipart/mixed; boundaryx=a; boundary=b\r\n",
@@ -93,6 +98,20 @@ TEST(PlainMime, AFieldThatReadersMayTakeForAnotherIsNot) {
     EXPECT_FALSE(IsPlain(Mail(fields, "hello\r\n"))) << fields;
     EXPECT_FALSE(IsPlain(Part(fields, "hello\r\n"))) << fields;
   }
+}
+
+// libclamav changes the line ends of such a file, and its hash with them.
+TEST(PlainMime, AFileIsEncodedInBase64) {
+  for (const std::string_view type :
+       {"Content-Type: application/pdf\r\n", "Content-Type: text/plain; name=x\r\n",
+        "Content-Disposition: attachment\r\n", "Content-Disposition: inline; filename=x\r\n"}) {
+    for (const std::string_view encoding :
+         {"", "Content-Transfer-Encoding: 7bit\r\n", "Content-Transfer-Encoding: quoted-printable\r\n"})
+      EXPECT_FALSE(IsPlain(Mail(std::string(type) + std::string(encoding), "hello\r\n"))) << type << encoding;
+    EXPECT_TRUE(IsPlain(Mail(std::string(type) + "Content-Transfer-Encoding: base64\r\n", "AAAA\r\n")))
+        << type;
+  }
+  EXPECT_TRUE(IsPlain(Mail("Content-Disposition: inline\r\n", "hello\r\n")));
 }
 
 TEST(PlainMime, ABodyThatDecodersMayTakeForAnotherIsNot) {
@@ -135,8 +154,24 @@ TEST(PlainMime, ADelimiterThatReadersMayTakeForAnotherIsNot) {
                                  text + "\r\nx\r\n--=_B\r\n" + text + "\r\ny\r\n--=_B--\r\n")));
 }
 
+TEST(PlainMime, APreambleIsNoHeaderSection) {
+  const std::string text = "--=_B\r\nContent-Type: text/plain\r\n\r\nx\r\n--=_B--\r\n";
+  EXPECT_TRUE(IsPlain(Multipart("This is a message in MIME.\r\n" + text)));
+  EXPECT_FALSE(IsPlain(Multipart("Content-Type: multipart/mixed; boundary=other\r\n" + text)));
+}
+
+// A message made of lines that may be delimiters holds a worker for some milliseconds, not for a second.
+TEST(PlainMime, LooksAtSoManyLinesAndNoMore) {
+  std::string body;
+  while (body.size() < size_t{8} << 20)
+    body += "-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n";
+  EXPECT_FALSE(IsPlain(Part("Content-Type: text/plain\r\n", body)));
+  EXPECT_TRUE(IsPlain(Part("Content-Type: text/plain\r\n", body.substr(0, size_t{73} * 1000))));
+}
+
 TEST(PlainMime, AMessageInAPartBeginsAsMail) {
   EXPECT_FALSE(IsPlain(Part("Content-Type: message/rfc822\r\n", "X-A: b\r\nFrom: c\r\n\r\nhello\r\n")));
+  EXPECT_FALSE(IsPlain(Part("Content-Type: message/rfc822\r\n", std::string(kBase64) + "\r\nAAAA\r\n")));
   EXPECT_FALSE(IsPlain(Part("Content-Type: message/rfc822\r\n", "from: c\r\n\r\nhello\r\n")));
   EXPECT_TRUE(IsPlain(
       Part("Content-Type: message/rfc822\r\n", "Subject: c\r\n" + std::string(kBase64) + "\r\nAAAA\r\n")));

@@ -76,12 +76,19 @@ def _places(text):
 
 
 def _changed(rng, text):
-    kind = rng.choice(["insert", "insert", "insert", "delete", "line twice", "swap lines", "line away", "case", "LF", "cut"])
+    if len(text) < 80:
+        return text
+    kind = rng.choice(["insert", "insert", "insert", "letter", "letter", "delete", "line twice", "swap lines", "line away", "case", "LF", "cut"])
     at = rng.choice(_places(text)) + rng.choice([0, 0, 1, 2])
     lines = text.split(b"\r\n")
     number = rng.randrange(len(lines))
     if kind == "insert":
         return text[:at] + rng.choice(_PIECES) + text[at:]
+    if kind == "letter":
+        words = [m.start() for m in re.finditer(rb"(?<=[:=/] )\w|(?<=[:=/])\w|multipart|message|base64|quoted|[\"<>'](?=\r\n)", text)]
+        at = rng.choice(words or [at]) + rng.randrange(0, 12)
+        letter = bytes([rng.choice(b"abemstx64_-.,;\"'<>()")])
+        return text[:at] + rng.choice([b"", letter, letter]) + text[at + rng.choice([0, 1]):]
     if kind == "delete":
         return text[:at] + text[at + rng.choice([1, 1, 2, 4]):]
     if kind == "line twice":

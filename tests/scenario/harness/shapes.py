@@ -4,6 +4,7 @@ import base64
 import binascii
 import bz2
 import email
+import email.policy
 import gzip
 import io
 import lzma
@@ -246,11 +247,18 @@ def _uudecoded(text):
     return data
 
 
+# Python has two readers, who differ.
+_POLICIES = (email.policy.compat32, email.policy.default)
+
+
 def reader_finds(content):
     """Whether a mail program shows the EICAR string as a file or at the start of one."""
     for text in stored_texts(content):
-        for part in email.message_from_bytes(text).walk():
-            data = part.get_payload(decode=True)
+        for part in (part for policy in _POLICIES for part in email.message_from_bytes(text, policy=policy).walk()):
+            try:
+                data = part.get_payload(decode=True)
+            except (AttributeError, ValueError, KeyError, IndexError):  # of the library's own
+                continue
             if not data:
                 continue
             if data[:2] == b"\x1f\x8b":
