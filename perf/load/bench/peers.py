@@ -154,7 +154,8 @@ class Scanners:
         return self._once("answerer", lambda directory: null if _answers_scan(null.address) else ScanAnswerer(directory))
 
     def _null(self):
-        return self._once("null", NullClamd)
+        # With a user of its own, as clamd has.
+        return self._once("null", lambda directory: NullClamd(directory, user="nobody"))
 
     def _clamd(self):
         # A clean file seen before must be scanned again, or the measurement is one of clamd's cache.

@@ -3,6 +3,7 @@ import array
 import atexit
 import hashlib
 import os
+import pwd
 import select
 import shutil
 import socket
@@ -300,9 +301,9 @@ class ClamdTap:
 
 
 class NullClamd:
-    """The project's null scanner: answers at once, or late, always the same."""
+    """The project's null scanner: answers at once, or late, always the same. `user`: whom it runs as, where we may say so."""
 
-    def __init__(self, directory, *, reply=None, delay_ms=None, canary=True, tcp=False):
+    def __init__(self, directory, *, reply=None, delay_ms=None, canary=True, tcp=False, user=None):
         self.port = free_port() if tcp else None
         self._path = Path(directory) / "null.ctl"
         self.address = str(self.port) if tcp else str(self._path)
@@ -313,7 +314,16 @@ class NullClamd:
             argv += ["--canary", "off"]
         if reply is not None:
             argv += ["--reply", reply]
-        self.process = Process("null_clamd", argv)
+        become = None
+        if user and os.geteuid() == 0:
+            entry = pwd.getpwnam(user)
+            os.chown(directory, entry.pw_uid, entry.pw_gid)
+
+            def become():
+                os.setgroups([])
+                os.setgid(entry.pw_gid)
+                os.setuid(entry.pw_uid)
+        self.process = Process("null_clamd", argv, before_exec=become)
         wait_until("the null scanner to listen", self._ready)
 
     def _ready(self):
