@@ -127,7 +127,6 @@ void AddBoundaries(std::string_view field, std::vector<std::string>& boundaries)
 struct MimeFields {
   size_t types = 0;
   size_t encodings = 0;
-  bool multipart = false;
   bool digest = false;  // whose parts are messages (RFC 2046 section 5.1.5)
   bool message = false;
   bool status = false;  // which is header sections, one behind the other (RFC 3464 section 2)
@@ -142,8 +141,6 @@ void AddField(std::string_view field, MimeFields& fields) {
   const std::string_view value = field.substr(colon + 1);
   if (core::EqualsIgnoreCase(name, "Content-Type")) {
     ++fields.types;
-    fields.multipart =
-        fields.multipart || core::StartsWithIgnoreCase(core::Trim(value, kSpace), "multipart/");
     fields.digest = fields.digest || HasWord(value, "digest");
     fields.message = fields.message || HasWord(value, "message");
     fields.status = fields.status || HasWord(value, "status");
@@ -305,32 +302,27 @@ class Finder {
     MimeFields fields = ReadFields(header);
     fields.message = fields.message || (in_digest && fields.types == 0);
     if (!TakeSteps(header.size())) return;
-    bool has_parts = false;
     if (fields.boundaries.size() > kBoundariesMax) {
       found_.too_many = true;
       return;
     }
-    for (const std::string& boundary : fields.boundaries) {
-      const bool split = Split(boundary, begin, end, fields.digest, depth);
-      has_parts = has_parts || split;
-    }
+    for (const std::string& boundary : fields.boundaries) Split(boundary, begin, end, fields.digest, depth);
     if (fields.message) Entity(begin, end, false, depth + 1);
     if (fields.status) Blocks(begin, end, depth);
-    if (has_parts && fields.multipart && fields.types == 1) return;
+    // A multipart as a whole, too: some take it for a file when it ends before it has begun.
     for (const TransferEncoding encoding : fields.transfer_encodings) {
       AddPart(begin, end, encoding, false);
       if (fields.message && encoding != TransferEncoding::kIdentity) AddPart(begin, end, encoding, true);
     }
   }
 
-  // Into parts, by the lines that are the delimiter, and once more by those that only begin with it. False
-  // when there is none.
-  bool Split(const std::string& boundary, size_t begin, size_t end, bool digest, size_t depth) {
+  // Into parts, by the lines that are the delimiter, and once more by those that only begin with it.
+  void Split(const std::string& boundary, size_t begin, size_t end, bool digest, size_t depth) {
     std::vector<size_t> exact;
     std::vector<size_t> similar;
     auto line = std::lower_bound(dash_lines_.begin(), dash_lines_.end(), begin);
     for (; line != dash_lines_.end() && *line < end; ++line) {
-      if (!TakeSteps(1)) return false;
+      if (!TakeSteps(1)) return;
       std::string_view rest = content_.substr(*line + 2, end - *line - 2);
       if (!rest.starts_with(boundary)) continue;
       similar.push_back(*line);
@@ -341,7 +333,8 @@ class Finder {
     }
     Entities(exact, end, digest, depth);
     if (exact.size() != similar.size()) Entities(similar, end, digest, depth);
-    return !similar.empty();
+    // The preamble, which some show.
+    if (!similar.empty()) AddPart(begin, similar.front(), TransferEncoding::kIdentity, false);
   }
 
   // What stands between blank lines, each a header section to some.

@@ -117,7 +117,8 @@ struct File {
 
 bool ReadType(std::string_view field, PlainHeader& header, File& file) {
   static constexpr size_t kBoundaryBytesMax = 70;
-  // libclamav takes any other for the one that it resembles most.
+  // libclamav takes any other for the one that it resembles most, and passes over a message in which nothing
+  // is encoded.
   static constexpr std::string_view kTypes[] = {"text", "application", "image", "audio", "video"};
   Value value(field);
   value.SkipSpace();
@@ -126,19 +127,14 @@ bool ReadType(std::string_view field, PlainHeader& header, File& file) {
   const std::string_view subtype = value.Take(kTokenBytes);
   if (subtype.empty()) return false;
   if (core::EqualsIgnoreCase(type, "multipart")) {
-    header.kind = PlainHeader::Kind::kMultipart;
     const auto is = [&](std::string_view one) { return core::EqualsIgnoreCase(subtype, one); };
     if (!is("mixed") && !is("alternative") && !is("related")) return false;
     return ReadParameters(value, &header.boundary, file.named) && !header.boundary.empty() &&
            header.boundary.size() <= kBoundaryBytesMax;
   }
-  if (core::EqualsIgnoreCase(type, "message")) {
-    if (!core::EqualsIgnoreCase(subtype, "rfc822")) return false;
-    header.kind = PlainHeader::Kind::kMessage;
-  } else if (std::none_of(std::begin(kTypes), std::end(kTypes),
-                          [&](std::string_view one) { return core::EqualsIgnoreCase(type, one); })) {
+  if (std::none_of(std::begin(kTypes), std::end(kTypes),
+                   [&](std::string_view one) { return core::EqualsIgnoreCase(type, one); }))
     return false;
-  }
   file.text = core::EqualsIgnoreCase(type, "text");
   return ReadParameters(value, nullptr, file.named);
 }
@@ -161,8 +157,10 @@ bool ReadDisposition(std::string_view field, File& file) {
   Value value(field);
   value.SkipSpace();
   const std::string_view type = value.Take(kTokenBytes);
-  file.attached = !core::EqualsIgnoreCase(type, "inline");
-  return !type.empty() && ReadParameters(value, nullptr, file.named);
+  file.attached = core::EqualsIgnoreCase(type, "attachment");
+  // To libclamav a text with another one is nothing to look at.
+  return (file.attached || core::EqualsIgnoreCase(type, "inline")) &&
+         ReadParameters(value, nullptr, file.named);
 }
 
 // Only base64's characters, in whole groups, with pads at the end alone.
@@ -207,16 +205,6 @@ bool IsPlainQuotedPrintable(std::string_view body) {
   return true;
 }
 
-// libclamav knows a message in a part by the field that it begins with; case counts. Content-Type is one of
-// them, but libclamav takes it for a field of the part.
-bool BeginsAsMail(std::string_view section) {
-  static constexpr std::string_view kFields[] = {
-      "Received: ",   "From: ",        "Subject: ",      "Date: ",         "To: ",          "Message-ID: ",
-      "Message-Id: ", "Return-Path: ", "Delivered-To: ", "MIME-Version: ", "Mime-Version: "};
-  return std::any_of(std::begin(kFields), std::end(kFields),
-                     [&](std::string_view field) { return section.starts_with(field); });
-}
-
 // Walks through the parts in their order.
 class PlainWalk {
  public:
@@ -237,31 +225,19 @@ class PlainWalk {
   size_t encoding_fields() const { return encoding_fields_; }
 
  private:
-  // A message or a part begins at `at`.
+  // The message or a part begins at `at`.
   bool Enter(size_t at) {
-    bool in_message = false;
-    for (bool is_message = open_.empty();; is_message = in_message = true) {
-      // libclamav takes a part without fields for one that has them further down.
-      if (!is_message && StartsWithLineEnd(at)) return false;
-      size_t end = at;
-      while (end < content_.size() && !StartsWithLineEnd(end)) end = NextLine(end);
-      const std::optional<PlainHeader> header = ReadPlainHeader(content_.substr(at, end - at));
-      if (!header) return false;
-      body_ = NextLine(end);
-      encoding_fields_ += header->names_encoding ? 1 : 0;
-      if (header->kind == PlainHeader::Kind::kLeaf) {
-        // libclamav does not look at the text of a message in a part.
-        if (in_message && header->encoding == TransferEncoding::kIdentity) return false;
-        in_leaf_ = true;
-        encoding_ = header->encoding;
-        return IsPlainFirstLine();
-      }
-      if (header->encoding != TransferEncoding::kIdentity || ++containers_ > kPlainContainersMax)
-        return false;
-      if (header->kind == PlainHeader::Kind::kMultipart) return Open(header->boundary) && IsPlainFirstLine();
-      at = body_;
-      if (!BeginsAsMail(content_.substr(at))) return false;
-    }
+    // libclamav takes a part without fields for one that has them further down.
+    if (!open_.empty() && StartsWithLineEnd(at)) return false;
+    size_t end = at;
+    while (end < content_.size() && !StartsWithLineEnd(end)) end = NextLine(end);
+    const std::optional<PlainHeader> header = ReadPlainHeader(content_.substr(at, end - at));
+    if (!header) return false;
+    body_ = NextLine(end);
+    encoding_ = header->encoding;
+    encoding_fields_ += header->names_encoding ? 1 : 0;
+    in_leaf_ = header->boundary.empty();
+    return (in_leaf_ || Open(header->boundary)) && IsPlainFirstLine();
   }
 
   // Of a body, as libclamav sees it: it goes on with the header section at such a line.
@@ -274,13 +250,13 @@ class PlainWalk {
   }
 
   bool Open(std::string_view boundary) {
+    if (encoding_ != TransferEncoding::kIdentity || boundaries_.size() >= kPlainContainersMax) return false;
     // One that is the start of another lets readers differ.
     for (const std::string_view other : boundaries_) {
       if (Contains(other, boundary) || Contains(boundary, other)) return false;
     }
     boundaries_.push_back(boundary);
     open_.push_back(boundary);
-    in_leaf_ = false;
     return true;
   }
 
@@ -329,7 +305,6 @@ class PlainWalk {
   size_t body_ = 0;                           // where the last body begins
   bool in_leaf_ = false;
   TransferEncoding encoding_ = TransferEncoding::kIdentity;
-  size_t containers_ = 0;
   size_t encoding_fields_ = 0;
   size_t parts_ = 0;
   size_t looked_bytes_ = 0;
@@ -383,8 +358,7 @@ std::optional<PlainHeader> ReadPlainHeader(std::string_view section) {
   // libclamav changes line ends in what is not encoded in base64, and a file would not have its hash any
   // more.
   const bool is_file = !file.text || file.named || file.attached;
-  if (header.kind == PlainHeader::Kind::kLeaf && is_file && header.encoding != TransferEncoding::kBase64)
-    return std::nullopt;
+  if (header.boundary.empty() && is_file && header.encoding != TransferEncoding::kBase64) return std::nullopt;
   return header;
 }
 

@@ -8,7 +8,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <optional>
 #include <string_view>
 
@@ -19,18 +18,16 @@ namespace bivalve::net {
 
 // What the header section of a message or a part says of its body.
 struct PlainHeader {
-  enum class Kind : uint8_t { kLeaf, kMultipart, kMessage };
-  Kind kind = Kind::kLeaf;
   TransferEncoding encoding = TransferEncoding::kIdentity;
   bool names_encoding = false;  // by a field
-  std::string_view boundary;    // of a multipart
+  std::string_view boundary;    // of a multipart; empty: it is none
 };
 
 // Reads the fields from the start of `section` to its end, which is the blank line. nullopt when they are not
 // plain.
 std::optional<PlainHeader> ReadPlainHeader(std::string_view section);
 
-// Multiparts and messages in a message, at most; libclamav's MaxRecursion is 17 by default.
+// Multiparts in a message, at most; libclamav's MaxRecursion is 17 by default.
 inline constexpr size_t kPlainContainersMax = 10;
 inline constexpr size_t kPlainPartsMax = 500;
 

@@ -34,7 +34,7 @@ TEST(MimeParts, FindsThoseOfAnOrdinaryMessage) {
   const std::string mail =
       Mail("multipart/mixed; boundary=\"B\"", "--B\r\nContent-Type: text/plain\r\n\r\nhello\r\n--B\r\n" +
                                                   std::string(kBase64Field) + "\r\nAAAA\r\n--B--\r\n");
-  EXPECT_EQ(FindMimeParts(mail).parts.size(), 2u);
+  EXPECT_EQ(FindMimeParts(mail).parts.size(), 3u) << "with the whole";
   EXPECT_TRUE(Finds(mail, kIdentity, "hello"));
   EXPECT_TRUE(Finds(mail, kBase64, "AAAA"));
 }
@@ -147,6 +147,9 @@ TEST(MimeParts, GoesOnBehindPadsAndBehindTheEnd) {
   EXPECT_TRUE(Finds(padded, kBase64BehindPads, "AA==\r\nAAAA\r\n"));
   const std::string epilogue = Mail("multipart/mixed; boundary=B", "--B--\r\n--B\r\n\r\nhello\r\n--B--\r\n");
   EXPECT_TRUE(Finds(epilogue, kIdentity, "hello"));
+  const std::string ended = Mail("multipart/mixed; boundary=B", "hello\r\n--B--\r\n");
+  EXPECT_TRUE(Finds(ended, kIdentity, "hello\r\n--B--\r\n"));
+  EXPECT_TRUE(Finds(ended, kIdentity, "hello\r\n"));
   // A line that only begins with the delimiter is one to some.
   const std::string longer = Mail("multipart/mixed; boundary=B", "--Bx\r\n\r\nhello\r\n--B--\r\n");
   EXPECT_TRUE(Finds(longer, kIdentity, "hello"));

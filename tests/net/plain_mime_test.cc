@@ -40,7 +40,6 @@ TEST(PlainMime, MostMailIs) {
         Mail(kBase64, std::string(76, 'A') + "\r\nAA\r\nAA\r\n"),
         Part("Content-Type: text/plain\r\n", "hello\r\n-- \r\nAda\r\n--\r\n(x)\r\n"),
         Part(kBase64, "AAAA\r\n"),
-        Part("content-type: message/rfc822\r\n", "From: b\r\n" + std::string(kBase64) + "\r\nAAAA\r\n"),
         Multipart("--=_B\r\nContent-Type: multipart/alternative; "
                   "boundary=inner\r\n\r\n--inner\r\nContent-Type: text/plain\r\n\r\n"
                   "a\r\n--inner\r\nContent-Type: text/html\r\n\r\nb\r\n--inner--\r\n\r\n--=_B\r\n" +
@@ -89,6 +88,7 @@ TEST(PlainMime, AFieldThatReadersMayTakeForAnotherIsNot) {
         "Content-Transfer-Encoding: 7bit\r\nContent-Transfer-Encoding: base64\r\n",
         "Content-Disposition: attachment; filename=a b\r\n",
         "Content-Disposition: attachment;\r\n",
+        "Content-Disposition: form-data; name=a\r\n",
         "X: y\r\n \r\n",
         "x\r\n",
         ": y\r\n",
@@ -169,14 +169,12 @@ TEST(PlainMime, LooksAtSoManyLinesAndNoMore) {
   EXPECT_TRUE(IsPlain(Part("Content-Type: text/plain\r\n", body.substr(0, size_t{73} * 1000))));
 }
 
-TEST(PlainMime, AMessageInAPartBeginsAsMail) {
-  EXPECT_FALSE(IsPlain(Part("Content-Type: message/rfc822\r\n", "X-A: b\r\nFrom: c\r\n\r\nhello\r\n")));
-  EXPECT_FALSE(IsPlain(Part("Content-Type: message/rfc822\r\n", std::string(kBase64) + "\r\nAAAA\r\n")));
-  EXPECT_FALSE(IsPlain(Part("Content-Type: message/rfc822\r\n", "from: c\r\n\r\nhello\r\n")));
-  EXPECT_TRUE(IsPlain(
-      Part("Content-Type: message/rfc822\r\n", "Subject: c\r\n" + std::string(kBase64) + "\r\nAAAA\r\n")));
-  EXPECT_FALSE(IsPlain(Part("Content-Type: message/rfc822\r\n", "Subject: c\r\n\r\nhello\r\n")))
-      << "libclamav passes over it";
+// libclamav looks into one only when something in it is encoded, and begins as it expects.
+TEST(PlainMime, AMessageInAPartIsNot) {
+  const std::string type = "Content-Type: message/rfc822\r\n";
+  EXPECT_FALSE(IsPlain(Part(type, "From: c\r\n\r\nhello\r\n")));
+  EXPECT_FALSE(IsPlain(Part(type, "From: c\r\n" + std::string(kBase64) + "\r\nAAAA\r\n")));
+  EXPECT_FALSE(IsPlain(Mail(type, "From: c\r\n\r\nhello\r\n")));
 }
 
 TEST(PlainMime, WhatLinesHoldMatters) {
@@ -189,10 +187,14 @@ TEST(PlainMime, WhatLinesHoldMatters) {
 
 TEST(PlainMime, ManyContainersAreNot) {
   std::string mail = "From: a\r\n";
-  for (size_t i = 0; i < kPlainContainersMax; ++i) mail += "Content-Type: message/rfc822\r\n\r\nFrom: a\r\n";
+  const auto open = [](char name) {
+    const std::string boundary(3, name);
+    return "Content-Type: multipart/mixed; boundary=" + boundary + "\r\n\r\n--" + boundary + "\r\n";
+  };
+  for (size_t i = 0; i < kPlainContainersMax; ++i) mail += open(static_cast<char>('a' + i));
   const std::string leaf = std::string(kBase64) + "\r\nAAAA\r\n";
   EXPECT_TRUE(IsPlain(mail + leaf));
-  EXPECT_FALSE(IsPlain(mail + "Content-Type: message/rfc822\r\n\r\nFrom: a\r\n" + leaf));
+  EXPECT_FALSE(IsPlain(mail + open('z') + leaf));
   std::string parts;
   for (size_t i = 0; i <= kPlainPartsMax; ++i) parts += "--=_B\r\nContent-Type: text/plain\r\n\r\nx\r\n";
   EXPECT_FALSE(IsPlain(Multipart(parts)));
