@@ -145,6 +145,11 @@ TEST(MimeParts, GoesOnBehindPadsAndBehindTheEnd) {
   const std::string padded = "From: a\r\n" + std::string(kBase64Field) + "\r\nAA==\r\nAAAA\r\n";
   EXPECT_TRUE(Finds(padded, kBase64, "AA==\r\nAAAA\r\n"));
   EXPECT_TRUE(Finds(padded, kBase64BehindPads, "AA==\r\nAAAA\r\n"));
+  const std::string ends = "From: a\r\n" + std::string(kBase64Field) + "\r\nAA==\r\n \r\n=\r\n";
+  EXPECT_FALSE(Finds(ends, kBase64BehindPads, "AA==\r\n \r\n=\r\n"));
+  const std::string open_end = Mail("multipart/mixed; boundary=B", "--B\r\n\r\none\r\n--B\r\n\r\ntwo\r\n");
+  EXPECT_TRUE(Finds(open_end, kIdentity, "one"));
+  EXPECT_TRUE(Finds(open_end, kIdentity, "two\r\n")) << "no delimiter behind it has a line end";
   const std::string epilogue = Mail("multipart/mixed; boundary=B", "--B--\r\n--B\r\n\r\nhello\r\n--B--\r\n");
   EXPECT_TRUE(Finds(epilogue, kIdentity, "hello"));
   const std::string ended = Mail("multipart/mixed; boundary=B", "hello\r\n--B--\r\n");

@@ -33,6 +33,7 @@ TEST(TransferDecoder, PassesOverWhatIsNotBase64) {
   EXPECT_EQ(Decoded(kBase64, "S\nG\nV\ns\nb\nG\n8"), "Hello") << "no pads at all";
   EXPECT_EQ(Decoded(kBase64, "SGVsbG8=SGVs"), "Hello") << "the pads that fit are the end";
   EXPECT_EQ(Decoded(kBase64BehindPads, "SGVsbG8=SGVs"), "HelloHel");
+  EXPECT_EQ(Decoded(kBase64, "YQ==YQ=="), "a");
   EXPECT_EQ(Decoded(kBase64BehindPads, "SGVsx=bG8h"), "Hello!") << "a group of one says nothing";
   EXPECT_EQ(Decoded(kBase64, "SGVsb"), "Hel") << "a character alone says nothing";
 }
