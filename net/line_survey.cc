@@ -1,5 +1,6 @@
 #include "net/line_survey.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/text.h"
@@ -7,11 +8,16 @@
 
 namespace bivalve::net {
 bool BeginsUuencode(std::string_view line) {
-  if (line.starts_with("begin-base64 ")) return true;
-  static constexpr std::string_view kBegin = "begin ";
+  static constexpr std::string_view kBegin = "begin";
   if (!line.starts_with(kBegin)) return false;
-  const size_t mode = line.find_first_not_of(" \t\v\f+-", kBegin.size());
-  return mode < line.size() && line[mode] >= '0' && line[mode] <= '7';
+  if (line.starts_with("begin-base64 ")) return true;
+  // Programs differ about the mode: blanks of any kind, signs, digits.
+  line = line.substr(kBegin.size(), line.find('\n') - kBegin.size());
+  const auto is_blank = [](char c) { return c >= 0 && c <= ' '; };
+  if (line.empty() || !is_blank(line.front())) return false;
+  const auto* const mode =
+      std::find_if_not(line.begin(), line.end(), [&](char c) { return is_blank(c) || c == '+' || c == '-'; });
+  return mode != line.end() && *mode >= '0' && *mode <= '9';
 }
 
 bool HasLongLine(std::string_view text) {

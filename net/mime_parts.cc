@@ -13,10 +13,12 @@
 namespace bivalve::net {
 namespace {
 
-constexpr std::string_view kSpace = " \t\v\f\r\n";
+// As Python sees it.
+constexpr std::string_view kSpace = " \t\v\f\r\n\x1c\x1d\x1e\x1f";
 
 // Of one header section; more are told from a message that is made to be costly.
 constexpr size_t kBoundariesMax = 24;
+constexpr size_t kBoundaryBytesMax = 200;
 constexpr size_t kDashLinesMax = 200'000;
 constexpr size_t kEntitiesMax = 4'000;
 // Header bytes and delimiter lines looked at, for each byte of the content and beside that: at 25 MB less
@@ -88,10 +90,11 @@ void AddBoundaries(std::string_view field, std::vector<std::string>& boundaries)
   size_t piece_count = 0;
   const auto add = [&](std::string_view value) {
     // Stray quotes and brackets belong to it for some; others take them off, or stop there.
-    static constexpr std::string_view kStray = "\"'<>()\\";
+    static constexpr std::string_view kStray = "\"'<>()\\\xc2\xa0";
+    static constexpr std::string_view kSpecials = "()<>@,;:\\\"/[]?=*'%";
     for (const std::string_view one :
          {core::Trim(value, kSpace), core::Trim(core::Trim(value, kSpace), kStray),
-          value.substr(0, value.find_first_of(kStray))}) {
+          value.substr(0, value.find_first_of(kStray)), value.substr(0, value.find_first_of(kSpecials))}) {
       if (!one.empty()) AddOnce(boundaries, std::string(one));
     }
   };
@@ -195,6 +198,9 @@ class Finder {
   MimeParts Find() {
     FindLines();
     Entity(0, content_.size(), false, 0);
+    // Some programs pass over empty lines in front.
+    const size_t first = content_.find_first_not_of("\r\n");
+    if (first != 0 && first != std::string_view::npos) Entity(first, content_.size(), false, 0);
     std::sort(found_.parts.begin(), found_.parts.end());
     found_.parts.erase(std::unique(found_.parts.begin(), found_.parts.end()), found_.parts.end());
     return std::move(found_);
@@ -236,6 +242,13 @@ class Finder {
 
   void AddPart(size_t begin, size_t end, TransferEncoding encoding, bool message) {
     if (begin >= end) return;
+    // The line end of the last part belongs to the delimiter that is not there, or to the part.
+    const std::string_view text = content_.substr(begin, end - begin);
+    const size_t line_end = text.ends_with("\r\n") ? 2 : text.ends_with('\n') ? 1 : 0;
+    const bool changes_it =
+        encoding == TransferEncoding::kIdentity || encoding == TransferEncoding::kQuotedPrintable;
+    if (end == content_.size() && line_end > 0 && changes_it)
+      AddPart(begin, end - line_end, encoding, message);
     if (found_.parts.size() >= kMimePartsMax) {
       std::sort(found_.parts.begin(), found_.parts.end());
       found_.parts.erase(std::unique(found_.parts.begin(), found_.parts.end()), found_.parts.end());
@@ -302,6 +315,10 @@ class Finder {
     MimeFields fields = ReadFields(header);
     fields.message = fields.message || (in_digest && fields.types == 0);
     if (!TakeSteps(header.size())) return;
+    // A body that begins with a delimiter has parts to some, whatever its type.
+    const std::string_view body = content_.substr(begin, end - begin);
+    if (const std::string_view line = body.substr(0, body.find('\n')); line.starts_with("--"))
+      AddOnce(fields.boundaries, std::string(core::Trim(line.substr(2, kBoundaryBytesMax), kSpace)));
     if (fields.boundaries.size() > kBoundariesMax) {
       found_.too_many = true;
       return;

@@ -30,9 +30,10 @@ constexpr ByteSet Bytes(std::string_view beside_alphanumeric) {
 constexpr ByteSet kNameBytes = Bytes("-_.");
 constexpr ByteSet kTokenBytes = Bytes("-_.+!#$%&'*^{|}~");
 constexpr ByteSet kValueBytes = Bytes("-_.+!#$%&'*^{|}~/:@=?");
-// RFC 2046 section 5.1.1 without blank, parentheses, quote, question mark, and the colon that makes a field
-// of a line.
-constexpr ByteSet kBoundaryBytes = Bytes("-_.+,/=");
+// RFC 2046 section 5.1.1 without what some readers take for its end or for something else: in quotes, and
+// without them.
+constexpr ByteSet kQuotedBoundaryBytes = Bytes("-_.+,/=");
+constexpr ByteSet kBoundaryBytes = Bytes("-_.+");
 bool Has(const ByteSet& set, char c) { return set[static_cast<unsigned char>(c)]; }
 bool AllOf(std::string_view text, const ByteSet& set) {
   return !text.empty() && std::all_of(text.begin(), text.end(), [&](char c) { return Has(set, c); });
@@ -93,7 +94,8 @@ bool ReadParameters(Value& value, std::string_view* boundary, bool& named) {
     const std::string_view name = value.Take(kTokenBytes);
     if (name.empty() || !value.Skip('=')) return false;
     std::string_view text = value.Take(kValueBytes);
-    if (text.empty()) {
+    const bool in_quotes = text.empty();
+    if (in_quotes) {
       const std::optional<std::string_view> quoted = value.TakeQuoted();
       if (!quoted) return false;
       text = *quoted;
@@ -103,7 +105,9 @@ bool ReadParameters(Value& value, std::string_view* boundary, bool& named) {
     // libclamav cuts at a semicolon in quotes, too, and what follows could be another boundary to it.
     if (text.find(';') != std::string_view::npos) return false;
     if (!core::StartsWithIgnoreCase(name, kBoundary)) continue;
-    if (name.size() != kBoundary.size() || !boundary->empty() || !AllOf(text, kBoundaryBytes)) return false;
+    if (name.size() != kBoundary.size() || !boundary->empty() ||
+        !AllOf(text, in_quotes ? kQuotedBoundaryBytes : kBoundaryBytes))
+      return false;
     *boundary = text;
   }
 }
@@ -135,7 +139,9 @@ bool ReadType(std::string_view field, PlainHeader& header, File& file) {
   if (std::none_of(std::begin(kTypes), std::end(kTypes),
                    [&](std::string_view one) { return core::EqualsIgnoreCase(type, one); }))
     return false;
-  file.text = core::EqualsIgnoreCase(type, "text");
+  // Other texts are files to some mail programs.
+  file.text = core::EqualsIgnoreCase(type, "text") &&
+              (core::EqualsIgnoreCase(subtype, "plain") || core::EqualsIgnoreCase(subtype, "html"));
   return ReadParameters(value, nullptr, file.named);
 }
 
@@ -220,15 +226,15 @@ class PlainWalk {
       if (at >= content_.size()) break;
       if (!Line(at)) return false;
     }
-    return EndLeaf(content_.size());
+    return parts_ > 0 && EndLeaf(content_.size());
   }
   size_t encoding_fields() const { return encoding_fields_; }
 
  private:
   // The message or a part begins at `at`.
   bool Enter(size_t at) {
-    // libclamav takes a part without fields for one that has them further down.
-    if (!open_.empty() && StartsWithLineEnd(at)) return false;
+    // libclamav takes a part without fields for one that has them further down, and so do some mail programs.
+    if (StartsWithLineEnd(at)) return false;
     size_t end = at;
     while (end < content_.size() && !StartsWithLineEnd(end)) end = NextLine(end);
     const std::optional<PlainHeader> header = ReadPlainHeader(content_.substr(at, end - at));
@@ -240,10 +246,13 @@ class PlainWalk {
     return (in_leaf_ || Open(header->boundary)) && IsPlainFirstLine();
   }
 
-  // Of a body, as libclamav sees it: it goes on with the header section at such a line.
+  // Of a body. At such a line libclamav goes on with the header section, and some programs see a part begin.
   bool IsPlainFirstLine() const {
     const std::string_view body = content_.substr(std::min(body_, content_.size()));
     const std::string_view line = body.substr(0, body.find('\n'));
+    const bool is_delimiter =
+        !open_.empty() && line.substr(std::min<size_t>(2, line.size())).starts_with(open_.back());
+    if (in_leaf_ && line.starts_with("--") && !is_delimiter) return false;
     return !core::StartsWithIgnoreCase(line, "content") && !core::StartsWithIgnoreCase(line, "filename=") &&
            !core::StartsWithIgnoreCase(line, "message-id:") && !core::StartsWithIgnoreCase(line, "date:") &&
            !Contains(line, "base64");

@@ -15,16 +15,17 @@ TEST(LineSurvey, KnowsACarriageReturnThatIsBare) {
 }
 
 TEST(LineSurvey, KnowsTheStartOfUuencode) {
-  for (const std::string_view line : {"begin 644 f", "begin 7 f", "begin 0644 f", "begin +644 f",
-                                      "begin -1 f", "begin \v4 f", "begin-base64 644 f", "begin  644 f"}) {
+  for (const std::string_view line :
+       {"begin 644 f", "begin 7 f", "begin 0644 f", "begin +644 f", "begin -1 f", "begin \v4 f",
+        "begin-base64 644 f", "begin 9 f", "begin\t644 f", "begin\r644 f", "begin  644 f"}) {
     for (const size_t in_front : {0, 1, 62, 63, 64, 65, 200}) {
       const std::string content =
           std::string(in_front, 'b') + (in_front > 0 ? "\n" : "") + std::string(line) + "\r\n";
       EXPECT_TRUE(SurveyLines(content).uuencode) << content;
     }
   }
-  for (const std::string_view content :
-       {"begin with a word\r\n", "xbegin 644 f\r\n", "begin\r\n", "Begin 644 f\n"}) {
+  for (const std::string_view content : {"begin with a word\r\n", "xbegin 644 f\r\n", "begin\r\n",
+                                         "begin\n644", "begin -x", "Begin 644 f\n"}) {
     EXPECT_FALSE(SurveyLines(content).uuencode) << content;
   }
 }

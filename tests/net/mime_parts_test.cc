@@ -34,7 +34,7 @@ TEST(MimeParts, FindsThoseOfAnOrdinaryMessage) {
   const std::string mail =
       Mail("multipart/mixed; boundary=\"B\"", "--B\r\nContent-Type: text/plain\r\n\r\nhello\r\n--B\r\n" +
                                                   std::string(kBase64Field) + "\r\nAAAA\r\n--B--\r\n");
-  EXPECT_EQ(FindMimeParts(mail).parts.size(), 3u) << "with the whole";
+  EXPECT_EQ(FindMimeParts(mail).parts.size(), 4u) << "with the whole, with its last line end and without";
   EXPECT_TRUE(Finds(mail, kIdentity, "hello"));
   EXPECT_TRUE(Finds(mail, kBase64, "AAAA"));
 }
@@ -66,6 +66,10 @@ TEST(MimeParts, TakesEachFormOfABoundary) {
            {"multipart/mixed; boundary=<a>", "a"},
            {"multipart/mixed; boundary=(a)", "a"},
            {"multipart/mixed; boundary=a'", "a"},
+           {"multipart/mixed; boundary=a*", "a"},
+           {"multipart/mixed; boundary=a,", "a"},
+           {"multipart/mixed; boundary=\"a\x1f\"", "a"},
+           {"text/plain", "a"},
            {"multipart/mixed; boundary=a\"x\"", "a"},
        }) {
     EXPECT_TRUE(Finds(Mail(type, OnePart(fields, "AAAA", boundary)), kBase64, "AAAA")) << type;
@@ -149,6 +153,9 @@ TEST(MimeParts, GoesOnBehindPadsAndBehindTheEnd) {
   EXPECT_FALSE(Finds(ends, kBase64BehindPads, "AA==\r\n \r\n=\r\n"));
   const std::string open_end = Mail("multipart/mixed; boundary=B", "--B\r\n\r\none\r\n--B\r\n\r\ntwo\r\n");
   EXPECT_TRUE(Finds(open_end, kIdentity, "one"));
+  EXPECT_TRUE(Finds(open_end, kIdentity, "two"));
+  EXPECT_TRUE(Finds("\r\n" + std::string(kBase64Field) + "\r\nAAAA\r\n", kBase64, "AAAA\r\n"));
+  EXPECT_TRUE(Finds("--A\nC:\nhello\n", kIdentity, "hello\n"));
   EXPECT_TRUE(Finds(open_end, kIdentity, "two\r\n")) << "no delimiter behind it has a line end";
   const std::string epilogue = Mail("multipart/mixed; boundary=B", "--B--\r\n--B\r\n\r\nhello\r\n--B--\r\n");
   EXPECT_TRUE(Finds(epilogue, kIdentity, "hello"));

@@ -31,7 +31,6 @@ constexpr std::string_view kBase64 =
 TEST(PlainMime, MostMailIs) {
   for (const std::string& mail :
        {Mail("", "hello\r\n"), Mail("", ""), std::string("A: b\r\n"), std::string(),
-        std::string("\r\nhello\r\n"),
         Mail("Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n",
              "hell\xc3\xb6\r\n- (x)\r\n"),
         Mail("Content-Type: text/html; charset=\"utf-8\"\r\nContent-Transfer-Encoding: Quoted-Printable\r\n",
@@ -39,7 +38,7 @@ TEST(PlainMime, MostMailIs) {
         Mail(kBase64, "AAAA\r\nAAA=\r\n"), Mail(kBase64, "AAAA\nAA==\n\n"),
         Mail(kBase64, std::string(76, 'A') + "\r\nAA\r\nAA\r\n"),
         Part("Content-Type: text/plain\r\n", "hello\r\n-- \r\nAda\r\n--\r\n(x)\r\n"),
-        Part(kBase64, "AAAA\r\n"),
+        Part(kBase64, "AAAA\r\n"), Part("Content-Type: text/plain\r\n", ""),
         Multipart("--=_B\r\nContent-Type: multipart/alternative; "
                   "boundary=inner\r\n\r\n--inner\r\nContent-Type: text/plain\r\n\r\n"
                   "a\r\n--inner\r\nContent-Type: text/html\r\n\r\nb\r\n--inner--\r\n\r\n--=_B\r\n" +
@@ -47,7 +46,7 @@ TEST(PlainMime, MostMailIs) {
     EXPECT_TRUE(IsPlain(mail)) << mail;
   }
   EXPECT_TRUE(
-      IsPlain(Mail("Content-Type: multipart/mixed; boundary=----=_Part_1.2\r\n",
+      IsPlain(Mail("Content-Type: multipart/mixed; boundary=\"----=_Part_1.2\"\r\n",
                    "------=_Part_1.2\r\nContent-Type: text/plain\r\n\r\nx\r\n------=_Part_1.2--\r\n")));
 }
 
@@ -73,6 +72,8 @@ TEST(PlainMime, AFieldThatReadersMayTakeForAnotherIsNot) {
         "Content-Type: multipart/mixed\r\n",
         "Content-Type: multipart/mixed; boundary=\"a b\"\r\n",
         "Content-Type: multipart/mixed; boundary=a:b\r\n",
+        "Content-Type: multipart/mixed; boundary=a=b\r\n",
+        "Content-Type: multipart/mixed; boundary=nowhere\r\n",
         "Content-Type: multipart/mixed; boundary=\"=?utf-8?q?b?=\"\r\n",
         "Content-Type: multipart/mixed; boundary*0=a\r\n",
         "Content-Type: multipart/mixed; boundaryx=a; boundary=b\r\n",
@@ -104,7 +105,8 @@ TEST(PlainMime, AFieldThatReadersMayTakeForAnotherIsNot) {
 TEST(PlainMime, AFileIsEncodedInBase64) {
   for (const std::string_view type :
        {"Content-Type: application/pdf\r\n", "Content-Type: text/plain; name=x\r\n",
-        "Content-Disposition: attachment\r\n", "Content-Disposition: inline; filename=x\r\n"}) {
+        "Content-Disposition: attachment\r\n", "Content-Disposition: inline; filename=x\r\n",
+        "Content-Type: text/calendar\r\n"}) {
     for (const std::string_view encoding :
          {"", "Content-Transfer-Encoding: 7bit\r\n", "Content-Transfer-Encoding: quoted-printable\r\n"})
       EXPECT_FALSE(IsPlain(Mail(std::string(type) + std::string(encoding), "hello\r\n"))) << type << encoding;
@@ -179,6 +181,8 @@ TEST(PlainMime, AMessageInAPartIsNot) {
 
 TEST(PlainMime, WhatLinesHoldMatters) {
   EXPECT_FALSE(IsPlain(Mail("", "a\rb\r\n")));
+  EXPECT_FALSE(IsPlain("\r\nhello\r\n"));
+  EXPECT_FALSE(IsPlain(Mail("", "--B\r\n\r\nhello\r\n--B--\r\n")));
   EXPECT_FALSE(IsPlain(Mail("", "begin 644 f\r\n")));
   EXPECT_FALSE(IsPlain(Mail("", "hello\r\ncontent-transfer-encoding: x\r\n")));
   EXPECT_FALSE(IsPlain(Mail("", std::string(1000, 'x') + "\r\n")));

@@ -98,7 +98,7 @@ SessionSim::SessionSim(uint64_t seed, const SessionChances& chances, Mutation mu
     config.out_address.insert(config.out_address.begin(), net::Endpoint(Address("192.0.2.9", 25)));
   config.action = static_cast<VirusPolicy>(random_.Below(3));
   config.timeout = seconds(30);
-  config.clam_timeout = seconds(chances.calm ? 120 : 1 + random_.Below(60));
+  config.clam_timeout = seconds(chances.calm ? 1200 : 1 + random_.Below(60));
   for (auto& policy : config.scan_failure) policy = static_cast<appliance::FailurePolicy>(random_.Below(3));
   if (random_.Chance(0.5)) config.scan_failure = {};
   config.message_bytes_max = random_.Chance(0.3) ? 20'000 : 0;
