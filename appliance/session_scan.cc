@@ -138,10 +138,9 @@ core::Task<Session::ScanEnd> Session::ScanReadings(scan::Request& request, core:
                                                    scan::Verdict& verdict) {
   const core::MonoTime deadline = services_.loop.Now() + config().clam_timeout;
   const net::LineSurvey survey = net::SurveyLines(body.content());
-  const bool bare_cr = survey.bare_cr;
   verdict.kind = scan::VerdictKind::kClean;
   ScanEnd end = co_await ScanAsMail(request, body, header_, survey, deadline, verdict);
-  if (bare_cr && end == ScanEnd::kVerdict && !Settled(verdict)) {
+  if (survey.bare_cr && end == ScanEnd::kVerdict && !Settled(verdict)) {
     // To Exim, and to some mail programs, a CR ends a line.
     if (body.BareCrAsLf()) {
       const net::HeaderSection header =
@@ -173,9 +172,7 @@ core::Task<Session::ScanEnd> Session::ScanAsMail(scan::Request& request, core::B
   if (plain || end != ScanEnd::kVerdict || Settled(verdict)) co_return end;
   const net::MimeParts parts = net::FindMimeParts(body.content());
   if (parts.too_many) Combine(CannotBeShown("it has too many parts"), verdict);
-  end = co_await ScanParts(body, parts, deadline, verdict);
-  request_ = &request;
-  co_return end;
+  co_return co_await ScanParts(body, parts, deadline, verdict);
 }
 
 // Each as a file of its own, decoded into a second body.
@@ -184,7 +181,7 @@ core::Task<Session::ScanEnd> Session::ScanParts(const core::Body& body, const ne
   ScanEnd end = ScanEnd::kVerdict;
   scan::Request request(wake_);
   request.SetSeveralReadings();
-  request_ = &request;
+  const scan::Request* const whole = std::exchange(request_, &request);
   std::unique_ptr<core::Body> decoded = co_await services_.bodies.AcquireInTime(0, deadline);
   bool has_room = decoded != nullptr;
   // What is a message again stands behind the front, as mail does. So these come first.
@@ -201,7 +198,7 @@ core::Task<Session::ScanEnd> Session::ScanParts(const core::Body& body, const ne
   if (!has_room)
     Combine(CannotBeShown("there is no room for a part of it", scan::NoVerdict::kError), verdict);
   services_.scanners.Abandon(request, std::move(decoded));
-  request_ = nullptr;
+  request_ = whole;
   co_return end;
 }
 

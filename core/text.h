@@ -13,6 +13,13 @@ namespace bivalve::core {
 
 constexpr char AsciiLower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }
 
+// The value of a hexadecimal digit of either case; -1: it is none.
+constexpr int HexValue(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  const char lower = AsciiLower(c);
+  return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
+
 // Compares without regard to the case of ASCII letters.
 constexpr bool EqualsIgnoreCase(std::string_view a, std::string_view b) {
   if (a.size() != b.size()) return false;
@@ -24,6 +31,14 @@ constexpr bool EqualsIgnoreCase(std::string_view a, std::string_view b) {
 
 constexpr bool StartsWithIgnoreCase(std::string_view text, std::string_view prefix) {
   return text.size() >= prefix.size() && EqualsIgnoreCase(text.substr(0, prefix.size()), prefix);
+}
+
+// The offset of `part` in `text`, from `from` on, without regard to the case of ASCII letters; npos without.
+constexpr size_t FindIgnoreCase(std::string_view text, std::string_view part, size_t from = 0) {
+  for (; from + part.size() <= text.size(); ++from) {
+    if (StartsWithIgnoreCase(text.substr(from), part)) return from;
+  }
+  return std::string_view::npos;
 }
 
 // Without the given characters (blanks by default) at both ends.

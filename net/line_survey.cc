@@ -7,6 +7,7 @@
 #include "net/dot_search.h"
 
 namespace bivalve::net {
+
 bool BeginsUuencode(std::string_view line) {
   static constexpr std::string_view kBegin = "begin";
   if (!line.starts_with(kBegin)) return false;

@@ -16,7 +16,7 @@ namespace {
 // As Python sees it.
 constexpr std::string_view kSpace = " \t\v\f\r\n\x1c\x1d\x1e\x1f";
 
-// Of one header section; more are told from a message that is made to be costly.
+// A message that has more of these is made to be costly. Boundaries: of one header section.
 constexpr size_t kBoundariesMax = 24;
 constexpr size_t kBoundaryBytesMax = 200;
 constexpr size_t kDashLinesMax = 200'000;
@@ -29,27 +29,13 @@ constexpr uint64_t kStepsMax = uint64_t{1} << 20;
 constexpr uint64_t kPartBytesForByte = 8;
 constexpr size_t kHeaderBytesMax = size_t{256} << 10;
 
-// The offset of `word` without regard to case.
-size_t FindWord(std::string_view text, std::string_view word, size_t from = 0) {
-  if (from >= text.size()) return std::string_view::npos;
-  const auto* const found =
-      std::search(text.begin() + from, text.end(), word.begin(), word.end(),
-                  [](char a, char b) { return core::AsciiLower(a) == core::AsciiLower(b); });
-  return found == text.end() ? std::string_view::npos : static_cast<size_t>(found - text.begin());
-}
 bool HasWord(std::string_view text, std::string_view word) {
-  return FindWord(text, word) != std::string_view::npos;
+  return core::FindIgnoreCase(text, word) != std::string_view::npos;
 }
 
 template <typename T>
 void AddOnce(std::vector<T>& all, T one) {
   if (std::find(all.begin(), all.end(), one) == all.end()) all.push_back(std::move(one));
-}
-
-int HexValue(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  const char lower = core::AsciiLower(c);
-  return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
 }
 
 // The value of a parameter's extended form (RFC 2231 section 4): without charset and language, and decoded.
@@ -60,8 +46,8 @@ std::string DecodeExtended(std::string_view value) {
   }
   std::string decoded;
   for (size_t i = 0; i < value.size(); ++i) {
-    const int high = value[i] == '%' && i + 2 < value.size() ? HexValue(value[i + 1]) : -1;
-    const int low = high >= 0 ? HexValue(value[i + 2]) : -1;
+    const int high = value[i] == '%' && i + 2 < value.size() ? core::HexValue(value[i + 1]) : -1;
+    const int low = high >= 0 ? core::HexValue(value[i + 2]) : -1;
     if (low >= 0) {
       decoded += static_cast<char>(high << 4 | low);
       i += 2;
@@ -72,8 +58,8 @@ std::string DecodeExtended(std::string_view value) {
   return decoded;
 }
 
-// A quoted string (RFC 2045 section 5.1, RFC 5322 section 3.2.4) without its quotes; `unescape`: and without
-// the backslashes before quoted characters. What begins with its quote, which may have no other.
+// The value of a quoted string (RFC 2045 section 5.1, RFC 5322 section 3.2.4), which begins with its quote
+// and may lack the other. `unescape`: without the backslashes before quoted characters.
 std::string Unquoted(std::string_view text, bool unescape) {
   std::string value;
   for (size_t i = 1; i < text.size() && text[i] != '"'; ++i) {
@@ -98,7 +84,8 @@ void AddBoundaries(std::string_view field, std::vector<std::string>& boundaries)
       if (!one.empty()) AddOnce(boundaries, std::string(one));
     }
   };
-  for (size_t at = FindWord(field, kName); at != std::string_view::npos; at = FindWord(field, kName, at)) {
+  for (size_t at = core::FindIgnoreCase(field, kName); at != std::string_view::npos;
+       at = core::FindIgnoreCase(field, kName, at)) {
     at += kName.size();
     const size_t equals = field.find_first_not_of("*0123456789 \t\v\f\r\n", at);
     if (equals == std::string_view::npos || (field[equals] != '=' && field[equals] != ':')) continue;
@@ -227,12 +214,10 @@ class Finder {
     for (size_t i = 0; i < begins.size(); ++i) {
       const size_t end = i + 1 < begins.size() ? begins[i + 1] : content_.size();
       const bool base64 = content_.substr(begins[i]).starts_with("begin-base64");
-      AddPart(NextLine(begins[i]), end, base64 ? TransferEncoding::kBase64 : TransferEncoding::kUuencode,
-              false);
+      AddPart(LineBehind(content_, begins[i]), end,
+              base64 ? TransferEncoding::kBase64 : TransferEncoding::kUuencode, false);
     }
   }
-
-  size_t NextLine(size_t at) const { return std::min(content_.find('\n', at), content_.size() - 1) + 1; }
 
   bool TakeSteps(uint64_t steps) {
     steps_ += steps;
@@ -286,8 +271,7 @@ class Finder {
     // Where the section ends: behind the first empty line, and at each line that is no field.
     std::vector<std::pair<size_t, size_t>> ends;  // of the section, and begin of the body
     size_t blank = 0;
-    while (blank < text.size() && !text.substr(blank).starts_with('\n') &&
-           !text.substr(blank).starts_with("\r\n") && blank < kHeaderBytesMax)
+    while (blank < text.size() && !IsBlankLine(text, blank) && blank < kHeaderBytesMax)
       blank = LineBehind(text, blank);
     if (!TakeSteps(blank + 1)) return;
     if (blank <= kHeaderBytesMax) {
@@ -304,11 +288,6 @@ class Finder {
     }
     for (const auto& [header_end, body] : ends)
       Body(text.substr(0, header_end), begin + body, end, in_digest, depth);
-  }
-
-  static size_t LineBehind(std::string_view text, size_t at) {
-    if (at >= text.size()) return text.size();
-    return std::min(text.find('\n', at), text.size() - 1) + 1;
   }
 
   void Body(std::string_view header, size_t begin, size_t end, bool in_digest, size_t depth) {
@@ -358,17 +337,16 @@ class Finder {
   void Blocks(size_t begin, size_t end, size_t depth) {
     for (size_t at = begin; at < end && !found_.too_many;) {
       size_t next = at;
-      while (next < end && content_[next] != '\n' && !content_.substr(next).starts_with("\r\n"))
-        next = std::min(NextLine(next), end);
+      while (next < end && !IsBlankLine(content_, next)) next = std::min(LineBehind(content_, next), end);
       if (next > at) Entity(at, next, false, depth + 1);
-      at = NextLine(next);
+      at = LineBehind(content_, next);
     }
   }
 
   void Entities(const std::vector<size_t>& delimiters, size_t end, bool digest, size_t depth) {
     for (size_t i = 0; i < delimiters.size() && !found_.too_many; ++i) {
       size_t part_end = i + 1 < delimiters.size() ? delimiters[i + 1] : end;
-      const size_t begin = std::min(NextLine(delimiters[i]), part_end);
+      const size_t begin = std::min(LineBehind(content_, delimiters[i]), part_end);
       // The line end in front of a delimiter belongs to it.
       if (i + 1 < delimiters.size() && part_end > begin && content_[part_end - 1] == '\n') --part_end;
       if (part_end > begin && i + 1 < delimiters.size() && content_[part_end - 1] == '\r') --part_end;

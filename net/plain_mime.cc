@@ -4,10 +4,12 @@
 #include <array>
 #include <bit>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "core/text.h"
 #include "net/dot_search.h"
+#include "net/transfer_encoding.h"
 
 namespace bivalve::net {
 namespace {
@@ -40,8 +42,7 @@ bool AllOf(std::string_view text, const ByteSet& set) {
 }
 
 bool Contains(std::string_view text, std::string_view word) {
-  return std::search(text.begin(), text.end(), word.begin(), word.end(),
-                     [](char a, char b) { return core::AsciiLower(a) == core::AsciiLower(b); }) != text.end();
+  return core::FindIgnoreCase(text, word) != std::string_view::npos;
 }
 
 // Reads the value of a field from left to right. What fits is taken off the front.
@@ -79,6 +80,13 @@ class Value {
   }
 
   std::string_view rest_;
+};
+
+// What the header section of a message or a part says of its body.
+struct PlainHeader {
+  TransferEncoding encoding = TransferEncoding::kIdentity;
+  bool names_encoding = false;  // by a field
+  std::string_view boundary;    // of a multipart; empty: it is none
 };
 
 // Takes the parameters up to the end of a field. `boundary`: where the value of that parameter goes; null
@@ -173,7 +181,7 @@ bool ReadDisposition(std::string_view field, File& file) {
 bool IsPlainBase64(std::string_view body) {
   const internal::Simd simd = internal::BestSimd();
   const char* const end = body.data() + body.size();
-  size_t others = 0;
+  size_t line_end_bytes = 0;
   size_t pads = 0;
   // The byte before the first one is read by the search, and is there: a line end.
   for (const char* from = body.data(); from < end;) {
@@ -186,18 +194,18 @@ bool IsPlainBase64(std::string_view body) {
       const char c = group.at[offset];
       if (pads > 0 && offset > last) return false;
       last = offset + 1;
-      ++others;
       if (c == '=') {
         if (++pads > 2) return false;
-        --others;
-      } else if (c != '\r' && c != '\n') {
+      } else if (c == '\r' || c == '\n') {
+        ++line_end_bytes;
+      } else {
         return false;
       }
     }
     if (pads > 0 && last < bytes) return false;
     from = group.at + internal::kGroupBytes;
   }
-  return (body.size() - others) % 4 == 0;
+  return (body.size() - line_end_bytes) % 4 == 0;
 }
 
 // Each '=' stands before two hexadecimal digits as RFC 2045 wants them, or before a line end.
@@ -211,116 +219,8 @@ bool IsPlainQuotedPrintable(std::string_view body) {
   return true;
 }
 
-// Walks through the parts in their order.
-class PlainWalk {
- public:
-  explicit PlainWalk(std::string_view content) : content_(content) {}
-
-  bool Check() {
-    if (!Enter(0)) return false;
-    if (open_.empty()) return EndLeaf(content_.size());
-    const internal::Simd simd = internal::BestSimd();
-    // Behind the first byte: no boundary stands in front of the header section.
-    for (size_t at = body_;; ++at) {
-      at = internal::NextMark(simd, internal::Mark::kDelimiterAfterLf, content_, at);
-      if (at >= content_.size()) break;
-      if (!Line(at)) return false;
-    }
-    return parts_ > 0 && EndLeaf(content_.size());
-  }
-  size_t encoding_fields() const { return encoding_fields_; }
-
- private:
-  // The message or a part begins at `at`.
-  bool Enter(size_t at) {
-    // libclamav takes a part without fields for one that has them further down, and so do some mail programs.
-    if (StartsWithLineEnd(at)) return false;
-    size_t end = at;
-    while (end < content_.size() && !StartsWithLineEnd(end)) end = NextLine(end);
-    const std::optional<PlainHeader> header = ReadPlainHeader(content_.substr(at, end - at));
-    if (!header) return false;
-    body_ = NextLine(end);
-    encoding_ = header->encoding;
-    encoding_fields_ += header->names_encoding ? 1 : 0;
-    in_leaf_ = header->boundary.empty();
-    return (in_leaf_ || Open(header->boundary)) && IsPlainFirstLine();
-  }
-
-  // Of a body. At such a line libclamav goes on with the header section, and some programs see a part begin.
-  bool IsPlainFirstLine() const {
-    const std::string_view body = content_.substr(std::min(body_, content_.size()));
-    const std::string_view line = body.substr(0, body.find('\n'));
-    const bool is_delimiter =
-        !open_.empty() && line.substr(std::min<size_t>(2, line.size())).starts_with(open_.back());
-    if (in_leaf_ && line.starts_with("--") && !is_delimiter) return false;
-    return !core::StartsWithIgnoreCase(line, "content") && !core::StartsWithIgnoreCase(line, "filename=") &&
-           !core::StartsWithIgnoreCase(line, "message-id:") && !core::StartsWithIgnoreCase(line, "date:") &&
-           !Contains(line, "base64");
-  }
-
-  bool Open(std::string_view boundary) {
-    if (encoding_ != TransferEncoding::kIdentity || boundaries_.size() >= kPlainContainersMax) return false;
-    // One that is the start of another lets readers differ.
-    for (const std::string_view other : boundaries_) {
-      if (Contains(other, boundary) || Contains(boundary, other)) return false;
-    }
-    boundaries_.push_back(boundary);
-    open_.push_back(boundary);
-    return true;
-  }
-
-  // A line that begins with '-' or '('. False when readers may differ about it.
-  bool Line(size_t at) {
-    std::string_view line = content_.substr(at, content_.find('\n', at) - at);
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    looked_bytes_ += (line.size() + kLineCost) * boundaries_.size();
-    if (looked_bytes_ > kLookedBytesMax) return false;
-    const bool named = std::any_of(boundaries_.begin(), boundaries_.end(),
-                                   [&](std::string_view one) { return Contains(line, one); });
-    if (!named) return true;
-    // Then it is the delimiter of the innermost multipart, or its end.
-    if (open_.empty() || !line.starts_with("--") || !line.substr(2).starts_with(open_.back())) return false;
-    line.remove_prefix(2 + open_.back().size());
-    if (!EndLeaf(at)) return false;
-    if (line.empty()) return ++parts_ <= kPlainPartsMax && Enter(NextLine(at));
-    open_.pop_back();
-    return line == "--";
-  }
-
-  bool EndLeaf(size_t end) {
-    if (!in_leaf_) return true;
-    in_leaf_ = false;
-    const std::string_view body = content_.substr(body_, std::max(end, body_) - body_);
-    if (encoding_ == TransferEncoding::kBase64) return IsPlainBase64(body);
-    return encoding_ != TransferEncoding::kQuotedPrintable || IsPlainQuotedPrintable(body);
-  }
-
-  bool StartsWithLineEnd(size_t at) const {
-    const std::string_view rest = content_.substr(at);
-    return rest.starts_with("\r\n") || rest.starts_with('\n');
-  }
-  size_t NextLine(size_t at) const {
-    const size_t lf = content_.find('\n', at);
-    return lf == std::string_view::npos ? content_.size() : lf + 1;
-  }
-
-  // In lines that may be delimiters, for each boundary: some milliseconds' worth.
-  static constexpr size_t kLookedBytesMax = size_t{8} << 20;
-  static constexpr size_t kLineCost = 16;
-
-  std::string_view content_;
-  std::vector<std::string_view> boundaries_;  // of all multiparts
-  std::vector<std::string_view> open_;        // of those that have not ended, the innermost last
-  size_t body_ = 0;                           // where the last body begins
-  bool in_leaf_ = false;
-  TransferEncoding encoding_ = TransferEncoding::kIdentity;
-  size_t encoding_fields_ = 0;
-  size_t parts_ = 0;
-  size_t looked_bytes_ = 0;
-};
-
-}  // namespace
-
+// Reads the fields from the start of `section` to its end, which is the blank line. nullopt when they are not
+// plain.
 std::optional<PlainHeader> ReadPlainHeader(std::string_view section) {
   PlainHeader header;
   File file;
@@ -370,6 +270,107 @@ std::optional<PlainHeader> ReadPlainHeader(std::string_view section) {
   if (header.boundary.empty() && is_file && header.encoding != TransferEncoding::kBase64) return std::nullopt;
   return header;
 }
+
+// Walks through the parts in their order.
+class PlainWalk {
+ public:
+  explicit PlainWalk(std::string_view content) : content_(content) {}
+
+  bool Check() {
+    if (!Enter(0)) return false;
+    if (open_.empty()) return EndLeaf(content_.size());
+    const internal::Simd simd = internal::BestSimd();
+    // Behind the first byte: no boundary stands in front of the header section.
+    for (size_t at = body_;; ++at) {
+      at = internal::NextMark(simd, internal::Mark::kDelimiterAfterLf, content_, at);
+      if (at >= content_.size()) break;
+      if (!Line(at)) return false;
+    }
+    return parts_ > 0 && EndLeaf(content_.size());
+  }
+  size_t encoding_fields() const { return encoding_fields_; }
+
+ private:
+  // The message or a part begins at `at`.
+  bool Enter(size_t at) {
+    // libclamav takes a part without fields for one that has them further down, and so do some mail programs.
+    if (IsBlankLine(content_, at)) return false;
+    size_t end = at;
+    while (end < content_.size() && !IsBlankLine(content_, end)) end = LineBehind(content_, end);
+    const std::optional<PlainHeader> header = ReadPlainHeader(content_.substr(at, end - at));
+    if (!header) return false;
+    body_ = LineBehind(content_, end);
+    encoding_ = header->encoding;
+    encoding_fields_ += header->names_encoding ? 1 : 0;
+    in_leaf_ = header->boundary.empty();
+    return (in_leaf_ || Open(header->boundary)) && IsPlainFirstLine();
+  }
+
+  // Of a body. At such a line libclamav goes on with the header section, and some programs see a part begin.
+  bool IsPlainFirstLine() const {
+    const std::string_view body = content_.substr(std::min(body_, content_.size()));
+    const std::string_view line = body.substr(0, body.find('\n'));
+    const bool is_delimiter =
+        !open_.empty() && line.substr(std::min<size_t>(2, line.size())).starts_with(open_.back());
+    if (in_leaf_ && line.starts_with("--") && !is_delimiter) return false;
+    return !core::StartsWithIgnoreCase(line, "content") && !core::StartsWithIgnoreCase(line, "filename=") &&
+           !core::StartsWithIgnoreCase(line, "message-id:") && !core::StartsWithIgnoreCase(line, "date:") &&
+           !Contains(line, "base64");
+  }
+
+  bool Open(std::string_view boundary) {
+    if (encoding_ != TransferEncoding::kIdentity || boundaries_.size() >= kPlainContainersMax) return false;
+    // One that is the start of another lets readers differ.
+    for (const std::string_view other : boundaries_) {
+      if (Contains(other, boundary) || Contains(boundary, other)) return false;
+    }
+    boundaries_.push_back(boundary);
+    open_.push_back(boundary);
+    return true;
+  }
+
+  // A line that begins with '-' or '('. False when readers may differ about it.
+  bool Line(size_t at) {
+    std::string_view line = content_.substr(at, content_.find('\n', at) - at);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    looked_bytes_ += (line.size() + kLineCost) * boundaries_.size();
+    if (looked_bytes_ > kLookedBytesMax) return false;
+    const bool named = std::any_of(boundaries_.begin(), boundaries_.end(),
+                                   [&](std::string_view one) { return Contains(line, one); });
+    if (!named) return true;
+    // Then it is the delimiter of the innermost multipart, or its end.
+    if (open_.empty() || !line.starts_with("--") || !line.substr(2).starts_with(open_.back())) return false;
+    line.remove_prefix(2 + open_.back().size());
+    if (!EndLeaf(at)) return false;
+    if (line.empty()) return ++parts_ <= kPlainPartsMax && Enter(LineBehind(content_, at));
+    open_.pop_back();
+    return line == "--";
+  }
+
+  bool EndLeaf(size_t end) {
+    if (!in_leaf_) return true;
+    in_leaf_ = false;
+    const std::string_view body = content_.substr(body_, std::max(end, body_) - body_);
+    if (encoding_ == TransferEncoding::kBase64) return IsPlainBase64(body);
+    return encoding_ != TransferEncoding::kQuotedPrintable || IsPlainQuotedPrintable(body);
+  }
+
+  // In lines that may be delimiters, for each boundary: some milliseconds' worth.
+  static constexpr size_t kLookedBytesMax = size_t{8} << 20;
+  static constexpr size_t kLineCost = 16;
+
+  std::string_view content_;
+  std::vector<std::string_view> boundaries_;  // of all multiparts
+  std::vector<std::string_view> open_;        // of those that have not ended, the innermost last
+  size_t body_ = 0;                           // where the last body begins
+  bool in_leaf_ = false;
+  TransferEncoding encoding_ = TransferEncoding::kIdentity;
+  size_t encoding_fields_ = 0;
+  size_t parts_ = 0;
+  size_t looked_bytes_ = 0;
+};
+
+}  // namespace
 
 bool IsPlainMime(std::string_view content, const LineSurvey& survey) {
   if (survey.bare_cr || survey.nul || survey.uuencode || survey.long_line) return false;

@@ -8,24 +8,11 @@
 #pragma once
 
 #include <cstddef>
-#include <optional>
 #include <string_view>
 
 #include "net/line_survey.h"
-#include "net/transfer_encoding.h"
 
 namespace bivalve::net {
-
-// What the header section of a message or a part says of its body.
-struct PlainHeader {
-  TransferEncoding encoding = TransferEncoding::kIdentity;
-  bool names_encoding = false;  // by a field
-  std::string_view boundary;    // of a multipart; empty: it is none
-};
-
-// Reads the fields from the start of `section` to its end, which is the blank line. nullopt when they are not
-// plain.
-std::optional<PlainHeader> ReadPlainHeader(std::string_view section);
 
 // Multiparts in a message, at most; libclamav's MaxRecursion is 17 by default.
 inline constexpr size_t kPlainContainersMax = 10;

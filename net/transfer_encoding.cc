@@ -4,6 +4,8 @@
 #include <array>
 #include <cstring>
 
+#include "core/text.h"
+
 namespace bivalve::net {
 namespace {
 
@@ -18,13 +20,6 @@ constexpr std::array<uint8_t, 256> MakeBase64Values() {
   return values;
 }
 constexpr std::array<uint8_t, 256> kBase64Values = MakeBase64Values();
-
-int HexValue(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  return -1;
-}
 
 // The next line without its line end; takes it off `rest`.
 std::string_view TakeLine(std::string_view& rest) {
@@ -116,8 +111,8 @@ char* TransferDecoder::DecodeQuotedPrintable(char* out, const char* full) {
       rest_.remove_prefix(lf == std::string_view::npos ? rest_.size() : lf + 1);
       continue;
     }
-    const int high = rest_.size() > 2 ? HexValue(rest_[1]) : -1;
-    const int low = rest_.size() > 2 ? HexValue(rest_[2]) : -1;
+    const int high = rest_.size() > 2 ? core::HexValue(rest_[1]) : -1;
+    const int low = rest_.size() > 2 ? core::HexValue(rest_[2]) : -1;
     if (high >= 0 && low >= 0) {
       *out++ = static_cast<char>(high << 4 | low);
       rest_.remove_prefix(3);

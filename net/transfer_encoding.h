@@ -27,8 +27,8 @@ class TransferDecoder {
   // A call writes nothing into less room than this.
   static constexpr size_t kRoomBytesMin = 64;
 
-  // Decodes into `room` until it is full, but for less than kRoomBytesMin, or all is decoded. Returns how
-  // many bytes it wrote; 0 bytes into enough room means that all is decoded.
+  // Decodes into `room`. Stops when all is decoded, or when less than kRoomBytesMin of it is left. Returns
+  // how many bytes it wrote; 0 bytes into enough room means that all is decoded.
   size_t Decode(std::span<char> room);
 
  private:

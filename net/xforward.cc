@@ -16,12 +16,6 @@ constexpr size_t kHeloBytesMax = 255;
 
 bool IsControl(char c) { return (c >= '\0' && c < ' ') || c == '\x7f'; }
 
-int HexDigit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  const char lower = core::AsciiLower(c);
-  return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
-
 // The value of an attribute; empty when it is unknown.
 std::string KnownValue(std::string_view xtext) {
   std::optional<std::string> value = DecodeXtext(xtext);
@@ -96,8 +90,8 @@ std::optional<std::string> DecodeXtext(std::string_view xtext) {
       continue;
     }
     if (i + 2 >= xtext.size()) return std::nullopt;
-    const int high = HexDigit(xtext[i + 1]);
-    const int low = HexDigit(xtext[i + 2]);
+    const int high = core::HexValue(xtext[i + 1]);
+    const int low = core::HexValue(xtext[i + 2]);
     if (high < 0 || low < 0) return std::nullopt;
     out += static_cast<char>(high * 16 + low);
     i += 2;
