@@ -5,27 +5,27 @@ from .machine import find
 
 _COLOURS = {"direct": "#7f7f7f", "haproxy": "#1f77b4", "clamsmtpd": "#d62728", "bivalve": "#2ca02c"}
 _MARKS = {"direct": 4, "haproxy": 6, "clamsmtpd": 8, "bivalve": 7}
+# What there is to draw: name of the plot, figure, label of the axis.
 _FIGURES = {"throughput": ("messages_per_second", "messages per second"),
             "cpu": ("target_cpu_us_per_message", "CPU time of the target per message, µs")}
 
 
-def draw(cells, directory, prefix):
-    """Writes PREFIX-throughput and PREFIX-cpu as SVG and PNG. Returns what went wrong, as sentences."""
+def draw(cells, directory, prefix, names=tuple(_FIGURES)):
+    """Writes PREFIX-NAME.svg for each of the names. Returns what went wrong, as sentences."""
     gnuplot = find("gnuplot")
     if gnuplot is None:
         return ["no plots: gnuplot is not installed (Debian: gnuplot-nox)"]
     problems = []
-    for name, (figure, axis) in _FIGURES.items():
-        for terminal, suffix in (("svg", "svg"), ("pngcairo", "png")):
-            script = _script(cells, figure, axis, terminal, directory / f"{prefix}-{name}.{suffix}")
-            run = subprocess.run([gnuplot], input=script.encode(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                 check=False)
-            if run.returncode != 0:
-                problems.append(f"gnuplot: {run.stdout.decode(errors='replace').strip()}")
+    for name in names:
+        script = _script(cells, *_FIGURES[name], directory / f"{prefix}-{name}.svg")
+        run = subprocess.run([gnuplot], input=script.encode(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                             check=False)
+        if run.returncode != 0:
+            problems.append(f"gnuplot: {run.stdout.decode(errors='replace').strip()}")
     return problems
 
 
-def _script(cells, figure, axis, terminal, path):
+def _script(cells, figure, axis, path):
     kinds = sorted({(not entry["kept"], entry["sessions"]) for entry in cells})
     columns = max(sum(1 for new, _ in kinds if new == row) for row in (True, False))
     rows = len({new for new, _ in kinds})
@@ -55,7 +55,7 @@ def _script(cells, figure, axis, terminal, path):
     marks = ", ".join(f'"{_short(size)}" {size}' for size in sizes)
     width, height = 110 + 330 * columns, 110 + 300 * rows
     background = 'background rgb "white"'
-    lines = [f'set terminal {terminal} size {width},{height} noenhanced {background} font "sans,11"',
+    lines = [f'set terminal svg size {width},{height} noenhanced {background} font "sans,11"',
              f'set output "{path}"', "set encoding utf8"]
     for _, _, data, _ in panels:
         lines += data

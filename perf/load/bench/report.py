@@ -11,6 +11,8 @@ FIGURES = {
     "sink_cpu_us_per_message": "CPU of the server", "scanner_cpu_us_per_message": "CPU of the scanner",
 }
 AGAINST = ("haproxy", "clamsmtpd", "direct", "other")
+# A figure of fewer rounds shows that something works, and not how much it takes.
+RECORD_ROUNDS = 3
 
 
 def figures(results):
@@ -35,13 +37,57 @@ def figures(results):
                                        "errors": [r["error"] for r in rounds if "error" in r],
                                        "time_errors": [r["time_error"] for r in rounds if "time_error" in r],
                                        "rounds": rounds}
-        cells.append(entry)
+        cells.append(_rounded(entry))
     return cells
 
 
-def record(machine_at_start, cells, options, **more):
-    return {"format": FORMAT, "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+def complete(cells):
+    """The cells of which every target has rounds enough for a record, and the names of the others."""
+    short = [entry for entry in cells
+             if any(len(target["rounds"]) < RECORD_ROUNDS for target in entry["targets"].values())]
+    return [entry for entry in cells if entry not in short], [entry["cell"] for entry in short]
+
+
+def record(program, machine_at_start, cells, options, **more):
+    return {"format": FORMAT, "generated": f"by perf/load/{program}, not to be edited",
+            "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             "machine": machine_at_start, "options": options, "cells": cells, **more}
+
+
+def write_record(path, content):
+    """A line for each entry of a list, say for each cell, and one for everything else."""
+    blocks = []
+    for name, value in content.items():
+        if isinstance(value, list) and value:
+            text = "[\n" + ",\n".join("  " + json.dumps(_rounded(entry)) for entry in value) + "\n ]"
+        else:
+            text = json.dumps(_rounded(value))
+        blocks.append(f" {json.dumps(name)}: {text}")
+    path.write_text("{\n" + ",\n".join(blocks) + "\n}\n")
+
+
+def _rounded(value):
+    """Without the digits that say nothing: no measurement is exact to more than six."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {name: _rounded(part) for name, part in value.items()}
+    return [_rounded(part) for part in value] if isinstance(value, list) else value
+
+
+def read_record(path):
+    """A record that write_record wrote. ValueError says what is wrong with another file."""
+    try:
+        content = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f"{path} is no record of perf/load/compare: it has no \"format\" {FORMAT}")
+    if not content.get("cells"):
+        raise ValueError(f"{path} has no cells to draw")
+    return content
 
 
 def write_json(path, content):
@@ -58,7 +104,10 @@ def number(value, digits=3):
 
 
 def table(cells):
-    """One block for each cell; of each figure the median and, in brackets, the least and the most of the rounds."""
+    """One block for each cell; of each figure the median and, in brackets, the least and the most of the rounds.
+
+    A figure of too few rounds for a record says how many: n=1.
+    """
     lines = []
     for entry in cells:
         lines += ["", f"{entry['cell']}  ({entry['size_bytes']:,} bytes, {entry['sessions']} session"
@@ -96,7 +145,10 @@ def _median(found):
 def _spread(found):
     if not found:
         return "-"
-    return f"{number(found['median'])} [{number(found['min'])}..{number(found['max'])}]"
+    text = number(found["median"])
+    if found["rounds"] > 1:
+        text += f" [{number(found['min'])}..{number(found['max'])}]"
+    return text if found["rounds"] >= RECORD_ROUNDS else f"{text} n={found['rounds']}"
 
 
 def _aligned(rows):
