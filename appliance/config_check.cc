@@ -15,9 +15,9 @@
 #include <string>
 #include <variant>
 
-#include "appliance/option_values.h"
 #include "appliance/pid_file.h"
 #include "appliance/privileges.h"
+#include "appliance/settings/option_values.h"
 #include "appliance/trusted_path.h"
 #include "core/text.h"
 #include "scan/scanner_facts.h"

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "appliance/options.h"
+#include "appliance/settings/options.h"
 
 namespace bivalve::appliance {
 

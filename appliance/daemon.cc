@@ -19,7 +19,6 @@
 #include <variant>
 #include <vector>
 
-#include "appliance/config.h"
 #include "appliance/config_check.h"
 #include "appliance/control.h"
 #include "appliance/handover.h"
@@ -29,10 +28,11 @@
 #include "appliance/live_settings.h"
 #include "appliance/log_sink.h"
 #include "appliance/machine.h"
-#include "appliance/options.h"
 #include "appliance/pid_file.h"
 #include "appliance/privileges.h"
 #include "appliance/service_notify.h"
+#include "appliance/settings/config.h"
+#include "appliance/settings/options.h"
 #include "appliance/watchdog.h"
 #include "appliance/worker.h"
 #include "core/shrunken_file.h"

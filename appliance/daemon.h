@@ -2,7 +2,7 @@
 // the end.
 #pragma once
 
-#include "appliance/command_line.h"
+#include "appliance/settings/command_line.h"
 
 namespace bivalve::appliance {
 

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "appliance/config.h"
 #include "appliance/handover.h"
+#include "appliance/settings/config.h"
 #include "core/fd.h"
 #include "net/address.h"
 

@@ -12,10 +12,10 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "appliance/command_line.h"
 #include "appliance/event.h"
-#include "appliance/options.h"
 #include "appliance/resolver.h"
+#include "appliance/settings/command_line.h"
+#include "appliance/settings/options.h"
 #include "appliance/stats_report.h"
 #include "appliance/worker.h"
 #include "scan/clamd_conf.h"

@@ -6,8 +6,8 @@
 #include <string>
 #include <string_view>
 
-#include "appliance/config.h"
 #include "appliance/event.h"
+#include "appliance/settings/config.h"
 #include "core/fd.h"
 #include "core/loop.h"
 #include "core/task.h"

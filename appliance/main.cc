@@ -2,8 +2,8 @@
 #include <span>
 #include <string>
 
-#include "appliance/command_line.h"
 #include "appliance/daemon.h"
+#include "appliance/settings/command_line.h"
 
 int main(int argc, char** argv) {
   using namespace bivalve::appliance;

@@ -4,15 +4,15 @@
 #include <string_view>
 #include <vector>
 
-#include "appliance/options.h"
 #include "appliance/roff.h"
+#include "appliance/settings/options.h"
 #include "core/text.h"
 
 namespace bivalve::appliance {
 namespace {
 
 constexpr std::string_view kHead =
-    R"(.\" Made by tools/gen_docs from the table in appliance/options.cc. Change that, and run
+    R"(.\" Made by tools/gen_docs from the table in appliance/settings/options.cc. Change that, and run
 .\" tools/gen_docs conf.5 >appliance/man/bivalved.conf.5
 .Dd 2026-11-22
 .Dt BIVALVED.CONF 5
@@ -92,7 +92,7 @@ a host name and a port
 
 constexpr std::string_view kSampleHead =
     R"(# The configuration of bivalved, with every setting and its default. See bivalved.conf(5).
-# Made by tools/gen_docs from the table in appliance/options.cc.
+# Made by tools/gen_docs from the table in appliance/settings/options.cc.
 #
 # Lines that begin with # mean nothing.
 )";

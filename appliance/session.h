@@ -16,10 +16,10 @@
 
 #include "appliance/address_list.h"
 #include "appliance/client_counts.h"
-#include "appliance/config.h"
 #include "appliance/event.h"
-#include "appliance/header_template.h"
 #include "appliance/session_info.h"
+#include "appliance/settings/config.h"
+#include "appliance/settings/header_template.h"
 #include "appliance/transaction.h"
 #include "appliance/virus_report.h"
 #include "appliance/worker_stats.h"

@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include "appliance/options.h"
+#include "appliance/settings/options.h"
 #include "core/ring.h"
 #include "core/scope.h"
 #include "core/text.h"

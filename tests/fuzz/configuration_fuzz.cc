@@ -2,7 +2,7 @@
 // again and prints the same.
 #include <string>
 
-#include "appliance/options.h"
+#include "appliance/settings/options.h"
 #include "tests/fuzz/fuzz.h"
 
 using namespace bivalve;

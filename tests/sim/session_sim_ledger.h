@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "appliance/config.h"
+#include "appliance/settings/config.h"
 #include "core/mono_time.h"
 #include "core/text.h"
 

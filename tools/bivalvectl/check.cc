@@ -8,9 +8,9 @@
 #include <variant>
 #include <vector>
 
-#include "appliance/command_line.h"
 #include "appliance/config_check.h"
-#include "appliance/options.h"
+#include "appliance/settings/command_line.h"
+#include "appliance/settings/options.h"
 #include "core/text.h"
 #include "scan/clamd_conf.h"
 #include "tools/bivalvectl/command.h"

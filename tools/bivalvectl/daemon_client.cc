@@ -11,8 +11,8 @@
 #include <utility>
 #include <variant>
 
-#include "appliance/command_line.h"
-#include "appliance/options.h"
+#include "appliance/settings/command_line.h"
+#include "appliance/settings/options.h"
 #include "core/fd.h"
 #include "core/text.h"
 #include "tools/bivalvectl/output.h"

@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
-#include "appliance/config.h"
+#include "appliance/settings/config.h"
 #include "net/address.h"
 #include "tools/bivalvectl/command.h"
 

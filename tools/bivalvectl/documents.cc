@@ -5,8 +5,8 @@
 #include <string_view>
 #include <vector>
 
-#include "appliance/command_line.h"
 #include "appliance/roff.h"
+#include "appliance/settings/command_line.h"
 #include "core/text.h"
 #include "tools/bivalvectl/command.h"
 

@@ -1,4 +1,4 @@
-#include "appliance/option_values.h"
+#include "appliance/settings/option_values.h"
 
 #include <arpa/inet.h>
 

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "appliance/config.h"
-#include "appliance/options.h"
+#include "appliance/settings/config.h"
+#include "appliance/settings/options.h"
 
 namespace bivalve::appliance {
 

@@ -15,7 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "appliance/config.h"
+#include "appliance/settings/config.h"
 
 namespace bivalve::appliance {
 

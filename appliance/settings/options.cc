@@ -1,11 +1,11 @@
-#include "appliance/options.h"
+#include "appliance/settings/options.h"
 
 #include <unistd.h>
 
 #include <algorithm>
 
-#include "appliance/header_template.h"
-#include "appliance/option_values.h"
+#include "appliance/settings/header_template.h"
+#include "appliance/settings/option_values.h"
 #include "core/text.h"
 
 namespace bivalve::appliance {

@@ -6,8 +6,8 @@
 #include <cerrno>
 #include <utility>
 
-#include "appliance/option_values.h"
-#include "appliance/options.h"
+#include "appliance/settings/option_values.h"
+#include "appliance/settings/options.h"
 #include "core/check.h"
 #include "core/fd.h"
 #include "core/text.h"

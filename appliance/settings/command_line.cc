@@ -1,4 +1,4 @@
-#include "appliance/command_line.h"
+#include "appliance/settings/command_line.h"
 
 #include <algorithm>
 #include <charconv>

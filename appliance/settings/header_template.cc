@@ -1,4 +1,4 @@
-#include "appliance/header_template.h"
+#include "appliance/settings/header_template.h"
 
 #include <algorithm>
 #include <cstdio>

@@ -1,4 +1,4 @@
-#include "appliance/options.h"
+#include "appliance/settings/options.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "appliance/option_values.h"
+#include "appliance/settings/option_values.h"
 #include "core/text.h"
 
 namespace bivalve::appliance {

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "appliance/options.h"
+#include "appliance/settings/options.h"
 
 namespace bivalve::appliance {
 
