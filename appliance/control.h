@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "appliance/log_sink.h"
+#include "appliance/log/log_sink.h"
 #include "appliance/stats_report.h"
 #include "appliance/virus_report.h"
 #include "appliance/worker.h"

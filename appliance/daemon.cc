@@ -26,7 +26,7 @@
 #include "appliance/limits_reader.h"
 #include "appliance/listening.h"
 #include "appliance/live_settings.h"
-#include "appliance/log_sink.h"
+#include "appliance/log/log_sink.h"
 #include "appliance/machine.h"
 #include "appliance/pid_file.h"
 #include "appliance/privileges.h"

@@ -22,8 +22,8 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "appliance/event.h"
 #include "appliance/handover.h"
+#include "appliance/log/event.h"
 #include "core/condition.h"
 #include "core/fd.h"
 #include "core/loop.h"

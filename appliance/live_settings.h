@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "appliance/event.h"
+#include "appliance/log/event.h"
 #include "appliance/resolver.h"
 #include "appliance/settings/command_line.h"
 #include "appliance/settings/options.h"

@@ -16,7 +16,7 @@
 
 #include "appliance/address_list.h"
 #include "appliance/client_counts.h"
-#include "appliance/event.h"
+#include "appliance/log/event.h"
 #include "appliance/session_info.h"
 #include "appliance/settings/config.h"
 #include "appliance/settings/header_template.h"

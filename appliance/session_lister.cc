@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "appliance/event.h"
 #include "appliance/http_server.h"
+#include "appliance/log/event.h"
 
 namespace bivalve::appliance {
 

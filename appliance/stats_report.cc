@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "appliance/event.h"
+#include "appliance/log/event.h"
 #include "appliance/prometheus.h"
 #include "core/text.h"
 

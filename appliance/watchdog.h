@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "appliance/event.h"
+#include "appliance/log/event.h"
 #include "appliance/worker.h"
 #include "core/condition.h"
 #include "core/loop.h"

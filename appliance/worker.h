@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "appliance/event.h"
+#include "appliance/log/event.h"
 #include "appliance/session.h"
 #include "appliance/worker_stats.h"
 #include "core/log_queue.h"

@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include "appliance/event.h"
+#include "appliance/log/event.h"
 #include "appliance/session.h"
 #include "core/body_pool.h"
 #include "core/check.h"

@@ -1,4 +1,4 @@
-#include "appliance/log_sink.h"
+#include "appliance/log/log_sink.h"
 
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -10,7 +10,7 @@
 #include <ctime>
 #include <utility>
 
-#include "appliance/event_json.h"
+#include "appliance/log/event_json.h"
 #include "core/await_op.h"
 #include "core/text.h"
 

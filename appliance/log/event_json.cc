@@ -1,4 +1,4 @@
-#include "appliance/event_json.h"
+#include "appliance/log/event_json.h"
 
 #include <algorithm>
 #include <array>

@@ -1,6 +1,6 @@
 // Standard error only: what syslog gets is the same text in another envelope, and the system's own syslog is
 // no business of a test.
-#include "appliance/log_sink.h"
+#include "appliance/log/log_sink.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "appliance/event.h"
+#include "appliance/log/event.h"
 #include "appliance/settings/config.h"
 #include "core/fd.h"
 #include "core/loop.h"

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <string>
 
-#include "appliance/event.h"
+#include "appliance/log/event.h"
 
 namespace bivalve::appliance {
 

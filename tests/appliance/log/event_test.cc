@@ -1,4 +1,4 @@
-#include "appliance/event.h"
+#include "appliance/log/event.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
