@@ -9,7 +9,7 @@
 #include "absl/status/status.h"
 #include "appliance/log/log_sink.h"
 #include "appliance/stats_report.h"
-#include "appliance/virus_report.h"
+#include "appliance/viruses/virus_report.h"
 #include "appliance/worker.h"
 #include "core/fd.h"
 #include "core/mailbox.h"

@@ -21,7 +21,7 @@
 #include "appliance/settings/config.h"
 #include "appliance/settings/header_template.h"
 #include "appliance/transaction.h"
-#include "appliance/virus_report.h"
+#include "appliance/viruses/virus_report.h"
 #include "appliance/worker_stats.h"
 #include "core/body_pool.h"
 #include "core/condition.h"

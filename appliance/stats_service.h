@@ -10,7 +10,7 @@
 #include "appliance/http_server.h"
 #include "appliance/session_lister.h"
 #include "appliance/stats_report.h"
-#include "appliance/virus_report.h"
+#include "appliance/viruses/virus_report.h"
 #include "appliance/worker.h"
 #include "core/loop.h"
 #include "core/mailbox.h"

@@ -9,8 +9,8 @@
 #include <variant>
 #include <vector>
 
-#include "appliance/quarantine_record.h"
 #include "appliance/resolver.h"
+#include "appliance/viruses/quarantine_record.h"
 #include "core/text.h"
 #include "net/address.h"
 #include "scan/sha256.h"

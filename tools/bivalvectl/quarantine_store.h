@@ -14,7 +14,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "appliance/quarantine_record.h"
+#include "appliance/viruses/quarantine_record.h"
 #include "core/fd.h"
 
 namespace bivalve::ctl {

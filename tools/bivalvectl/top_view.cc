@@ -10,7 +10,7 @@
 #include <string_view>
 #include <utility>
 
-#include "appliance/quarantine_record.h"
+#include "appliance/viruses/quarantine_record.h"
 #include "core/histogram.h"
 #include "core/text.h"
 #include "tools/bivalvectl/output.h"

@@ -1,5 +1,5 @@
 // Files of the quarantine, looked at by others while they are written.
-#include "appliance/quarantine.h"
+#include "appliance/viruses/quarantine.h"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -17,7 +17,7 @@
 #include <string_view>
 #include <vector>
 
-#include "appliance/quarantine_record.h"
+#include "appliance/viruses/quarantine_record.h"
 #include "core/fd.h"
 #include "core/scope.h"
 #include "core/text.h"

@@ -1,4 +1,4 @@
-#include "appliance/virus_action.h"
+#include "appliance/viruses/virus_action.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

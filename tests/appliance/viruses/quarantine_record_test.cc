@@ -1,4 +1,4 @@
-#include "appliance/quarantine_record.h"
+#include "appliance/viruses/quarantine_record.h"
 
 #include <gtest/gtest.h>
 

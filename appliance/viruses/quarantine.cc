@@ -1,4 +1,4 @@
-#include "appliance/quarantine.h"
+#include "appliance/viruses/quarantine.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -14,7 +14,7 @@
 #include <memory>
 #include <utility>
 
-#include "appliance/quarantine_record.h"
+#include "appliance/viruses/quarantine_record.h"
 #include "core/await_op.h"
 #include "core/fd.h"
 #include "core/text.h"

@@ -1,4 +1,4 @@
-#include "appliance/virus_action.h"
+#include "appliance/viruses/virus_action.h"
 
 #include <fcntl.h>
 #include <signal.h>

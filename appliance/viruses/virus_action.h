@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "appliance/virus_report.h"
+#include "appliance/viruses/virus_report.h"
 
 namespace bivalve::appliance {
 
