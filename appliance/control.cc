@@ -8,9 +8,9 @@
 #include <deque>
 #include <utility>
 
-#include "appliance/accounting.h"
 #include "appliance/http_server.h"
 #include "appliance/service_notify.h"
+#include "appliance/stats/accounting.h"
 #include "appliance/stats_service.h"
 #include "appliance/viruses/quarantine.h"
 #include "appliance/viruses/quarantine_record.h"

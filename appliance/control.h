@@ -8,7 +8,7 @@
 
 #include "absl/status/status.h"
 #include "appliance/log/log_sink.h"
-#include "appliance/stats_report.h"
+#include "appliance/stats/stats_report.h"
 #include "appliance/viruses/virus_report.h"
 #include "appliance/worker.h"
 #include "core/fd.h"

@@ -16,7 +16,7 @@
 #include "appliance/resolver.h"
 #include "appliance/settings/command_line.h"
 #include "appliance/settings/options.h"
-#include "appliance/stats_report.h"
+#include "appliance/stats/stats_report.h"
 #include "appliance/worker.h"
 #include "scan/clamd_conf.h"
 

@@ -4,9 +4,9 @@
 #include <string_view>
 #include <utility>
 
-#include "appliance/metrics.h"
-#include "appliance/recent_viruses.h"
 #include "appliance/session_info.h"
+#include "appliance/stats/metrics.h"
+#include "appliance/stats/recent_viruses.h"
 
 namespace bivalve::appliance {
 namespace {

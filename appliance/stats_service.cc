@@ -2,8 +2,8 @@
 
 #include <utility>
 
-#include "appliance/process_stats.h"
-#include "appliance/prometheus.h"
+#include "appliance/stats/process_stats.h"
+#include "appliance/stats/prometheus.h"
 
 namespace bivalve::appliance {
 

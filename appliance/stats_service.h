@@ -6,10 +6,10 @@
 #include <string_view>
 #include <vector>
 
-#include "appliance/accounting.h"
 #include "appliance/http_server.h"
 #include "appliance/session_lister.h"
-#include "appliance/stats_report.h"
+#include "appliance/stats/accounting.h"
+#include "appliance/stats/stats_report.h"
 #include "appliance/viruses/virus_report.h"
 #include "appliance/worker.h"
 #include "core/loop.h"

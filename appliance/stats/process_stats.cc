@@ -1,4 +1,4 @@
-#include "appliance/process_stats.h"
+#include "appliance/stats/process_stats.h"
 
 #include <dirent.h>
 #include <sys/resource.h>

@@ -1,4 +1,4 @@
-#include "appliance/stats_report.h"
+#include "appliance/stats/stats_report.h"
 
 #include <unistd.h>
 
@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "appliance/log/event.h"
-#include "appliance/prometheus.h"
+#include "appliance/stats/prometheus.h"
 #include "core/text.h"
 
 namespace bivalve::appliance {

@@ -1,4 +1,4 @@
-#include "appliance/prometheus.h"
+#include "appliance/stats/prometheus.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -2,8 +2,8 @@
 #include <map>
 #include <string>
 
-#include "appliance/prometheus.h"
-#include "appliance/stats_report.h"
+#include "appliance/stats/prometheus.h"
+#include "appliance/stats/stats_report.h"
 #include "core/text.h"
 
 namespace bivalve::appliance {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "appliance/metrics.h"
+#include "appliance/stats/metrics.h"
 
 namespace bivalve::appliance {
 

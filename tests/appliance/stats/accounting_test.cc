@@ -1,4 +1,4 @@
-#include "appliance/accounting.h"
+#include "appliance/stats/accounting.h"
 
 #include <gtest/gtest.h>
 

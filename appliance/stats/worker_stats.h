@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "appliance/metrics.h"
-#include "appliance/recent_viruses.h"
+#include "appliance/stats/metrics.h"
+#include "appliance/stats/recent_viruses.h"
 #include "core/histogram.h"
 #include "scan/clamd_pool.h"
 

@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
-#include "appliance/metrics.h"
-#include "appliance/process_stats.h"
-#include "appliance/recent_viruses.h"
-#include "appliance/worker_stats.h"
+#include "appliance/stats/metrics.h"
+#include "appliance/stats/process_stats.h"
+#include "appliance/stats/recent_viruses.h"
+#include "appliance/stats/worker_stats.h"
 #include "core/histogram.h"
 #include "scan/scanner_facts.h"
 

@@ -1,4 +1,4 @@
-#include "appliance/stats_report.h"
+#include "appliance/stats/stats_report.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

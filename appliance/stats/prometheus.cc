@@ -1,4 +1,4 @@
-#include "appliance/prometheus.h"
+#include "appliance/stats/prometheus.h"
 
 #include <array>
 #include <charconv>
