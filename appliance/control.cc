@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "appliance/http_server.h"
-#include "appliance/service_notify.h"
+#include "appliance/process/service_notify.h"
 #include "appliance/stats/accounting.h"
 #include "appliance/stats_service.h"
 #include "appliance/viruses/quarantine.h"

@@ -6,9 +6,9 @@
 #include <utility>
 #include <variant>
 
-#include "appliance/config_check.h"
-#include "appliance/machine.h"
-#include "appliance/service_notify.h"
+#include "appliance/process/config_check.h"
+#include "appliance/process/machine.h"
+#include "appliance/process/service_notify.h"
 #include "core/text.h"
 
 namespace bivalve::appliance {

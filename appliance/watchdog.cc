@@ -1,6 +1,6 @@
 #include "appliance/watchdog.h"
 
-#include "appliance/service_notify.h"
+#include "appliance/process/service_notify.h"
 #include "core/text.h"
 
 namespace bivalve::appliance {

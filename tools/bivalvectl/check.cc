@@ -8,7 +8,7 @@
 #include <variant>
 #include <vector>
 
-#include "appliance/config_check.h"
+#include "appliance/process/config_check.h"
 #include "appliance/settings/command_line.h"
 #include "appliance/settings/options.h"
 #include "core/text.h"

@@ -22,8 +22,8 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "appliance/handover.h"
 #include "appliance/log/event.h"
+#include "appliance/process/handover.h"
 #include "core/condition.h"
 #include "core/fd.h"
 #include "core/loop.h"

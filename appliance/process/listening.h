@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "appliance/handover.h"
+#include "appliance/process/handover.h"
 #include "appliance/settings/config.h"
 #include "core/fd.h"
 #include "net/address.h"

@@ -1,4 +1,4 @@
-#include "appliance/service_notify.h"
+#include "appliance/process/service_notify.h"
 
 #include <sys/socket.h>
 #include <sys/un.h>

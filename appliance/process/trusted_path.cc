@@ -1,4 +1,4 @@
-#include "appliance/trusted_path.h"
+#include "appliance/process/trusted_path.h"
 
 #include <pwd.h>
 #include <unistd.h>

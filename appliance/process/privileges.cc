@@ -1,4 +1,4 @@
-#include "appliance/privileges.h"
+#include "appliance/process/privileges.h"
 
 #include <grp.h>
 #include <linux/capability.h>

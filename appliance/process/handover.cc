@@ -1,4 +1,4 @@
-#include "appliance/handover.h"
+#include "appliance/process/handover.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -13,7 +13,7 @@
 #include <optional>
 #include <utility>
 
-#include "appliance/privileges.h"
+#include "appliance/process/privileges.h"
 #include "core/text.h"
 
 namespace bivalve::appliance {

@@ -1,4 +1,4 @@
-#include "appliance/config_check.h"
+#include "appliance/process/config_check.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

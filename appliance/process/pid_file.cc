@@ -1,4 +1,4 @@
-#include "appliance/pid_file.h"
+#include "appliance/process/pid_file.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -7,7 +7,7 @@
 #include <cerrno>
 #include <utility>
 
-#include "appliance/privileges.h"
+#include "appliance/process/privileges.h"
 #include "core/text.h"
 
 namespace bivalve::appliance {

@@ -1,4 +1,4 @@
-#include "appliance/listening.h"
+#include "appliance/process/listening.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>

@@ -1,4 +1,4 @@
-#include "appliance/machine.h"
+#include "appliance/process/machine.h"
 
 #include <sched.h>
 #include <sys/resource.h>

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "appliance/handover.h"
-#include "appliance/trusted_path.h"
+#include "appliance/process/handover.h"
+#include "appliance/process/trusted_path.h"
 #include "core/fd.h"
 
 namespace bivalve::appliance {

@@ -1,5 +1,5 @@
 // Where the number of the process may be written, and where somebody else could change it.
-#include "appliance/pid_file.h"
+#include "appliance/process/pid_file.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "appliance/config_check.h"
+#include "appliance/process/config_check.h"
 
 #include <fcntl.h>
 #include <ifaddrs.h>
@@ -15,10 +15,10 @@
 #include <string>
 #include <variant>
 
-#include "appliance/pid_file.h"
-#include "appliance/privileges.h"
+#include "appliance/process/pid_file.h"
+#include "appliance/process/privileges.h"
+#include "appliance/process/trusted_path.h"
 #include "appliance/settings/option_values.h"
-#include "appliance/trusted_path.h"
 #include "core/text.h"
 #include "scan/scanner_facts.h"
 

@@ -1,4 +1,4 @@
-#include "appliance/hot_restart.h"
+#include "appliance/process/hot_restart.h"
 
 #include <signal.h>
 #include <sys/socket.h>
