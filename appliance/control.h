@@ -10,7 +10,7 @@
 #include "appliance/log/log_sink.h"
 #include "appliance/stats/stats_report.h"
 #include "appliance/viruses/virus_report.h"
-#include "appliance/worker.h"
+#include "appliance/worker/worker.h"
 #include "core/fd.h"
 #include "core/mailbox.h"
 

@@ -34,7 +34,7 @@
 #include "appliance/settings/config.h"
 #include "appliance/settings/options.h"
 #include "appliance/watchdog.h"
-#include "appliance/worker.h"
+#include "appliance/worker/worker.h"
 #include "core/shrunken_file.h"
 #include "core/text.h"
 #include "net/listener.h"

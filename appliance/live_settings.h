@@ -17,7 +17,7 @@
 #include "appliance/settings/command_line.h"
 #include "appliance/settings/options.h"
 #include "appliance/stats/stats_report.h"
-#include "appliance/worker.h"
+#include "appliance/worker/worker.h"
 #include "scan/clamd_conf.h"
 
 namespace bivalve::appliance {

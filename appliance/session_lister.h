@@ -10,8 +10,8 @@
 #include <string_view>
 #include <vector>
 
-#include "appliance/session_info.h"
-#include "appliance/worker.h"
+#include "appliance/worker/session_info.h"
+#include "appliance/worker/worker.h"
 #include "core/condition.h"
 #include "core/loop.h"
 #include "core/mailbox.h"

@@ -4,9 +4,9 @@
 #include <string_view>
 #include <utility>
 
-#include "appliance/session_info.h"
 #include "appliance/stats/metrics.h"
 #include "appliance/stats/recent_viruses.h"
+#include "appliance/worker/session_info.h"
 
 namespace bivalve::appliance {
 namespace {

@@ -11,7 +11,7 @@
 #include "appliance/stats/accounting.h"
 #include "appliance/stats/stats_report.h"
 #include "appliance/viruses/virus_report.h"
-#include "appliance/worker.h"
+#include "appliance/worker/worker.h"
 #include "core/loop.h"
 #include "core/mailbox.h"
 #include "core/task.h"

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "appliance/log/event.h"
-#include "appliance/worker.h"
+#include "appliance/worker/worker.h"
 #include "core/condition.h"
 #include "core/loop.h"
 #include "core/mailbox.h"

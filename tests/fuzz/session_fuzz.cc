@@ -24,7 +24,7 @@
 #include <utility>
 #include <vector>
 
-#include "appliance/session.h"
+#include "appliance/worker/session.h"
 #include "core/body.h"
 #include "core/fd.h"
 #include "core/text.h"

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "appliance/log/event.h"
-#include "appliance/session.h"
+#include "appliance/worker/session.h"
 #include "core/body_pool.h"
 #include "core/check.h"
 #include "core/log_queue.h"

@@ -1,4 +1,4 @@
-#include "appliance/worker.h"
+#include "appliance/worker/worker.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -12,7 +12,7 @@
 #include <cstring>
 #include <utility>
 
-#include "appliance/replies.h"
+#include "appliance/worker/replies.h"
 #include "core/body_pool.h"
 #include "core/loop.h"
 #include "core/ring.h"

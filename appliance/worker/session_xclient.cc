@@ -2,7 +2,7 @@
 // that, the client has the rights that the server gives to this machine.
 #include <utility>
 
-#include "appliance/session.h"
+#include "appliance/worker/session.h"
 #include "core/text.h"
 #include "net/smtp_reply.h"
 

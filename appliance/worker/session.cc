@@ -1,12 +1,12 @@
-#include "appliance/session.h"
+#include "appliance/worker/session.h"
 
 #include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <utility>
 
-#include "appliance/replies.h"
-#include "appliance/session_limits.h"
+#include "appliance/worker/replies.h"
+#include "appliance/worker/session_limits.h"
 #include "core/text.h"
 #include "net/smtp_reply.h"
 

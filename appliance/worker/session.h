@@ -14,15 +14,15 @@
 #include <string_view>
 #include <vector>
 
-#include "appliance/address_list.h"
-#include "appliance/client_counts.h"
 #include "appliance/log/event.h"
-#include "appliance/session_info.h"
 #include "appliance/settings/config.h"
 #include "appliance/settings/header_template.h"
 #include "appliance/stats/worker_stats.h"
-#include "appliance/transaction.h"
 #include "appliance/viruses/virus_report.h"
+#include "appliance/worker/address_list.h"
+#include "appliance/worker/client_counts.h"
+#include "appliance/worker/session_info.h"
+#include "appliance/worker/transaction.h"
 #include "core/body_pool.h"
 #include "core/condition.h"
 #include "core/linked_list.h"

@@ -4,9 +4,9 @@
 #include <string>
 #include <string_view>
 
-#include "appliance/replies.h"
-#include "appliance/session.h"
-#include "appliance/session_limits.h"
+#include "appliance/worker/replies.h"
+#include "appliance/worker/session.h"
+#include "appliance/worker/session_limits.h"
 #include "core/text.h"
 #include "net/proxy_header.h"
 

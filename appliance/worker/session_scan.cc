@@ -5,9 +5,9 @@
 #include <span>
 #include <utility>
 
-#include "appliance/replies.h"
-#include "appliance/session.h"
-#include "appliance/session_limits.h"
+#include "appliance/worker/replies.h"
+#include "appliance/worker/session.h"
+#include "appliance/worker/session_limits.h"
 #include "core/shrunken_file.h"
 #include "core/text.h"
 #include "net/header_section.h"

@@ -1,4 +1,4 @@
-#include "appliance/client_counts.h"
+#include "appliance/worker/client_counts.h"
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>

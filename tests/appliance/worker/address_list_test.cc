@@ -1,4 +1,4 @@
-#include "appliance/address_list.h"
+#include "appliance/worker/address_list.h"
 
 #include <arpa/inet.h>
 #include <gmock/gmock.h>

@@ -1,5 +1,5 @@
 // TransparentProxy: the server is where the client wanted to connect.
-#include "appliance/session.h"
+#include "appliance/worker/session.h"
 #include "core/text.h"
 #include "net/transparent.h"
 

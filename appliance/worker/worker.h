@@ -13,8 +13,8 @@
 
 #include "absl/status/status.h"
 #include "appliance/log/event.h"
-#include "appliance/session.h"
 #include "appliance/stats/worker_stats.h"
+#include "appliance/worker/session.h"
 #include "core/log_queue.h"
 #include "core/mailbox.h"
 #include "core/ring.h"

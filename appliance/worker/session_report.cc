@@ -7,7 +7,7 @@
 #include <cstring>
 #include <utility>
 
-#include "appliance/session.h"
+#include "appliance/worker/session.h"
 #include "core/text.h"
 
 namespace bivalve::appliance {
