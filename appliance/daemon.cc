@@ -19,9 +19,10 @@
 #include <variant>
 #include <vector>
 
-#include "appliance/control.h"
-#include "appliance/limits_reader.h"
-#include "appliance/live_settings.h"
+#include "appliance/control/control.h"
+#include "appliance/control/limits_reader.h"
+#include "appliance/control/live_settings.h"
+#include "appliance/control/watchdog.h"
 #include "appliance/log/log_sink.h"
 #include "appliance/process/config_check.h"
 #include "appliance/process/handover.h"
@@ -33,7 +34,6 @@
 #include "appliance/process/service_notify.h"
 #include "appliance/settings/config.h"
 #include "appliance/settings/options.h"
-#include "appliance/watchdog.h"
 #include "appliance/worker/worker.h"
 #include "core/shrunken_file.h"
 #include "core/text.h"

@@ -1,7 +1,7 @@
 // Requests to the statistics address.
 #include <string>
 
-#include "appliance/http_server.h"
+#include "appliance/control/http_server.h"
 #include "tests/fuzz/fuzz.h"
 
 using namespace bivalve;

@@ -9,7 +9,7 @@
 #include <variant>
 #include <vector>
 
-#include "appliance/resolver.h"
+#include "appliance/control/resolver.h"
 #include "appliance/viruses/quarantine_record.h"
 #include "core/text.h"
 #include "net/address.h"

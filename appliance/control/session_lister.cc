@@ -1,4 +1,4 @@
-#include "appliance/session_lister.h"
+#include "appliance/control/session_lister.h"
 
 #include <algorithm>
 #include <charconv>
@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "appliance/http_server.h"
+#include "appliance/control/http_server.h"
 #include "appliance/log/event.h"
 
 namespace bivalve::appliance {

@@ -1,4 +1,4 @@
-#include "appliance/http_server.h"
+#include "appliance/control/http_server.h"
 
 #include <arpa/inet.h>
 

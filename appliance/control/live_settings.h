@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "appliance/control/resolver.h"
 #include "appliance/log/event.h"
-#include "appliance/resolver.h"
 #include "appliance/settings/command_line.h"
 #include "appliance/settings/options.h"
 #include "appliance/stats/stats_report.h"

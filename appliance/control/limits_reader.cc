@@ -1,4 +1,4 @@
-#include "appliance/limits_reader.h"
+#include "appliance/control/limits_reader.h"
 
 #include <utility>
 

@@ -1,4 +1,4 @@
-#include "appliance/resolver.h"
+#include "appliance/control/resolver.h"
 
 #include <netdb.h>
 #include <sys/socket.h>

@@ -1,5 +1,5 @@
 // Only names that need no name server: addresses in digits, and one that cannot exist.
-#include "appliance/resolver.h"
+#include "appliance/control/resolver.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "appliance/watchdog.h"
+#include "appliance/control/watchdog.h"
 
 #include "appliance/process/service_notify.h"
 #include "core/text.h"

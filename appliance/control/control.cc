@@ -1,4 +1,4 @@
-#include "appliance/control.h"
+#include "appliance/control/control.h"
 
 #include <signal.h>
 #include <sys/signalfd.h>
@@ -8,10 +8,10 @@
 #include <deque>
 #include <utility>
 
-#include "appliance/http_server.h"
+#include "appliance/control/http_server.h"
+#include "appliance/control/stats_service.h"
 #include "appliance/process/service_notify.h"
 #include "appliance/stats/accounting.h"
-#include "appliance/stats_service.h"
 #include "appliance/viruses/quarantine.h"
 #include "appliance/viruses/quarantine_record.h"
 #include "appliance/viruses/virus_action.h"

@@ -1,5 +1,5 @@
 // The statistics' HTTP server over a simulated network: every status, and clients that nobody invited.
-#include "appliance/http_server.h"
+#include "appliance/control/http_server.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

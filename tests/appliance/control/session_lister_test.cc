@@ -1,5 +1,5 @@
 // What goes on in the sessions of several workers: asked for from another thread, while they are served.
-#include "appliance/session_lister.h"
+#include "appliance/control/session_lister.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "appliance/live_settings.h"
+#include "appliance/control/live_settings.h"
 
 #include <algorithm>
 #include <chrono>

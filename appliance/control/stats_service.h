@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
-#include "appliance/http_server.h"
-#include "appliance/session_lister.h"
+#include "appliance/control/http_server.h"
+#include "appliance/control/session_lister.h"
 #include "appliance/stats/accounting.h"
 #include "appliance/stats/stats_report.h"
 #include "appliance/viruses/virus_report.h"

@@ -1,4 +1,4 @@
-#include "appliance/stats_service.h"
+#include "appliance/control/stats_service.h"
 
 #include <utility>
 
