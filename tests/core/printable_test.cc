@@ -9,7 +9,7 @@
 namespace bivalve::core {
 namespace {
 
-// tests/tools/ctl_output_test.cc says what is escaped, and how.
+// tests/tools/bivalvectl/output_test.cc says what is escaped, and how.
 TEST(Printable, HasNoLimitOfItsOwn) {
   const std::string text(100'000, 'x');
   EXPECT_EQ(Printable(text), text);

@@ -1,3 +1,5 @@
+#include "tools/bivalvectl/top_view.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -6,7 +8,6 @@
 
 #include "core/histogram.h"
 #include "tools/bivalvectl/output.h"
-#include "tools/bivalvectl/top_view.h"
 
 namespace bivalve::ctl {
 namespace {

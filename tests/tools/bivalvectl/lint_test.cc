@@ -1,3 +1,5 @@
+#include "tools/bivalvectl/lint.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -5,7 +7,6 @@
 #include <vector>
 
 #include "core/text.h"
-#include "tools/bivalvectl/lint.h"
 #include "tools/bivalvectl/postfix_conf.h"
 
 namespace bivalve::ctl {

@@ -1,4 +1,4 @@
-#include "appliance/stats_schema.h"
+#include "tools/docs/stats_schema.h"
 
 #include <nlohmann/json.hpp>
 #include <string_view>

@@ -1,4 +1,4 @@
-#include "appliance/roff.h"
+#include "tools/docs/roff.h"
 
 #include <algorithm>
 

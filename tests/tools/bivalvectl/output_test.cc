@@ -1,9 +1,9 @@
+#include "tools/bivalvectl/output.h"
+
 #include <gtest/gtest.h>
 
 #include <random>
 #include <string>
-
-#include "tools/bivalvectl/output.h"
 
 namespace bivalve::ctl {
 namespace {

@@ -1,12 +1,12 @@
-#include "appliance/manual.h"
+#include "tools/docs/manual.h"
 
 #include <algorithm>
 #include <string_view>
 #include <vector>
 
-#include "appliance/roff.h"
 #include "appliance/settings/options.h"
 #include "core/text.h"
+#include "tools/docs/roff.h"
 
 namespace bivalve::appliance {
 namespace {

@@ -10,9 +10,9 @@
 #include <string>
 #include <string_view>
 
-#include "appliance/manual.h"
-#include "appliance/stats_schema.h"
-#include "tools/bivalvectl/documents.h"
+#include "tools/docs/documents.h"
+#include "tools/docs/manual.h"
+#include "tools/docs/stats_schema.h"
 
 namespace {
 

@@ -1,14 +1,14 @@
-#include "tools/bivalvectl/documents.h"
+#include "tools/docs/documents.h"
 
 #include <algorithm>
 #include <set>
 #include <string_view>
 #include <vector>
 
-#include "appliance/roff.h"
 #include "appliance/settings/command_line.h"
 #include "core/text.h"
 #include "tools/bivalvectl/command.h"
+#include "tools/docs/roff.h"
 
 namespace bivalve::ctl {
 namespace {

@@ -1,3 +1,5 @@
+#include "tools/bivalvectl/smtp_submit.h"
+
 #include <gtest/gtest.h>
 
 #include <random>
@@ -6,7 +8,6 @@
 
 #include "net/end_of_data.h"
 #include "net/smtp_command.h"
-#include "tools/bivalvectl/smtp_submit.h"
 
 namespace bivalve::ctl {
 namespace {
