@@ -8,7 +8,7 @@
 
 #include "core/text.h"
 #include "gtest/gtest.h"
-#include "tests/tools/smtp_programs.h"
+#include "tests/tools/load/smtp_programs.h"
 
 namespace bivalve::tools {
 namespace {

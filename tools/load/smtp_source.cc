@@ -17,12 +17,12 @@
 #include "core/text.h"
 #include "net/address.h"
 #include "net/listener.h"
-#include "tools/smtp_source_client.h"
-#include "tools/smtp_source_message.h"
-#include "tools/smtp_source_report.h"
-#include "tools/smtp_source_settings.h"
-#include "tools/smtp_source_sink.h"
-#include "tools/smtp_source_worker.h"
+#include "tools/load/shared.h"
+#include "tools/load/smtp_source_client.h"
+#include "tools/load/smtp_source_message.h"
+#include "tools/load/smtp_source_report.h"
+#include "tools/load/smtp_source_settings.h"
+#include "tools/load/smtp_source_worker.h"
 
 namespace bivalve::tools {
 namespace {

@@ -1,4 +1,4 @@
-#include "tools/smtp_source_client.h"
+#include "tools/load/smtp_source_client.h"
 
 #include <sys/uio.h>
 

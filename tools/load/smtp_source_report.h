@@ -11,8 +11,8 @@
 
 #include "core/histogram.h"
 #include "core/mono_time.h"
-#include "tools/smtp_source_settings.h"
-#include "tools/smtp_source_worker.h"
+#include "tools/load/smtp_source_settings.h"
+#include "tools/load/smtp_source_worker.h"
 
 namespace bivalve::tools {
 

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "core/mono_time.h"
-#include "tools/smtp_source_sink.h"
+#include "tools/load/shared.h"
 
 namespace bivalve::tools {
 

@@ -1,4 +1,4 @@
-#include "tools/smtp_source_report.h"
+#include "tools/load/smtp_source_report.h"
 
 #include <algorithm>
 #include <array>

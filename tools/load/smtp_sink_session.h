@@ -18,9 +18,9 @@
 #include "core/task.h"
 #include "net/connection.h"
 #include "net/smtp_command.h"
-#include "tools/smtp_sink_recorder.h"
-#include "tools/smtp_sink_settings.h"
-#include "tools/smtp_source_sink.h"
+#include "tools/load/shared.h"
+#include "tools/load/smtp_sink_recorder.h"
+#include "tools/load/smtp_sink_settings.h"
 
 namespace bivalve::tools {
 

@@ -1,11 +1,11 @@
-#include "tools/smtp_source_sink.h"
+#include "tools/load/shared.h"
 
 #include <string>
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "tools/smtp_sink_settings.h"
-#include "tools/smtp_source_settings.h"
+#include "tools/load/smtp_sink_settings.h"
+#include "tools/load/smtp_source_settings.h"
 
 namespace bivalve::tools {
 namespace {

@@ -10,7 +10,7 @@
 #include "absl/status/status.h"
 #include "core/fd.h"
 #include "core/mailbox.h"
-#include "tools/smtp_sink_session.h"
+#include "tools/load/smtp_sink_session.h"
 
 namespace bivalve::tools {
 

@@ -1,4 +1,4 @@
-#include "tools/smtp_sink_recorder.h"
+#include "tools/load/smtp_sink_recorder.h"
 
 #include <fcntl.h>
 #include <stdio.h>

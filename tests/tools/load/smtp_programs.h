@@ -16,7 +16,7 @@
 
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
-#include "tests/tools/program.h"
+#include "tests/tools/load/program.h"
 
 namespace bivalve::tools {
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "core/mono_time.h"
-#include "tools/smtp_source_sink.h"
+#include "tools/load/shared.h"
 
 namespace bivalve::tools {
 

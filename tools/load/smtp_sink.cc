@@ -14,11 +14,11 @@
 #include "core/fd.h"
 #include "core/text.h"
 #include "net/listener.h"
-#include "tools/smtp_sink_recorder.h"
-#include "tools/smtp_sink_session.h"
-#include "tools/smtp_sink_settings.h"
-#include "tools/smtp_sink_worker.h"
-#include "tools/smtp_source_sink.h"
+#include "tools/load/shared.h"
+#include "tools/load/smtp_sink_recorder.h"
+#include "tools/load/smtp_sink_session.h"
+#include "tools/load/smtp_sink_settings.h"
+#include "tools/load/smtp_sink_worker.h"
 
 namespace bivalve::tools {
 namespace {

@@ -1,4 +1,4 @@
-#include "tools/smtp_source_message.h"
+#include "tools/load/smtp_source_message.h"
 
 #include <set>
 #include <string>

@@ -1,4 +1,4 @@
-#include "tools/smtp_source_settings.h"
+#include "tools/load/smtp_source_settings.h"
 
 #include <algorithm>
 #include <utility>

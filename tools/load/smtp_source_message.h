@@ -8,8 +8,8 @@
 #include <string_view>
 #include <vector>
 
-#include "tools/smtp_source_settings.h"
-#include "tools/smtp_source_sink.h"
+#include "tools/load/shared.h"
+#include "tools/load/smtp_source_settings.h"
 
 namespace bivalve::tools {
 

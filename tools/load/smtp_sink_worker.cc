@@ -1,4 +1,4 @@
-#include "tools/smtp_sink_worker.h"
+#include "tools/load/smtp_sink_worker.h"
 
 #include <algorithm>
 #include <cstdio>

@@ -1,4 +1,4 @@
-#include "tools/smtp_source_sink.h"
+#include "tools/load/shared.h"
 
 #include <poll.h>
 #include <pthread.h>

@@ -13,8 +13,8 @@
 #include "net/address.h"
 #include "net/connection.h"
 #include "net/reply_reader.h"
-#include "tools/smtp_source_message.h"
-#include "tools/smtp_source_settings.h"
+#include "tools/load/smtp_source_message.h"
+#include "tools/load/smtp_source_settings.h"
 
 namespace bivalve::tools {
 

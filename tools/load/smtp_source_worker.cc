@@ -1,4 +1,4 @@
-#include "tools/smtp_source_worker.h"
+#include "tools/load/smtp_source_worker.h"
 
 #include <algorithm>
 #include <chrono>

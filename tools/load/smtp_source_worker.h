@@ -20,9 +20,9 @@
 #include "core/mailbox.h"
 #include "core/mono_time.h"
 #include "net/address.h"
-#include "tools/smtp_source_client.h"
-#include "tools/smtp_source_message.h"
-#include "tools/smtp_source_settings.h"
+#include "tools/load/smtp_source_client.h"
+#include "tools/load/smtp_source_message.h"
+#include "tools/load/smtp_source_settings.h"
 
 namespace bivalve::tools {
 

@@ -1,4 +1,4 @@
-#include "tools/smtp_sink_session.h"
+#include "tools/load/smtp_sink_session.h"
 
 #include <sys/socket.h>
 

@@ -1,4 +1,4 @@
-#include "tools/smtp_sink_settings.h"
+#include "tools/load/smtp_sink_settings.h"
 
 namespace bivalve::tools {
 namespace {
