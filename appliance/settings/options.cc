@@ -87,18 +87,17 @@ constexpr Option kOptions[] = {
      .on_reload = OnReload::kNewSessions,
      .doc = "Whether infected messages are kept, as files in TempDirectory that only the user of this "
             "program can read. Their names are virus.XXXXXX, with six random characters; the content is the "
-            "message as it was sent. Beside each lies virus.XXXXXX.json, with the envelope, the client, the "
-            "virus, the scanner, the time and a SHA-256 of the message; see quarantine in bivalvectl(1). A "
-            "file gets its name when it is whole. One that cannot be written, because the disk is full for "
-            "example, is reported in the log and changes nothing for the client."},
+            "message as it was sent. Beside each of them, virus.XXXXXX.json has the envelope, the client, "
+            "the virus, the scanner, the time and a SHA-256 of the message; see quarantine in bivalvectl(1). "
+            "A file gets its name when it is complete. If a file cannot be written, because the disk is full "
+            "for example, the log reports it and nothing changes for the client."},
     {.name = "VirusAction",
      .field = &Config::virus_action,
      .default_text = "",
      .on_reload = OnReload::kAtOnce,
-     .doc = "A command that is run by /bin/sh for every infected message. What is known of the message is "
-            "in environment variables; see VIRUS ACTIONS in bivalved(8). The command runs beside the "
-            "mail, which does not wait for it; its output goes nowhere and its exit status is ignored. "
-            "The default is none."},
+     .doc = "A command that /bin/sh runs for every infected message. What is known of the message is in "
+            "environment variables; see VIRUS ACTIONS in bivalved(8). Mail does not wait for the command; "
+            "its output goes nowhere and its exit status is ignored. The default is none."},
     {.name = "TempDirectory",
      .field = &Config::temp_directory,
      .default_text = "/tmp",
@@ -127,8 +126,8 @@ constexpr Option kOptions[] = {
      .field = &Config::keep_alives,
      .default_text = "0",
      .on_reload = OnReload::kNewSessions,
-     .doc = "Every so many seconds the mail server gets a NOOP while a message is received and scanned, so "
-            "that it does not give up waiting. With 0 it gets none.",
+     .doc = "The mail server gets a NOOP each time that so many seconds have passed while a message is "
+            "received and scanned, so that it does not give up waiting. With 0 it gets none.",
      .min = 0,
      .max = kDaySeconds},
     {.name = "XClient",
@@ -152,26 +151,26 @@ constexpr Option kOptions[] = {
      .field = &Config::transparent_proxy,
      .default_text = "off",
      .on_reload = OnReload::kNextStart,
-     .doc = "Whether mail goes on to where the client wanted to connect, before the packet filter sent the "
-            "connection here. Both REDIRECT and TPROXY rules work; see TRANSPARENT PROXY in bivalved(8). A "
-            "connection that would come back to this program is refused."},
+     .doc = "Whether mail is delivered to the server that the client wanted to reach, before the packet "
+            "filter sent the connection here. Both REDIRECT and TPROXY rules work; see TRANSPARENT PROXY in "
+            "bivalved(8). A connection that would come back to this program is refused."},
     {.name = "User",
      .field = &Config::user,
      .default_text = "",
      .on_reload = OnReload::kNextStart,
-     .doc = "The user, by name or number, that the program runs as after it has opened its sockets. It "
-            "must then be started as root. The default is none: it stays who it is. It should not be the "
-            "scanner's user, who could then change messages: the log warns of that."},
+     .doc = "The user, by name or number, that the program runs as after it has opened its sockets. It must "
+            "then be started as root. The default is none: the user does not change. It should not be the "
+            "scanner's user, who could then change messages; the log warns of that."},
     {.name = "PidFile",
      .field = &Config::pid_file,
      .default_text = "",
      .on_reload = OnReload::kNextStart,
-     .doc =
-         "A file that gets the number of the process. An empty value, the default, writes none. The -p "
-         "option of the command line comes first. It is written before the program becomes User. Whoever "
-         "can change it can have another process signalled, so the program does not start when the file, "
-         "a directory above it or a symbolic link on the way belongs to somebody who is neither root nor "
-         "User, or when others may write there; a directory with the sticky bit, such as /tmp, is allowed."},
+     .doc = "A file that gets the number of the process. An empty value, the default, writes none. The -p "
+            "option of the command line comes first. The file is written before the program becomes User. A "
+            "user who can change the file can make scripts signal another process. So the program does not "
+            "start if the file, a directory above it or a symbolic link on the way belongs to somebody who "
+            "is neither root nor User, or if others may write there; a directory with the sticky bit, such "
+            "as /tmp, is allowed."},
     {.name = "Workers",
      .field = &Config::workers,
      .default_text = "auto",
@@ -191,10 +190,9 @@ constexpr Option kOptions[] = {
      .field = &Config::clam_connections,
      .default_text = "2",
      .on_reload = OnReload::kAtOnce,
-     .doc =
-         "How many connections each worker keeps to each scanner. Those of all workers together must "
-         "stay below half of MaxQueue in clamd.conf. Four messages at most are in each at once; with one or "
-         "two workers, 4 connections keep a busy scanner busier than 2.",
+     .doc = "How many connections each worker keeps to each scanner. Those of all workers together must stay "
+            "below half of MaxQueue in clamd.conf. Each connection has at most four messages at once. With "
+            "one or two workers, 4 connections keep a busy scanner busier than 2.",
      .min = 1,
      .max = 1000},
     {.name = "ClamTimeOut",
@@ -222,14 +220,13 @@ constexpr Option kOptions[] = {
      .field = &Config::canary,
      .default_text = "on",
      .on_reload = OnReload::kAtOnce,
-     .doc =
-         "A scanner with an empty signature database, or with limits that are too small, calls every "
-         "message clean. So each one is sent a test message with the EICAR string, by the same way as "
-         "mail: when a connection to it is opened, when its database has changed, and every hour. With "
-         "on, a scanner that does not find it gets no mail until it does; with warn the log says so and "
-         "the scanner is used all the same; with off there is no such test. Where no clamd.conf on this "
-         "machine tells a scanner's limits, a message of more than 64 KiB is believed to be clean once the "
-         "scanner has found a test message at least as large."},
+     .doc = "A scanner with an empty signature database, or with limits that are too small, calls every "
+            "message clean. Therefore each scanner is sent a test message with the EICAR string, in the same "
+            "way as mail: when a connection to it is opened, when its database has changed, and every hour. "
+            "With on, a scanner that does not find it gets no mail until it does; with warn, the log says so "
+            "and the scanner is still used; with off, there is no such test. If no clamd.conf on this "
+            "machine tells a scanner's limits, a message of more than 64 KiB is believed to be clean once "
+            "the scanner has found a test message at least as large."},
     {.name = "MaxMessageSize",
      .field = &Config::message_bytes_max,
      .default_text = "100M",
@@ -244,8 +241,8 @@ constexpr Option kOptions[] = {
      .on_reload = OnReload::kAtOnce,
      .doc = "How much memory the messages in progress may take, in bytes or with K, M or G for units of "
             "1024. Beyond it, messages go to files in TempDirectory. With auto it is a quarter of the "
-            "machine's memory. What messages have left is kept for the next ones; what was not needed for "
-            "some seconds goes back to the system, but for 32 MB of each worker.",
+            "machine's memory. Freed message memory is reused, and returned to the system after some idle "
+            "seconds, except 32 MB for each worker.",
      .min = 1,
      .max = kBytesMax,
      .zero_name = "auto"},
@@ -264,9 +261,9 @@ constexpr Option kOptions[] = {
      .field = &Config::binary_mime,
      .default_text = "off",
      .on_reload = OnReload::kNewSessions,
-     .doc = "With on, clients are shown BINARYMIME when the server has it and CHUNKING, and may send parts "
-            "of a message in binary. clamd does not look into such parts: it reads them as lines of text. So "
-            "each of them is scanned as a file of its own besides, which costs a further scan. With off, "
+     .doc = "With on, clients see BINARYMIME if the server offers it and CHUNKING, and may send parts of a "
+            "message in binary. clamd does not scan such parts properly: it reads them as lines of text. So "
+            "each of them is also scanned as a file of its own, which costs a further scan. With off, "
             "BINARYMIME is hidden, and MAIL with BODY=BINARYMIME is refused."},
     {.name = "ProxyProtocol",
      .field = &Config::proxy_protocol,
@@ -314,11 +311,10 @@ constexpr Option kOptions[] = {
      .field = &Config::socket_mode,
      .default_text = "0660",
      .on_reload = OnReload::kNextStart,
-     .doc =
-         "The rights, in octal, to a local socket that the program makes for Listen or StatsAddress. Whoever "
-         "may write to it may connect: by default its user and group, which are those that the program is "
-         "started as, and nobody else. A hot restart keeps the sockets and their rights; those of a service "
-         "manager are as it has made them."},
+     .doc = "The mode, in octal, of a local socket that the program makes for Listen or StatsAddress. Users "
+            "who may write to the socket may connect. By default these are its user and group, which are "
+            "those that the program is started as. A hot restart keeps the sockets and their modes. The mode "
+            "of a socket from a service manager is not changed."},
     {.name = "ShutdownTimeOut",
      .field = &Config::shutdown_timeout,
      .default_text = "30",

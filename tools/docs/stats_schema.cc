@@ -140,8 +140,9 @@ std::string StatsSchema() {
 
   Json schema =
       Head("/stats",
-           "The counters since the start. They only grow while the process lives, but for what is said "
-           "to fall, and the percentiles. received = in_progress + delivered + refused + dropped + "
+           "The counters since the start. While the process lives they only grow, except the percentiles "
+           "and those whose description says that they fall. received = in_progress + delivered + refused + "
+           "dropped + "
            "bounced + tempfailed + rejected + lost, at every moment.");
   schema.update(Object(std::move(members)));
   schema["$defs"]["durations"] = Object({{"count", Count("How many.")},
