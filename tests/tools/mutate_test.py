@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """Which changes tools/mutate makes of a text. Nothing is built."""
 import contextlib
-import importlib.machinery
-import importlib.util
 import io
 import json
 import sys
@@ -10,19 +8,12 @@ import tempfile
 import unittest
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[2]
 sys.dont_write_bytecode = True
 
+from load_program import load_program  # noqa: E402  (no file must be written beside it)
 
-def load(path):
-    loader = importlib.machinery.SourceFileLoader(path.name, str(path))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(path.name, loader))
-    sys.modules[path.name] = module  # dataclasses look there
-    loader.exec_module(module)
-    return module
-
-
-mutate = load(PROJECT / "tools/mutate")
+PROJECT = Path(__file__).resolve().parents[2]
+mutate = load_program(PROJECT / "tools/mutate")
 
 
 def turned(line, kind=None):

@@ -1,23 +1,15 @@
 #!/usr/bin/env python3
 """What tools/tidy says about includes between folders, and about the picture of them."""
-import importlib.machinery
-import importlib.util
 import sys
 import unittest
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[2]
 sys.dont_write_bytecode = True
 
+from load_program import load_program  # noqa: E402  (no file must be written beside it)
 
-def load(path):
-    loader = importlib.machinery.SourceFileLoader(path.name, str(path))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(path.name, loader))
-    loader.exec_module(module)
-    return module
-
-
-tidy = load(PROJECT / "tools/tidy")
+PROJECT = Path(__file__).resolve().parents[2]
+tidy = load_program(PROJECT / "tools/tidy")
 
 
 def complaints(name, *includes):

@@ -16,7 +16,7 @@ RECORD_ROUNDS = 3
 
 
 def figures(results):
-    """Medians, spreads and ratios of {cell: {label: rounds}}, as they go into the record."""
+    """Medians, spreads and ratios of {cell: {label: rounds}}, rounded as in the record, so that the table says the same."""
     cells = []
     for cell, targets in results.items():
         entry = {"cell": str(cell), "size_bytes": cell.bytes, "sessions": cell.sessions,
@@ -79,10 +79,8 @@ def read_record(path):
     """A record that write_record wrote. ValueError says what is wrong with another file."""
     try:
         content = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise ValueError(f"{path} is no JSON: {error}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{path} is no record of perf/load/compare: it has no \"format\" {FORMAT}")
     if not content.get("cells"):
