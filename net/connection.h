@@ -18,6 +18,12 @@ class Connection {
   core::Stream& stream() { return stream_; }
   const core::Stream& stream() const { return stream_; }
 
+  // The peer is gone, and has left nothing to be read. One that has only ended its side (printf … | nc) and
+  // left commands may still be waiting for replies.
+  bool PeerLeft() const {
+    return stream_.error() != 0 || stream_.write_error() != 0 || (stream_.ended() && stream_.input().empty());
+  }
+
   enum class LineState : uint8_t {
     kLine,     // text is a line, without its CRLF or LF
     kNone,     // no whole line has arrived

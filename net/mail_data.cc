@@ -76,12 +76,12 @@ core::Task<MailDataResult> ReceiveData(core::Loop& loop, Connection& client, cor
   // Behind the room of a short file; in front of it, place for what was held back.
   std::array<char, EndOfData::kHeldBytesMax + kSpillBytes> beside;
   const std::span<char> spill = std::span(beside).subspan(EndOfData::kHeldBytesMax);
-  const auto kept = [&] { return !result.too_large && !result.no_room; };
+  const auto kept = [&] { return result.fault == MailDataFault::kNone; };
   const auto process = [&](std::span<char> block) {
     found = end.Process(block);
     if (limits.message_bytes_max != 0 &&
         body.content_bytes() + found.content_bytes > limits.message_bytes_max) {
-      result.too_large = true;
+      result.Add(MailDataFault::kTooLarge);
     }
   };
   // Makes content of what was found at `block`; what is held back follows it in the room.
@@ -98,7 +98,7 @@ core::Task<MailDataResult> ReceiveData(core::Loop& loop, Connection& client, cor
                                             short_file ? 1 : kReceiveBytesMin, limits.timeout, rate);
     if (!has_room) {
       // Goes on in the place of what there is.
-      result.no_room = true;
+      result.Add(MailDataFault::kNoRoom);
       DropContent(bodies, body, body.room().data(), found.held_bytes);
     }
     const std::span<char> room = body.room();
@@ -121,7 +121,7 @@ core::Task<MailDataResult> ReceiveData(core::Loop& loop, Connection& client, cor
       if (kept() && used_bytes > 0) {
         const bool grown = co_await MakeRoom(loop, bodies, body, 0, used_bytes, limits.timeout, rate);
         if (grown) std::memcpy(body.room().data(), block.data(), used_bytes);
-        result.no_room = !grown;
+        if (!grown) result.Add(MailDataFault::kNoRoom);
       }
     }
     if (found.ended) {
@@ -132,9 +132,9 @@ core::Task<MailDataResult> ReceiveData(core::Loop& loop, Connection& client, cor
     if (!found.ended && result.status == MailDataResult::Status::kTooSlow) co_return result;
   }
   result.status = MailDataResult::Status::kComplete;
-  result.ambiguous = end.ambiguous();
-  result.bare_newline = end.bare_newline();
-  result.dot_after_bare_newline = end.dot_after_bare_newline();
+  if (end.ambiguous()) result.Add(MailDataFault::kAmbiguousEnd);
+  if (end.dot_after_bare_newline() && limits.bare_dot_is_ambiguous) result.Add(MailDataFault::kAmbiguousDot);
+  if (end.bare_newline()) result.Add(MailDataFault::kBareNewline);
   result.has_stuffed_dots = end.may_need_stuffing();
   co_return result;
 }
@@ -145,14 +145,18 @@ core::Task<MailDataResult> ReceiveChunk(core::Loop& loop, Connection& client, co
   MailDataResult result;
   const uint64_t before = body != nullptr ? body->content_bytes() : 0;
   if (limits.message_bytes_max != 0 && before + chunk_bytes > limits.message_bytes_max) {
-    result.too_large = discard = true;
+    result.Add(MailDataFault::kTooLarge);
+    discard = true;
   }
   std::array<char, kDiscardBytes> nowhere;
   for (uint64_t left = chunk_bytes; left > 0;) {
     if (!discard && body != nullptr) {
       const size_t wanted = std::min(static_cast<uint64_t>(kReceiveBytesMin), left);
       const bool has_room = co_await MakeRoom(loop, bodies, *body, 0, wanted, limits.timeout, rate);
-      if (!has_room) result.no_room = discard = true;
+      if (!has_room) {
+        result.Add(MailDataFault::kNoRoom);
+        discard = true;
+      }
     }
     if (discard && body != nullptr) bodies.Shrink(*body);
     const std::span<char> room = body != nullptr ? body->room() : std::span<char>(nowhere);

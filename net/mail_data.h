@@ -17,9 +17,23 @@
 namespace bivalve::net {
 
 struct MailDataLimits {
-  uint64_t message_bytes_max = 0;  // 0: none
-  core::Duration timeout{};        // longest silence of the client; and a wait for room
+  uint64_t message_bytes_max = 0;      // 0: none
+  core::Duration timeout{};            // longest silence of the client; and a wait for room
+  bool bare_dot_is_ambiguous = false;  // see MailDataFault::kAmbiguousDot
 };
+
+// Why a message that came whole is not to be passed on. Of several, the first in this order.
+enum class MailDataFault : uint8_t {
+  kNone,
+  kTooLarge,        // the body holds nothing
+  kNoRoom,          // the body holds nothing
+  kMemoryCut,       // a file was cut while bodies were in it. Whoever has the bodies finds that
+  kAmbiguousEnd,    // DATA: a line "." which some servers take for the end. EndOfData::ambiguous()
+  kAmbiguousDot,    // DATA: a dot which some servers take for stuffing. EndOfData::dot_after_bare_newline()
+  kBareNewline,     // DATA: a CR or LF alone, where that was to be checked
+  kHeaderTooLarge,  // the header section is. Whoever reads it finds that
+};
+inline constexpr size_t kMailDataFaults = 8;
 
 struct MailDataResult {
   enum class Status : uint8_t {
@@ -29,15 +43,14 @@ struct MailDataResult {
     kTooSlow,  // see DataRate
   };
   Status status = Status::kComplete;
-  // With kComplete, why the body does not hold the message (it holds nothing then).
-  bool too_large = false;
-  bool no_room = false;
-  // DATA only: see EndOfData.
-  bool ambiguous = false;
-  bool bare_newline = false;
-  bool dot_after_bare_newline = false;
+  MailDataFault fault = MailDataFault::kNone;  // with kComplete
   // Its lines may begin with dots, so that they need stuffing.
   bool has_stuffed_dots = false;
+
+  // Notes one more fault.
+  void Add(MailDataFault found) {
+    if (fault == MailDataFault::kNone || (found != MailDataFault::kNone && found < fault)) fault = found;
+  }
 };
 
 // Longest wait for room: RFC 5321 section 4.5.3.2.4 lets a client wait two minutes for the reply to DATA.

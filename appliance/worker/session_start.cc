@@ -1,5 +1,5 @@
-// The part of a session before its greeting: who the client is (PROXY protocol), and whether it may have a
-// session.
+// The part of a session up to its greeting: who the client is (PROXY protocol), whether it may have a
+// session, and the connection to the server.
 #include <algorithm>
 #include <string>
 #include <string_view>
@@ -9,6 +9,7 @@
 #include "appliance/worker/session_limits.h"
 #include "core/text.h"
 #include "net/proxy_header.h"
+#include "net/smtp_reply.h"
 
 namespace bivalve::appliance {
 namespace {
@@ -26,7 +27,7 @@ std::string ProxyHeaderComplaint(std::string_view input, std::string_view client
 // What a proxy says about the client is believed only from where the operator said; nothing is sent to
 // anybody before it is complete (haproxy, proxy-protocol.txt section 2: a receiver must not guess whether a
 // header is there).
-core::Task<Session::CloseReason> Session::TakeProxyHeader() {
+core::Task<CloseReason> Session::TakeProxyHeader() {
   const bool local = client_address_.is_loopback() || client_address_.family() == AF_UNIX;
   const std::vector<net::Network>& trusted = config().proxy_protocol_from;
   const bool may = trusted.empty() ? local
@@ -70,13 +71,12 @@ core::Task<Session::CloseReason> Session::TakeProxyHeader() {
 }
 
 // MaxConnectionsPerClient. By the client's own address, so behind a proxy it is not the proxy that counts.
-Session::CloseReason Session::EnterClient() {
+CloseReason Session::EnterClient() {
   if (services_.client_counts == nullptr || config().connections_per_client_max == 0)
     return CloseReason::kNone;
   entered_as_ = client_address_;
   const uint32_t connections = services_.client_counts->Enter(*entered_as_);
   if (connections <= config().connections_per_client_max) return CloseReason::kNone;
-  counters().Add(Metric::kRefusedPerClient);
   LogText(Severity::kWarning,
           core::Cat("client has more than ", config().connections_per_client_max, " connections"));
   return CloseReason::kTooManyConnections;
@@ -86,29 +86,30 @@ void Session::LeaveClient() {
   if (entered_as_.has_value()) services_.client_counts->Leave(*entered_as_);
 }
 
-// A reply to a command went to the client. Errors in a row: see limits::kErrorsInARowMax. 500 to 504 are
-// about the command's form; everything else that is negative is the server's judgement of a sender, a
-// recipient or a time.
-void Session::CountReply(uint16_t code) {
-  if (code >= 500 && code <= 504) {
-    ++errors_in_a_row_;
-  } else if (code < 400) {
-    errors_in_a_row_ = 0;
+// Connects to the server and greets the client in its stead (RFC 5321 section 4.3.1).
+core::Task<CloseReason> Session::OpenServer() {
+  const bool connected = co_await ConnectServer();
+  if (!connected) co_return CloseReason::kUnreachable;
+  const ServerReply reply = co_await server_.NextReply();
+  if (reply.ok() && reply.code == 220) {
+    Answer(core::Cat("220 ", config().host_name, "\r\n"), reply.code);
+    co_return CloseReason::kNone;
   }
+  if (reply.ok() && net::IsPositive(reply.code)) co_return CloseReason::kServerNonsense;
+  // The server does not want to talk now: its own words say it best.
+  const CloseReason reason = Relay(reply);
+  co_return reason == CloseReason::kNone ? CloseReason::kQuit : reason;
 }
 
-Session::CloseReason Session::CheckPatience() {
-  if (errors_in_a_row_ > limits::kErrorsInARowMax) {
-    counters().Add(Metric::kTooManyErrors);
-    LogText(Severity::kWarning, "client makes too many errors");
-    return CloseReason::kTooManyErrors;
+core::Task<bool> Session::ConnectServer() {
+  const std::vector<net::SocketAddress> addresses = ServerAddresses();
+  for (const net::SocketAddress& address : addresses) {
+    const bool connected = co_await server_.Connect(address, OpenOutgoing(address));
+    if (connected) co_return true;
+    if (client_.PeerLeft()) co_return false;
   }
-  if (commands_without_message_ > limits::kCommandsWithoutMessageMax) {
-    counters().Add(Metric::kTooManyCommands);
-    LogText(Severity::kWarning, "client sends too many commands without a message");
-    return CloseReason::kTooManyCommands;
-  }
-  return CloseReason::kNone;
+  if (addresses.empty()) LogText(Severity::kError, "no address of a mail server is known");
+  co_return false;
 }
 
 }  // namespace bivalve::appliance

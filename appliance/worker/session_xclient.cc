@@ -10,41 +10,29 @@ namespace bivalve::appliance {
 
 // What the server offers only an EHLO can tell, and the client may say none. After the 220 to XCLIENT the
 // dialogue starts over: so the client's own greeting, if it comes, is the one that counts for both.
-core::Task<Session::CloseReason> Session::IntroduceClient(const net::Command& command) {
+core::Task<CloseReason> Session::IntroduceClient(const net::Command& command) {
   introduced_ = true;
   const net::ClientIdentity client = Identity(command);
-  server_.stream().Write(core::Cat("EHLO ", config().host_name, "\r\n"));
-  server_.stream().Flush();
-  std::string text;
-  net::Reply reply = co_await ServerReply(text);
-  if (!reply.ok()) co_return ReasonOf(reply.status);
-  if (reply.code == 421) {
-    Answer(text);
-    co_return CloseReason::kQuit;
-  }
+  ServerReply reply = co_await server_.Ask(core::Cat("EHLO ", config().host_name));
+  if (!reply.ok()) co_return Relay(reply);
   if (!net::IsPositive(reply.code))
-    co_return NotIntroduced(core::Cat("the mail server refused EHLO: ", core::Trim(text)));
+    co_return NotIntroduced(core::Cat("the mail server refused EHLO: ", core::Trim(reply.text)));
   const std::string introduction =
-      net::XClientCommand(net::FindExtensionValues(text, "XCLIENT").value_or(""), client);
+      net::XClientCommand(net::FindExtensionValues(reply.text, "XCLIENT").value_or(""), client);
   if (introduction.empty()) co_return NotIntroduced("the mail server does not offer XCLIENT");
-  server_.stream().Write(introduction);
-  server_.stream().Write("\r\n");
-  server_.stream().Flush();
-  text.clear();
-  reply = co_await ServerReply(text);
-  if (!reply.ok()) co_return ReasonOf(reply.status);
+  reply = co_await server_.Ask(introduction);
+  if (!reply.ok()) co_return Relay(reply);
   if (reply.code == 220) co_return CloseReason::kNone;
-  if (net::IsIntermediate(reply.code)) co_return CloseReason::kServerNonsense;
   // The greeting of a server that wants nothing of this client (Postfix applies smtpd_client_restrictions
   // here; RFC 5321 section 3.1, RFC 7504): its own words say it best.
-  if (reply.code == 421 || reply.code == 521 || reply.code == 554) {
-    Answer(text);
+  if (reply.code == 521 || reply.code == 554) {
+    (void)Relay(reply);
     co_return CloseReason::kQuit;
   }
-  co_return NotIntroduced(core::Cat("the mail server refused XCLIENT: ", core::Trim(text)));
+  co_return NotIntroduced(core::Cat("the mail server refused XCLIENT: ", core::Trim(reply.text)));
 }
 
-Session::CloseReason Session::NotIntroduced(std::string_view why) {
+CloseReason Session::NotIntroduced(std::string_view why) {
   const bool allowed = config().xclient_failure == XClientFailure::kAllow;
   LogText(allowed ? Severity::kWarning : Severity::kError,
           core::Cat(why, allowed ? "; the client passes for this filter (XClientFailure)"

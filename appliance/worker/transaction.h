@@ -1,5 +1,4 @@
-// Transaction: what a session knows of the mail transaction that is open (RFC 5321 section 3.3), and of the
-// message in it.
+// Transaction: what a session knows of the mail transaction that is open (RFC 5321 section 3.3).
 #pragma once
 
 #include <cstdint>
@@ -9,8 +8,7 @@
 #include <vector>
 
 #include "core/body.h"
-#include "core/mono_time.h"
-#include "scan/clamd_pool.h"
+#include "net/mail_data.h"
 
 namespace bivalve::appliance {
 
@@ -33,10 +31,9 @@ struct Transaction {
 
   // BDAT so far (RFC 3030). A transaction in which a chunk could not be kept takes no further ones.
   std::unique_ptr<core::Body> chunks;
-  bool chunks_too_large = false;
-  bool chunks_no_room = false;
+  net::MailDataFault chunks_fault = net::MailDataFault::kNone;  // why one could not be kept
 
-  bool in_chunks() const { return chunks != nullptr || chunks_too_large || chunks_no_room; }
+  bool in_chunks() const { return chunks != nullptr || chunks_fault != net::MailDataFault::kNone; }
   bool has_recipients() const { return mail_accepted && recipients_accepted > 0; }
 
   void AddRecipient(std::string_view path) {
@@ -56,21 +53,6 @@ struct Transaction {
     recipient_parameters += parameters;
     recipient_parameters += '\n';
   }
-};
-
-// What became of a message on its way, for the log. Its views borrow until the message's Conclude().
-struct MessageRecord {
-  uint64_t content_bytes = 0;
-  std::string_view virus = {};
-  std::string_view scanner = {};
-  scan::Method method = scan::Method::kAuto;  // kAuto: no scanner got it
-  std::string_view cause = {};                // why it has no verdict
-  std::string_view reply = {};                // what the client was told
-  bool reply_is_servers = false;
-  core::Duration receive = {};
-  core::Duration wait = {};  // for a scanner
-  core::Duration scan = {};
-  core::Duration deliver = {};
 };
 
 }  // namespace bivalve::appliance

@@ -336,7 +336,8 @@ core::Task<void> Worker::ServeAndCount(Running& running, int fd, net::SocketAddr
 // A socket that was just accepted takes a short line without waiting.
 void Worker::RefuseBusy(int fd) {
   stats_.counters.Add(Metric::kRefusedBusy);
-  (void)send(fd, replies::kBusy.data(), replies::kBusy.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  const std::string_view reply = replies::kBusy.line();
+  (void)send(fd, reply.data(), reply.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
   shutdown(fd, SHUT_WR);
   close(fd);
 }

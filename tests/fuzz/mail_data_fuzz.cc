@@ -105,15 +105,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     using Status = net::MailDataResult::Status;
     if (plan.bdat) {
       BV_CHECK((got.result.status == Status::kComplete) == (wire.size() >= plan.chunk_bytes));
-      if (got.result.status == Status::kComplete && !got.result.too_large) {
+      if (got.result.status == Status::kComplete && got.result.fault != net::MailDataFault::kTooLarge) {
         BV_CHECK(got.content == std::string_view(wire).substr(0, plan.chunk_bytes));
       }
-      if (got.result.too_large) BV_CHECK(got.content.empty());
+      if (got.result.fault == net::MailDataFault::kTooLarge) BV_CHECK(got.content.empty());
     } else {
       const bool empty_message = wire.starts_with(".\r\n");
       const size_t end = empty_message ? 0 : wire.find("\r\n.\r\n");
       BV_CHECK((got.result.status == Status::kComplete) == (end != std::string::npos));
-      if (got.result.status == Status::kComplete && !got.result.too_large) {
+      if (got.result.status == Status::kComplete && got.result.fault != net::MailDataFault::kTooLarge) {
         BV_CHECK(got.content == Unstuffed(empty_message ? std::string() : wire.substr(0, end + 2)));
         const std::string behind = wire.substr(empty_message ? 3 : end + 5);
         BV_CHECK(behind.starts_with(got.rest));

@@ -146,7 +146,7 @@ TEST_F(MailDataTest, EndsAtTheDotLineWhereverTheBytesAreCut) {
       EXPECT_EQ(got.content, "Subject: a\r\n\r\n.dot\r\nstuffed\r\n..\r\nbody.\r\n");
       EXPECT_EQ(got.rest, "QUIT\r\n");
       EXPECT_TRUE(got.result.has_stuffed_dots);
-      EXPECT_FALSE(got.result.too_large || got.result.no_room || got.result.ambiguous);
+      EXPECT_EQ(got.result.fault, MailDataFault::kNone);
     }
   }
 }
@@ -183,7 +183,7 @@ TEST_F(MailDataTest, TakesAMessageAroundTheSizeOfTheLastOne) {
   limits_.message_bytes_max = content.size() - 1;
   for (last_bytes_ = 0; *last_bytes_ < content.size() + 20; *last_bytes_ += 7) {
     const Got got = Data(*last_bytes_);
-    EXPECT_TRUE(got.result.too_large);
+    EXPECT_EQ(got.result.fault, MailDataFault::kTooLarge);
     EXPECT_EQ(got.rest, "QUIT\r\n");
   }
 }
@@ -198,13 +198,24 @@ TEST_F(MailDataTest, TakesAMessageOfNothing) {
   }
 }
 
-TEST_F(MailDataTest, SaysWhatItSawBesideTheEnd) {
-  peer_.first = "a\n.\r\nb\r\n.\r\nQUIT\r\n";
-  EXPECT_TRUE(Data().result.ambiguous);
-  check_ = EndOfData::Check::kNone;
-  EXPECT_FALSE(Data().result.ambiguous);
-  check_ = EndOfData::Check::kBareNewline;
-  EXPECT_TRUE(Data().result.bare_newline);
+TEST_F(MailDataTest, SaysWhatIsWrongWithTheData) {
+  const auto fault = [this](std::string_view data, EndOfData::Check check,
+                            bool bare_dot_is_ambiguous = false) {
+    peer_.first = core::Cat(data, "\r\n.\r\nQUIT\r\n");
+    check_ = check;
+    limits_.bare_dot_is_ambiguous = bare_dot_is_ambiguous;
+    return Data().result.fault;
+  };
+  EXPECT_EQ(fault("a\n.\r\nb", EndOfData::Check::kGuard), MailDataFault::kAmbiguousEnd);
+  EXPECT_EQ(fault("a\n.\r\nb", EndOfData::Check::kNone), MailDataFault::kNone);
+  EXPECT_EQ(fault("a\nb", EndOfData::Check::kBareNewline), MailDataFault::kBareNewline);
+  EXPECT_EQ(fault("a\nb", EndOfData::Check::kGuard), MailDataFault::kNone);
+  EXPECT_EQ(fault("a\n.b", EndOfData::Check::kGuard, true), MailDataFault::kAmbiguousDot);
+  EXPECT_EQ(fault("a\n.b", EndOfData::Check::kGuard, false), MailDataFault::kNone);
+  // The first of several.
+  EXPECT_EQ(fault("a\n.b\n.\r\nc", EndOfData::Check::kBareNewline, true), MailDataFault::kAmbiguousEnd);
+  limits_.message_bytes_max = 5;
+  EXPECT_EQ(fault("a\n.\r\nb", EndOfData::Check::kGuard), MailDataFault::kTooLarge);
 }
 
 TEST_F(MailDataTest, GrowsWithTheMessage) {
@@ -234,7 +245,7 @@ TEST_F(MailDataTest, TakesExactlyTheLimit) {
   peer_.first = std::string(998, 'x') + "\r\n.\r\nQUIT\r\n";
   for (uint64_t seed = 0; seed < 50; ++seed) {
     const Got got = Data(seed);
-    EXPECT_FALSE(got.result.too_large) << seed;
+    EXPECT_EQ(got.result.fault, MailDataFault::kNone) << seed;
     EXPECT_EQ(got.content.size(), 1000u);
   }
 }
@@ -247,7 +258,7 @@ TEST_F(MailDataTest, ReadsToTheEndOfWhatIsTooLarge) {
       SCOPED_TRACE(testing::Message() << size << " bytes, seed " << seed);
       const Got got = Data(seed);
       ASSERT_EQ(got.result.status, Status::kComplete);
-      EXPECT_TRUE(got.result.too_large);
+      EXPECT_EQ(got.result.fault, MailDataFault::kTooLarge);
       EXPECT_EQ(got.content, "");
       EXPECT_EQ(got.rest, "QUIT\r\n");
     }
@@ -267,7 +278,7 @@ TEST_F(MailDataTest, ReadsToTheEndOfWhatThereIsNoRoomFor) {
     ASSERT_EQ(got.result.status, Status::kComplete);
     EXPECT_EQ(got.rest, "QUIT\r\n");
     const bool fits = got.content.size() > 60'000;
-    EXPECT_NE(fits, got.result.no_room);
+    EXPECT_EQ(got.result.fault, fits ? MailDataFault::kNone : MailDataFault::kNoRoom);
     if (!fits) {
       EXPECT_EQ(got.content, "");
     }
@@ -405,11 +416,11 @@ TEST_F(MailDataTest, ReadsAChunkThatIsTooLargeWithTheOnesBefore) {
   held_ = std::string(60, 'a');
   peer_.first = std::string(41, 'b') + "QUIT\r\n";
   const Got got = Chunk(41);
-  EXPECT_TRUE(got.result.too_large);
+  EXPECT_EQ(got.result.fault, MailDataFault::kTooLarge);
   EXPECT_EQ(got.content, "");
   EXPECT_EQ(got.rest, "QUIT\r\n");
   peer_.first = std::string(40, 'b') + "QUIT\r\n";
-  EXPECT_FALSE(Chunk(40).result.too_large);
+  EXPECT_EQ(Chunk(40).result.fault, MailDataFault::kNone);
 }
 
 // The size is a client's word: nothing may be added to it without care.
@@ -419,7 +430,7 @@ TEST_F(MailDataTest, RefusesAChunkOfAlmostInfiniteSize) {
   peer_.first = "x";
   peer_.end = End::kEnds;
   const Got got = Chunk((uint64_t{1} << 63) - 1);
-  EXPECT_TRUE(got.result.too_large);
+  EXPECT_EQ(got.result.fault, MailDataFault::kTooLarge);
   EXPECT_EQ(got.result.status, Status::kClientGone);
 }
 
@@ -430,7 +441,7 @@ TEST_F(MailDataTest, ReadsAChunkThatThereIsNoRoomFor) {
   for (uint64_t seed = 0; seed < 6; ++seed) {
     const Got got = Chunk(90'000, false, seed);
     EXPECT_EQ(got.result.status, Status::kComplete);
-    EXPECT_TRUE(got.result.no_room);
+    EXPECT_EQ(got.result.fault, MailDataFault::kNoRoom);
     EXPECT_EQ(got.content, "");
     EXPECT_EQ(got.rest, "QUIT\r\n");
   }

@@ -1,0 +1,137 @@
+#include "appliance/worker/server_link.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+
+#include "core/text.h"
+#include "net/smtp_reply.h"
+
+namespace bivalve::appliance {
+namespace {
+
+// For one address of a server. Shorter than TimeOut, so that the next one is tried while the client still
+// waits: RFC 5321 section 4.5.3.2.1 gives a client five minutes for the greeting.
+constexpr std::chrono::seconds kConnectTimeout{30};
+
+constexpr uint16_t kClosing = 421;  // RFC 5321 section 3.8
+
+CloseReason ReasonOf(net::ReplyStatus status) {
+  switch (status) {
+    case net::ReplyStatus::kOk:
+      return CloseReason::kNone;
+    case net::ReplyStatus::kEnded:
+      return CloseReason::kServerLost;
+    case net::ReplyStatus::kTimeout:
+      return CloseReason::kServerTimeout;
+    case net::ReplyStatus::kGarbage:
+      return CloseReason::kServerNonsense;
+  }
+  BV_CHECK(false);
+}
+
+}  // namespace
+
+ServerLink::ServerLink(SessionServices& services, const Config& config, core::Condition& wake,
+                       uint64_t session)
+    : services_(services),
+      config_(config),
+      wake_(wake),
+      session_(session),
+      connection_(services.loop, wake, net::kReplyLineBytesMax),
+      keep_alive_(connection_, wake) {}
+
+core::Task<bool> ServerLink::Connect(const net::SocketAddress& address, int socket_fd) {
+  const core::MonoTime began = services_.loop.Now();
+  const core::IoResult result = co_await connection_.stream().Connect(
+      address.raw(), address.raw_size(), began + std::min<core::Duration>(config_.timeout, kConnectTimeout),
+      socket_fd);
+  if (!result.ok()) {
+    services_.stats.counters.Add(Metric::kServerErrors);
+    services_.log.Text(Severity::kError, session_,
+                       core::Cat("cannot connect to mail server ", address.ToString(), ": ",
+                                 std::string_view(std::strerror(result.error()))));
+    co_return false;
+  }
+  services_.stats.counters.Add(Metric::kServerConnects);
+  services_.stats.server_connect_us.Record(core::Microseconds(services_.loop.Now() - began));
+  address_ = address;
+  host_ = address.Host();
+  co_return true;
+}
+
+core::Task<ServerReply> ServerLink::Ask(std::string_view command, uint16_t intermediate) {
+  Write(command);
+  Write("\r\n");
+  Flush();
+  return NextReply(intermediate);
+}
+
+core::Task<ServerReply> ServerLink::NextReply(uint16_t intermediate) {
+  text_.clear();
+  const net::Reply reply = co_await net::ReadReply(connection_, wake_, config_.timeout, text_);
+  ServerReply result{.failure = ReasonOf(reply.status), .code = reply.code};
+  if (!result.ok()) co_return result;
+  if (net::IsIntermediate(reply.code) && reply.code != intermediate) {
+    result.failure = CloseReason::kServerNonsense;
+    co_return result;
+  }
+  if (reply.code == kClosing) result.failure = CloseReason::kQuit;
+  result.text = text_;
+  co_return result;
+}
+
+core::Task<ServerReply> ServerLink::Hello(std::string_view line, net::EhloReply* for_client) {
+  const ServerReply reply = co_await Ask(line);
+  if (!reply.ok() || !net::IsPositive(reply.code)) co_return reply;
+  extensions_ = {};
+  if (for_client == nullptr) co_return reply;
+  for (std::string_view rest = reply.text; !rest.empty();) {
+    const size_t end = rest.find("\r\n");
+    for_client->Add(net::ParseReplyLine(rest.substr(0, end))->text);
+    rest.remove_prefix(end + 2);
+  }
+  extensions_ = for_client->server();
+  extensions_.chunking = extensions_.chunking && !RefusesChunking();
+  co_return reply;
+}
+
+bool ServerLink::RefusesChunking() const {
+  return services_.chunking_proof.Refuses(address_, services_.loop.Now());
+}
+
+core::Task<ServerReply> ServerLink::Reset() {
+  const bool lives = co_await SettleKeepAlive();
+  if (!lives) co_return ServerReply{.failure = CloseReason::kServerLost};
+  ServerReply reply = co_await Ask("RSET");
+  if (reply.ok() && !net::IsPositive(reply.code)) reply.failure = CloseReason::kServerNonsense;
+  co_return reply;
+}
+
+core::Task<net::DeliveryResult> ServerLink::Deliver(net::Delivery delivery, std::string& reply_text) {
+  net::DeliveryResult result;  // lost
+  const bool lives = co_await SettleKeepAlive();
+  if (!lives) co_return result;
+  delivery.chunking = extensions_.chunking;
+  delivery.chunking_proven = services_.chunking_proof.Has(address_);
+  delivery.timeout = config_.timeout;
+  result = co_await net::Deliver(connection_, wake_, delivery, reply_text);
+  if (result.no_chunking) {
+    services_.log.Text(Severity::kWarning, session_,
+                       "mail server lists CHUNKING and refuses BDAT; it gets no more of it for an hour");
+    services_.chunking_proof.Refuse(address_, services_.loop.Now());
+  } else if (delivery.chunking && !delivery.chunking_proven &&
+             result.status == net::DeliveryResult::Status::kReplied) {
+    services_.chunking_proof.Accept(address_);
+  }
+  co_return result;
+}
+
+core::Task<void> ServerLink::Leave(bool server_listens) {
+  keep_alive_.Stop();
+  if (!server_listens || !open()) co_return;
+  Write("QUIT\r\n");
+  (void)co_await connection_.stream().Drain(Deadline());
+}
+
+}  // namespace bivalve::appliance
