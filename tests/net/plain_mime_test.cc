@@ -101,6 +101,20 @@ TEST(PlainMime, AFieldThatReadersMayTakeForAnotherIsNot) {
   }
 }
 
+// Also where its delimiters are there, so that only the boundary itself is in the way.
+TEST(PlainMime, ABoundaryHasOnlyBytesThatAllReadersTakeAlike) {
+  const auto with = [](std::string_view boundary, std::string_view value) {
+    const std::string line = "--" + std::string(boundary);
+    return Mail("Content-Type: multipart/mixed; boundary=" + std::string(value) + "\r\n",
+                line + "\r\nContent-Type: text/plain\r\n\r\nhello\r\n" + line + "--\r\n");
+  };
+  EXPECT_TRUE(IsPlain(with("b", "b")));
+  EXPECT_TRUE(IsPlain(with("b=", "\"b=\"")));
+  EXPECT_FALSE(IsPlain(with("a b", "\"a b\"")));
+  EXPECT_FALSE(IsPlain(with("a:b", "a:b")));
+  EXPECT_FALSE(IsPlain(with("a=b", "a=b")));
+}
+
 // libclamav changes the line ends of such a file, and its hash with them.
 TEST(PlainMime, AFileIsEncodedInBase64) {
   for (const std::string_view type :
