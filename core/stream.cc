@@ -18,7 +18,8 @@ constexpr size_t kPiecesMax = 64;  // of one sendmsg
 void Stream::Adopt(int fd) {
   BV_CHECK(fd_ < 0);
   fd_ = fd;
-  eof_ = more_waiting_ = false;
+  plain_.Use(fd);
+  eof_ = false;
   error_ = write_error_ = 0;
 }
 
@@ -40,6 +41,20 @@ Task<IoResult> Stream::Connect(const sockaddr* address, socklen_t address_bytes,
   co_return result;
 }
 
+size_t Stream::Switch(std::unique_ptr<Transport> transport) {
+  BV_CHECK(!receiving() && !sending() && unsent_bytes() == 0);
+  switched_ = std::move(transport);
+  const size_t thrown_away = input().size();
+  input_.clear();
+  consumed_ = 0;
+  return thrown_away;
+}
+
+Task<void> Stream::StopReading() {
+  transport().Cancel(Way::kReceive);
+  while (receiving()) (void)co_await wake_.Wait();
+}
+
 void Stream::Consume(size_t bytes) {
   consumed_ += bytes;
   BV_CHECK(consumed_ <= input_.size());
@@ -52,7 +67,7 @@ void Stream::Unread(std::string_view bytes) {
 }
 
 void Stream::StartReading() {
-  if (receive_.in_flight() || ended() || input().size() >= kInputBytesMax) return;
+  if (receiving() || ended() || input().size() >= kInputBytesMax) return;
   if (consumed_ > 0) {
     if (consumed_ == input_.size()) {
       std::string().swap(input_);
@@ -62,8 +77,7 @@ void Stream::StartReading() {
     consumed_ = 0;
   }
   placed_ = false;
-  receive_.request = {.code = IoCode::kRecvBuffer, .fd = fd_, .poll_first = !more_waiting_};
-  loop_.io().Submit(receive_);
+  transport().ReceiveAny();
 }
 
 Task<IoResult> Stream::Receive(std::span<char> room, std::span<char> spill, MonoTime deadline) {
@@ -73,24 +87,18 @@ Task<IoResult> Stream::Receive(std::span<char> room, std::span<char> spill, Mono
   msghdr message = {};
   if (input().empty() && !ended()) {
     // A receive that was armed earlier fills a buffer; what it brings is copied below.
-    if (!receive_.in_flight()) {
+    if (!receiving()) {
       placed_ = true;
-      receive_.request = {.code = IoCode::kRecv,
-                          .fd = fd_,
-                          .address = room.data(),
-                          .bytes = room.size(),
-                          .poll_first = !more_waiting_};
-      if (!spill.empty()) {
+      if (spill.empty()) {
+        transport().Receive(room);
+      } else {
         message.msg_iov = pieces;
         message.msg_iovlen = 2;
-        receive_.request.code = IoCode::kRecvMsg;
-        receive_.request.address = &message;
-        receive_.request.bytes = room.size() + spill.size();
+        transport().ReceiveMessage(message);
       }
-      loop_.io().Submit(receive_);
     }
     const bool placed = placed_;
-    const bool in_time = co_await Finish(receive_, deadline);
+    const bool in_time = co_await Finish(Way::kReceive, deadline);
     placed_ = false;
     if (placed && placed_result_.ok()) co_return placed_result_;
     if (!in_time && input().empty()) co_return IoResult(-ETIMEDOUT);
@@ -104,28 +112,11 @@ Task<IoResult> Stream::Receive(std::span<char> room, std::span<char> spill, Mono
   co_return IoResult(static_cast<int32_t>(in_room + in_spill));
 }
 
-void Stream::OnComplete(Operation& operation, IoResult result) {
-  if (&operation == &receive_) {
-    OnReceived(result);
-  } else {
-    OnSent(result);
-  }
-}
-
-void Stream::OnReceived(IoResult result) {
-  more_waiting_ = receive_.nonempty();
-  if (const int id = receive_.buffer_id(); id >= 0) {
-    if (result.ok()) input_.append(loop_.io().Buffer(id).data(), result.value());
-    loop_.io().ReturnBuffer(id);
-  }
+void Stream::OnReceived(IoResult result, std::string_view bytes) {
+  input_.append(bytes);
   if (placed_) placed_result_ = result;
   if (result.ok() && result.eof()) {
     eof_ = true;
-  } else if (result.error() == ENOBUFS) {
-    // All buffers were filled in this turn and are back by now.
-    receive_.request.poll_first = false;
-    loop_.io().Submit(receive_);
-    return;
   } else if (!result.ok() && result.error() != ECANCELED) {
     error_ = result.error();
   }
@@ -133,10 +124,9 @@ void Stream::OnReceived(IoResult result) {
 }
 
 void Stream::Flush() {
-  if (send_.in_flight() || output_.empty() || write_error_ != 0) return;
+  if (sending() || output_.empty() || write_error_ != 0) return;
   sending_.swap(output_);
-  send_.request = {.code = IoCode::kSend, .fd = fd_, .address = sending_.data(), .bytes = sending_.size()};
-  loop_.io().Submit(send_);
+  transport().Send(sending_);
 }
 
 void Stream::OnSent(IoResult result) {
@@ -154,13 +144,13 @@ void Stream::OnSent(IoResult result) {
   if (wake_on_sent_ || write_error_ != 0) wake_.Notify();
 }
 
-Task<bool> Stream::Finish(Operation& operation, MonoTime deadline) {
+Task<bool> Stream::Finish(Way way, MonoTime deadline) {
   bool in_time = true;
-  while (operation.in_flight()) {
+  while (transport().in_flight(way)) {
     const bool notified = co_await wake_.Wait(in_time ? deadline : kNever);
     if (!notified) in_time = false;
     // After each wake-up anew: a send that was faster than its cancel has been followed by the next one.
-    if (!in_time) loop_.io().Cancel(operation);
+    if (!in_time) transport().Cancel(way);
   }
   co_return in_time;
 }
@@ -169,7 +159,7 @@ Task<bool> Stream::Drain(MonoTime deadline) {
   Flush();
   bool in_time = true;
   wake_on_sent_ = true;
-  while (in_time && send_.in_flight()) in_time = co_await Finish(send_, deadline);
+  while (in_time && sending()) in_time = co_await Finish(Way::kSend, deadline);
   wake_on_sent_ = false;
   co_return in_time&& write_error_ == 0;
 }
@@ -177,11 +167,9 @@ Task<bool> Stream::Drain(MonoTime deadline) {
 Task<IoResult> Stream::SendMessage(const msghdr& message, MonoTime deadline) {
   size_t bytes = 0;
   for (size_t i = 0; i < message.msg_iovlen; ++i) bytes += message.msg_iov[i].iov_len;
-  send_.request = {
-      .code = IoCode::kSendMsg, .fd = fd_, .address = const_cast<msghdr*>(&message), .bytes = bytes};
   wake_on_sent_ = true;
-  loop_.io().Submit(send_);
-  const bool in_time = co_await Finish(send_, deadline);
+  transport().SendMessage(message);
+  const bool in_time = co_await Finish(Way::kSend, deadline);
   wake_on_sent_ = false;
   if (sent_result_.ok() && sent_result_.value() == bytes) co_return IoResult(0);
   // Part of it is out: the connection is of no use any more.
@@ -192,7 +180,7 @@ Task<IoResult> Stream::SendMessage(const msghdr& message, MonoTime deadline) {
 Task<IoResult> Stream::SendPieces(std::span<const iovec> pieces, Duration timeout) {
   // What was written goes out in front, in the same message.
   bool idle = true;
-  if (send_.in_flight()) idle = co_await Drain(loop_.Now() + timeout);
+  if (sending()) idle = co_await Drain(loop_.Now() + timeout);
   if (!idle || write_error_ != 0) co_return IoResult(write_error_ != 0 ? -write_error_ : -ETIMEDOUT);
   std::string front;
   front.swap(output_);
@@ -247,7 +235,7 @@ Task<IoResult> Stream::SendDescriptor(std::string_view bytes, int descriptor, Mo
 
 Task<void> Stream::Linger(MonoTime deadline) {
   if (fd_ < 0 || write_error_ != 0) co_return;
-  loop_.io().ShutdownOutput(fd_);
+  transport().ShutdownOutput();
   bool in_time = true;
   size_t thrown_away = 0;
   while (in_time && !ended() && thrown_away < kLingerBytesMax) {
@@ -260,15 +248,16 @@ Task<void> Stream::Linger(MonoTime deadline) {
 
 Task<void> Stream::Close() {
   if (fd_ < 0) co_return;
-  if (receive_.in_flight() || send_.in_flight()) {
+  if (receiving() || sending()) {
     // Shutdown completes a pending receive; cancel reaches what it does not.
-    loop_.io().Shutdown(fd_);
-    loop_.io().Cancel(receive_);
-    loop_.io().Cancel(send_);
+    Shutdown();
+    transport().Cancel(Way::kReceive);
+    transport().Cancel(Way::kSend);
     wake_on_sent_ = true;
-    while (receive_.in_flight() || send_.in_flight()) (void)co_await wake_.Wait();
+    while (receiving() || sending()) (void)co_await wake_.Wait();
     wake_on_sent_ = false;
   }
+  switched_ = nullptr;
   loop_.io().Close(std::exchange(fd_, -1));
   input_.clear();
   output_.clear();

@@ -2,6 +2,8 @@
 // uses it. Knows bytes, not lines. One coroutine uses a stream and waits on the Condition given to the
 // constructor, which two streams (client and server) and a scan may share: whatever happens notifies it.
 //
+// The bytes cross to the kernel by a Transport: the plain one, until another takes its place (Switch).
+//
 // The reader is armed by StartReading() and stops by itself once something has arrived, so what a peer can
 // make us hold is bounded; an idle stream holds no buffer. At most one receive and one send are in flight.
 #pragma once
@@ -10,6 +12,7 @@
 #include <sys/uio.h>
 
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -17,16 +20,18 @@
 #include "core/condition.h"
 #include "core/io.h"
 #include "core/loop.h"
+#include "core/plain_transport.h"
 #include "core/task.h"
+#include "core/transport.h"
 
 namespace bivalve::core {
 
-class Stream {
+class Stream final : private Transport::Owner {
  public:
   // More unread input than this stops the reader.
   static constexpr size_t kInputBytesMax = size_t{64} << 10;
 
-  Stream(Loop& loop, Condition& wake) : loop_(loop), wake_(wake), receive_(*this), send_(*this) {}
+  Stream(Loop& loop, Condition& wake) : loop_(loop), wake_(wake), plain_(loop.io(), *this) {}
   Stream(const Stream&) = delete;
   ~Stream() { BV_CHECK(fd_ < 0); }  // Close() was awaited
 
@@ -37,7 +42,19 @@ class Stream {
   Task<IoResult> Connect(const sockaddr* address, socklen_t address_bytes, MonoTime deadline,
                          int socket_fd = -1);
   bool open() const { return fd_ >= 0; }
+  // For questions about the socket. Its bytes go by the stream only.
   int fd() const { return fd_; }
+  // Makes what is in flight complete, with an end or an error. Never suspends.
+  void Shutdown() { loop_.io().Shutdown(fd_); }
+
+  // From now on the bytes go by `transport`, which has this stream's owner() as its own and is about fd().
+  // Input that came before and was not taken is thrown away: what a peer sends in advance must not pass for
+  // what it says behind the switch (CVE-2011-0411). Returns how many bytes that were. Nothing may be in
+  // flight or unsent: Drain and StopReading first. Close() brings the plain transport back.
+  size_t Switch(std::unique_ptr<Transport> transport);
+  Transport::Owner& owner() { return *this; }
+  // Disarms the reader, and suspends until it is.
+  Task<void> StopReading();
 
   // --- Input. Never suspend. Views into input() are valid until the next StartReading() or Receive().
   std::string_view input() const { return std::string_view(input_).substr(consumed_); }
@@ -82,28 +99,21 @@ class Stream {
   Task<void> Close();
 
  private:
-  class Operation final : public IoOp {
-   public:
-    explicit Operation(Stream& stream) : stream_(stream) {}
+  using Way = Transport::Way;
 
-   private:
-    void OnComplete(IoResult result) override { stream_.OnComplete(*this, result); }
-    friend class Stream;
-    Stream& stream_;
-  };
-
-  void OnComplete(Operation& operation, IoResult result);
-  void OnReceived(IoResult result);
-  void OnSent(IoResult result);
+  void OnReceived(IoResult result, std::string_view bytes) override;
+  void OnSent(IoResult result) override;
+  Transport& transport() { return switched_ != nullptr ? *switched_ : plain_; }
+  bool receiving() { return transport().in_flight(Way::kReceive); }
+  bool sending() { return transport().in_flight(Way::kSend); }
   Task<IoResult> SendMessage(const msghdr& message, MonoTime deadline);
-  // Suspends until `operation` has completed; cancels it after the deadline and says so by false.
-  Task<bool> Finish(Operation& operation, MonoTime deadline);
+  // Suspends until the operation has completed; cancels it after the deadline and says so by false.
+  Task<bool> Finish(Way way, MonoTime deadline);
 
   Loop& loop_;
   Condition& wake_;
   int fd_ = -1;
   bool eof_ = false;
-  bool more_waiting_ = false;  // the last receive left bytes in the socket
   bool placed_ = false;        // the receive in flight goes into a caller's room, not into input_
   bool wake_on_sent_ = false;  // somebody waits for the end of a send
   int error_ = 0;
@@ -113,9 +123,9 @@ class Stream {
   size_t consumed_ = 0;
   std::string input_;
   std::string output_;   // written, not yet being sent
-  std::string sending_;  // the kernel's
-  Operation receive_;
-  Operation send_;
+  std::string sending_;  // the transport's
+  PlainTransport plain_;
+  std::unique_ptr<Transport> switched_;  // null: plain_
 };
 
 }  // namespace bivalve::core

@@ -1,6 +1,14 @@
 #include "net/connection.h"
 
+#include "net/transparent.h"
+
 namespace bivalve::net {
+
+SocketAddress Connection::local() const { return SocketName(stream_.fd()); }
+
+SocketAddress Connection::peer() const { return PeerName(stream_.fd()); }
+
+SocketAddress Connection::original_destination() const { return OriginalDestination(stream_.fd()); }
 
 Connection::Line Connection::PeekLine() {
   std::string_view input = stream_.input();

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "core/stream.h"
+#include "net/address.h"
 
 namespace bivalve::net {
 
@@ -17,6 +18,12 @@ class Connection {
 
   core::Stream& stream() { return stream_; }
   const core::Stream& stream() const { return stream_; }
+
+  // The addresses of both sides; where the peer wanted to connect, before a rule of the gateway changed that
+  // (net/transparent.h). All ask the kernel. Never wait.
+  SocketAddress local() const;
+  SocketAddress peer() const;
+  SocketAddress original_destination() const;
 
   // The peer is gone, and has left nothing to be read. One that has only ended its side (printf … | nc) and
   // left commands may still be waiting for replies.

@@ -31,6 +31,13 @@ SocketAddress SocketName(int fd) {
   return SocketAddress::FromRaw(Raw(storage), bytes);
 }
 
+SocketAddress PeerName(int fd) {
+  sockaddr_storage storage = {};
+  socklen_t bytes = sizeof(storage);
+  if (getpeername(fd, Raw(storage), &bytes) != 0) return {};
+  return SocketAddress::FromRaw(Raw(storage), bytes);
+}
+
 SocketAddress OriginalDestination(int fd) {
   SocketAddress own = SocketName(fd);
   if (own.family() != AF_INET && own.family() != AF_INET6) return {};

@@ -92,7 +92,7 @@ core::Task<void> ClamdConnection::Run() {
 void ClamdConnection::Stop() {
   stopping_ = true;
   // Completes a send that a stalled scanner does not take.
-  if (stream_.open()) loop_.io().Shutdown(stream_.fd());
+  if (stream_.open()) stream_.Shutdown();
   wake_.Notify();
 }
 
@@ -168,7 +168,7 @@ void ClamdConnection::Abandon(Request& request, std::shared_ptr<KeptBody> body) 
   if (slot->state == SlotState::kSending && uploading_) {
     // Nobody waits for the rest of this upload, and there is no other way to end one.
     useful_ = true;
-    loop_.io().Shutdown(stream_.fd());
+    stream_.Shutdown();
   }
 }
 

@@ -61,7 +61,7 @@ void ClamdConnection::CloseForGivenUp() {
   scanner_.stats.counts.Add(ScannerCount::kGivenUpSessions);
   owner_.OnGivenUp(scanner_, given_up());
   // Completes a send that the scanner does not take. What it has answered by now is read.
-  if (stream_.open()) loop_.io().Shutdown(stream_.fd());
+  if (stream_.open()) stream_.Shutdown();
   wake_.Notify();
 }
 

@@ -178,7 +178,7 @@ bool HttpServer::MakeWay() {
   oldest->listed = false;
   open_.Remove(*oldest);
   // What it reads or sends fails from now on, and it closes.
-  loop_.io().Shutdown(oldest->stream.fd());
+  oldest->stream.Shutdown();
   return true;
 }
 

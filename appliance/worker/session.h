@@ -85,7 +85,6 @@ class Session : public core::Linked<Session> {
   core::Task<CloseReason> IntroduceClient(const net::Command& command);
   CloseReason NotIntroduced(std::string_view why);
   net::ClientIdentity Identity(const net::Command& command) const;
-  net::SocketAddress LocalAddress() const;
 
   // --- The dialogue.
   // With `too_long`, a line that is too long is not answered but told there.

@@ -240,7 +240,7 @@ void Session::Conclude(Outcome outcome, std::string_view status, bool infected_p
 
 std::string Session::UsualHeader() {
   if (settings_->header.empty()) return {};
-  if (local_host_.empty()) local_host_ = LocalAddress().Host();
+  if (local_host_.empty()) local_host_ = client_.local().Host();
   return settings_->header.Expand(client_host_, local_host_, std::chrono::system_clock::now());
 }
 

@@ -7,7 +7,7 @@ namespace bivalve::appliance {
 
 std::vector<net::SocketAddress> Session::ServerAddresses() {
   if (!config().transparent_proxy) return settings_->servers.For(client_address_);
-  const net::SocketAddress destination = net::OriginalDestination(client_.stream().fd());
+  const net::SocketAddress destination = client_.original_destination();
   // A connection of our own that a rule has sent back would go round until no connections are left.
   const bool our_own = services_.outgoing_ports != nullptr &&
                        services_.outgoing_ports->Has(client_address_.port()) &&
@@ -28,7 +28,7 @@ int Session::OpenOutgoing(const net::SocketAddress& server) {
   if (!config().transparent_proxy) return -1;
   const int fd = services_.loop.io().OpenSocket(server.family());
   if (fd < 0) return -1;
-  const bool by_tproxy = net::SocketName(client_.stream().fd()) == server;
+  const bool by_tproxy = client_.local() == server;
   ReleaseOutgoingPort();
   outgoing_port_ = net::BindOutgoing(fd, server.family(), by_tproxy ? &client_address_ : nullptr);
   if (outgoing_port_ != 0 && services_.outgoing_ports != nullptr)

@@ -46,10 +46,8 @@ net::ClientIdentity Session::Identity(const net::Command& command) const {
   client.address = client_address_;
   if (greets) client.helo = command.arguments;
   client.extended = command.verb == net::Verb::kEhlo;
-  client.local_address = LocalAddress();
+  client.local_address = client_.local();
   return client;
 }
-
-net::SocketAddress Session::LocalAddress() const { return net::SocketName(client_.stream().fd()); }
 
 }  // namespace bivalve::appliance

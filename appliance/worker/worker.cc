@@ -318,10 +318,7 @@ void Worker::Accepted(Running& running, int fd) {
     RefuseBusy(fd);
     return;
   }
-  sockaddr_storage storage = {};
-  socklen_t bytes = sizeof(storage);
-  getpeername(fd, reinterpret_cast<sockaddr*>(&storage), &bytes);
-  const net::SocketAddress client = net::SocketAddress::FromRaw(reinterpret_cast<sockaddr*>(&storage), bytes);
+  const net::SocketAddress client = net::PeerName(fd);
   const uint64_t number = running.next_session;
   running.next_session += options_.workers;
   running.sessions.Spawn(ServeAndCount(running, fd, client, number));

@@ -5,10 +5,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "core/ring.h"
@@ -508,6 +515,125 @@ TEST_F(StreamTest, CanBeUsedAgainAfterAClose) {
   stream_.Write("hello");
   EXPECT_TRUE(Await(stream_.Drain(In(seconds(5)))));
   EXPECT_EQ(ReceiveAll(peer_.get(), 5), "hello");
+}
+
+// --- Another transport
+
+// Flips all bits on the way. Stands on a plain transport of its own, as one that encrypts does.
+class FlippingTransport final : public Transport, private Transport::Owner {
+ public:
+  FlippingTransport(Io& io, int fd, Transport::Owner& owner) : owner_(owner), below_(io, *this) {
+    below_.Use(fd);
+  }
+
+  void ReceiveAny() override { below_.ReceiveAny(); }
+  void Receive(std::span<char> room) override {
+    room_ = room;
+    below_.Receive(room);
+  }
+  void ReceiveMessage(msghdr& message) override {
+    Receive({static_cast<char*>(message.msg_iov[0].iov_base), message.msg_iov[0].iov_len});
+  }
+  void Send(std::string_view bytes) override {
+    sending_ = Flipped(bytes);
+    below_.Send(sending_);
+  }
+  void SendMessage(const msghdr& message) override {
+    std::string bytes;
+    for (size_t i = 0; i < message.msg_iovlen; ++i)
+      bytes.append(static_cast<const char*>(message.msg_iov[i].iov_base), message.msg_iov[i].iov_len);
+    Send(bytes);
+  }
+  bool in_flight(Way way) const override { return below_.in_flight(way); }
+  void Cancel(Way way) override { below_.Cancel(way); }
+  void ShutdownOutput() override { below_.ShutdownOutput(); }
+
+  static std::string Flipped(std::string_view bytes) {
+    std::string flipped(bytes);
+    for (char& c : flipped) c = static_cast<char>(~c);
+    return flipped;
+  }
+
+ private:
+  void OnReceived(IoResult result, std::string_view bytes) override {
+    if (result.ok()) {
+      for (char& c : std::exchange(room_, {}).first(bytes.empty() ? result.value() : 0))
+        c = static_cast<char>(~c);
+    }
+    owner_.OnReceived(result, Flipped(bytes));
+  }
+  void OnSent(IoResult result) override { owner_.OnSent(result); }
+
+  Transport::Owner& owner_;
+  PlainTransport below_;
+  std::span<char> room_;
+  std::string sending_;
+};
+
+class SwitchedStreamTest : public StreamTest {
+ protected:
+  size_t Switch() {
+    Await(stream_.StopReading());
+    return stream_.Switch(std::make_unique<FlippingTransport>(*ring_, stream_.fd(), stream_.owner()));
+  }
+  void PeerSays(std::string_view bytes) {
+    ASSERT_EQ(write(peer_.get(), bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
+  }
+  std::string PeerHears() {
+    std::string heard(4096, '\0');
+    const ssize_t bytes = read(peer_.get(), heard.data(), heard.size());
+    heard.resize(bytes > 0 ? static_cast<size_t>(bytes) : 0);
+    return heard;
+  }
+};
+
+TEST_F(SwitchedStreamTest, SendsAndReceivesByTheOtherTransport) {
+  AdoptTcp();
+  EXPECT_EQ(Switch(), 0u);
+  stream_.Write("one\r\n");
+  EXPECT_TRUE(Await(stream_.Drain(In(seconds(5)))));
+  EXPECT_EQ(PeerHears(), FlippingTransport::Flipped("one\r\n"));
+  const std::string_view text = "two\r\n";
+  const iovec piece = {const_cast<char*>(text.data()), text.size()};
+  EXPECT_TRUE(Await(stream_.SendPieces({&piece, 1}, seconds(5))).ok());
+  EXPECT_EQ(PeerHears(), FlippingTransport::Flipped("two\r\n"));
+
+  PeerSays(FlippingTransport::Flipped("three"));
+  stream_.StartReading();
+  EXPECT_TRUE(TurnUntil([this] { return stream_.input() == "three"; }));
+  stream_.Consume(5);
+  PeerSays(FlippingTransport::Flipped("four"));
+  std::array<char, 16> room;
+  const IoResult received = Await(stream_.Receive(room, In(seconds(5))));
+  ASSERT_EQ(received.raw(), 4);
+  EXPECT_EQ(std::string_view(room.data(), 4), "four");
+}
+
+TEST_F(SwitchedStreamTest, ThrowsAwayWhatCameBeforeTheSwitch) {
+  AdoptTcp();
+  const std::string_view command = "STARTTLS\r\n";
+  const std::string_view injected = "MAIL FROM:<injected@example>\r\n";
+  PeerSays(Cat(command, injected));
+  stream_.StartReading();
+  ASSERT_TRUE(TurnUntil([&] { return stream_.input().size() == Cat(command, injected).size(); }));
+  stream_.Consume(command.size());
+  stream_.StartReading();
+  EXPECT_EQ(Switch(), injected.size());
+  EXPECT_EQ(stream_.input(), "");
+  PeerSays(FlippingTransport::Flipped("EHLO"));
+  stream_.StartReading();
+  EXPECT_TRUE(TurnUntil([this] { return stream_.input() == "EHLO"; }));
+}
+
+TEST_F(SwitchedStreamTest, IsPlainAgainAfterClose) {
+  AdoptTcp();
+  Switch();
+  stream_.StartReading();
+  Await(stream_.Close());
+  AdoptTcp();
+  stream_.Write("plain");
+  EXPECT_TRUE(Await(stream_.Drain(In(seconds(5)))));
+  EXPECT_EQ(PeerHears(), "plain");
 }
 
 }  // namespace

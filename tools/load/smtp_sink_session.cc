@@ -89,13 +89,6 @@ std::string_view BehindColon(std::string_view arguments) {
   return core::Trim(arguments.substr(std::min(arguments.find(':') + 1, arguments.size())));
 }
 
-std::string PeerOf(int fd) {
-  sockaddr_storage storage = {};
-  socklen_t bytes = sizeof(storage);
-  getpeername(fd, reinterpret_cast<sockaddr*>(&storage), &bytes);
-  return net::SocketAddress::FromRaw(reinterpret_cast<sockaddr*>(&storage), bytes).ToString();
-}
-
 }  // namespace
 
 std::unique_ptr<char[]> ScratchBuffers::Take() {
@@ -137,13 +130,13 @@ SinkSession::SinkSession(SinkServices& services, int fd)
 SinkSession::~SinkSession() { services_.sessions.erase(this); }
 
 void SinkSession::Abort() {
-  services_.loop.io().Shutdown(connection_.stream().fd());
+  connection_.stream().Shutdown();
   wake_.Notify();
 }
 
 core::Task<void> SinkSession::Run() {
   core::Stream& stream = connection_.stream();
-  if (services_.recorder != nullptr) Note("X-Client-Addr", PeerOf(stream.fd()));
+  if (services_.recorder != nullptr) Note("X-Client-Addr", connection_.peer().ToString());
   stream.Write("220 ");
   stream.Write(services_.settings.host_name);
   Reply(" ESMTP");
