@@ -30,6 +30,9 @@ CloseReason ReasonOf(net::ReplyStatus status) {
   BV_CHECK(false);
 }
 
+// The client sees nothing of a reply that is not to be understood: it asked for another one, or for none.
+ServerReply Failed(CloseReason reason) { return {.failure = reason}; }
+
 }  // namespace
 
 ServerLink::ServerLink(SessionServices& services, const Config& config, core::Condition& wake,
@@ -70,15 +73,12 @@ core::Task<ServerReply> ServerLink::Ask(std::string_view command, uint16_t inter
 core::Task<ServerReply> ServerLink::NextReply(uint16_t intermediate) {
   text_.clear();
   const net::Reply reply = co_await net::ReadReply(connection_, wake_, config_.timeout, text_);
-  ServerReply result{.failure = ReasonOf(reply.status), .code = reply.code};
-  if (!result.ok()) co_return result;
-  if (net::IsIntermediate(reply.code) && reply.code != intermediate) {
-    result.failure = CloseReason::kServerNonsense;
-    co_return result;
-  }
-  if (reply.code == kClosing) result.failure = CloseReason::kQuit;
-  result.text = text_;
-  co_return result;
+  if (!reply.ok()) co_return Failed(ReasonOf(reply.status));
+  if (net::IsIntermediate(reply.code) && reply.code != intermediate)
+    co_return Failed(CloseReason::kServerNonsense);
+  const bool closing = reply.code == kClosing;
+  co_return ServerReply{
+      .failure = closing ? CloseReason::kQuit : CloseReason::kNone, .code = reply.code, .text = text_};
 }
 
 core::Task<ServerReply> ServerLink::Hello(std::string_view line, net::EhloReply* for_client) {
@@ -102,9 +102,9 @@ bool ServerLink::RefusesChunking() const {
 
 core::Task<ServerReply> ServerLink::Reset() {
   const bool lives = co_await SettleKeepAlive();
-  if (!lives) co_return ServerReply{.failure = CloseReason::kServerLost};
-  ServerReply reply = co_await Ask("RSET");
-  if (reply.ok() && !net::IsPositive(reply.code)) reply.failure = CloseReason::kServerNonsense;
+  if (!lives) co_return Failed(CloseReason::kServerLost);
+  const ServerReply reply = co_await Ask("RSET");
+  if (reply.ok() && !net::IsPositive(reply.code)) co_return Failed(CloseReason::kServerNonsense);
   co_return reply;
 }
 

@@ -142,6 +142,11 @@ void SimSmtpServer::Command(Dialogue& d, std::string_view line) {
     d.content.clear();
     Reply(d, 354, "go ahead");
   } else if (EqualsIgnoreCase(verb, "RSET")) {
+    // Bivalve's own, in capitals: no client has asked for the reply.
+    if (verb == "RSET" && Refuse(d, "[RSET]")) {
+      d.spoiled = true;
+      return;
+    }
     Forget(d);
     Reply(d, 250, Cat("2.0.0 [", verb, "]"));
   } else if (EqualsIgnoreCase(verb, "NOOP") || EqualsIgnoreCase(verb, "VRFY")) {
