@@ -257,7 +257,7 @@ core::Task<DeliveryResult> DeliverByData(Connection& server, core::Condition& wa
   const size_t before = text.size();
   const Reply start = co_await ReadReply(server, wake, d.timeout, text);
   DeliveryResult result;
-  if (!start.ok() || start.code != 354) {
+  if (!start.ok() || start.code != kStartMail) {
     if (start.ok() && (IsTransient(start.code) || IsPermanent(start.code))) {
       result.status = DeliveryResult::Status::kRefusedData;
       result.code = start.code;

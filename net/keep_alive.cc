@@ -7,11 +7,6 @@
 #include "net/smtp_reply.h"
 
 namespace bivalve::net {
-namespace {
-
-constexpr uint16_t kClosing = 421;  // RFC 5321 section 3.8
-
-}  // namespace
 
 void KeepAlive::Start(core::Duration interval) {
   interval_ = interval;

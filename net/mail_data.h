@@ -33,7 +33,7 @@ enum class MailDataFault : uint8_t {
   kBareNewline,     // DATA: a CR or LF alone, where that was to be checked
   kHeaderTooLarge,  // the header section is. Whoever reads it finds that
 };
-inline constexpr size_t kMailDataFaults = 8;
+inline constexpr size_t kMailDataFaults = static_cast<size_t>(MailDataFault::kHeaderTooLarge) + 1;
 
 struct MailDataResult {
   enum class Status : uint8_t {

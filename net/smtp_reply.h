@@ -24,6 +24,12 @@ struct ReplyLine {
 // The result borrows from `line`.
 std::optional<ReplyLine> ParseReplyLine(std::string_view line);
 
+// Codes behind which the dialogue does not just go on: RFC 5321 section 4.2.3, RFC 4954 section 4.
+inline constexpr uint16_t kReady = 220;          // the server greets
+inline constexpr uint16_t kAuthContinues = 334;  // the next line is a response and no command
+inline constexpr uint16_t kStartMail = 354;      // the next lines are mail data
+inline constexpr uint16_t kClosing = 421;        // the server closes the connection (RFC 5321 section 3.8)
+
 // The class of a reply code: RFC 5321 section 4.2.1.
 constexpr bool IsPositive(uint16_t code) { return code >= 200 && code < 300; }
 constexpr bool IsIntermediate(uint16_t code) { return code >= 300 && code < 400; }

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/text.h"
+#include "net/reply_reader.h"
 #include "net/smtp_reply.h"
 
 namespace bivalve::appliance {
@@ -13,8 +14,6 @@ namespace {
 // For one address of a server. Shorter than TimeOut, so that the next one is tried while the client still
 // waits: RFC 5321 section 4.5.3.2.1 gives a client five minutes for the greeting.
 constexpr std::chrono::seconds kConnectTimeout{30};
-
-constexpr uint16_t kClosing = 421;  // RFC 5321 section 3.8
 
 CloseReason ReasonOf(net::ReplyStatus status) {
   switch (status) {
@@ -76,28 +75,33 @@ core::Task<ServerReply> ServerLink::NextReply(uint16_t intermediate) {
   if (!reply.ok()) co_return Failed(ReasonOf(reply.status));
   if (net::IsIntermediate(reply.code) && reply.code != intermediate)
     co_return Failed(CloseReason::kServerNonsense);
-  const bool closing = reply.code == kClosing;
+  const bool closing = reply.code == net::kClosing;
   co_return ServerReply{
       .failure = closing ? CloseReason::kQuit : CloseReason::kNone, .code = reply.code, .text = text_};
 }
 
-core::Task<ServerReply> ServerLink::Hello(std::string_view line, net::EhloReply* for_client) {
-  const ServerReply reply = co_await Ask(line);
+core::Task<ServerReply> ServerLink::Hello(net::Verb verb, std::string_view line) {
+  ServerReply reply = co_await Ask(line);
   if (!reply.ok() || !net::IsPositive(reply.code)) co_return reply;
-  extensions_ = {};
-  if (for_client == nullptr) co_return reply;
-  for (std::string_view rest = reply.text; !rest.empty();) {
-    const size_t end = rest.find("\r\n");
-    for_client->Add(net::ParseReplyLine(rest.substr(0, end))->text);
-    rest.remove_prefix(end + 2);
+  if (verb == net::Verb::kHelo) {
+    extensions_ = {};
+    text_ = core::Cat("250 ", config_.host_name, "\r\n");
+  } else {
+    const bool chunking = !services_.chunking_proof.Refuses(address_, services_.loop.Now());
+    net::EhloReply for_client(config_.host_name, {.size_bytes_max = config_.message_bytes_max,
+                                                  .chunking = chunking,
+                                                  .binary_mime = config_.binary_mime});
+    for (std::string_view rest = reply.text; !rest.empty();) {
+      const size_t end = rest.find("\r\n");
+      for_client.Add(net::ParseReplyLine(rest.substr(0, end))->text);
+      rest.remove_prefix(end + 2);
+    }
+    extensions_ = for_client.server();
+    extensions_.chunking = extensions_.chunking && chunking;
+    text_ = for_client.Finish();
   }
-  extensions_ = for_client->server();
-  extensions_.chunking = extensions_.chunking && !RefusesChunking();
+  reply.text = text_;
   co_return reply;
-}
-
-bool ServerLink::RefusesChunking() const {
-  return services_.chunking_proof.Refuses(address_, services_.loop.Now());
 }
 
 core::Task<ServerReply> ServerLink::Reset() {

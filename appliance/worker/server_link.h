@@ -17,7 +17,7 @@
 #include "net/delivery.h"
 #include "net/ehlo.h"
 #include "net/keep_alive.h"
-#include "net/reply_reader.h"
+#include "net/smtp_command.h"
 
 namespace bivalve::appliance {
 
@@ -55,12 +55,11 @@ class ServerLink {
   void Flush() { connection_.stream().Flush(); }
   core::Task<ServerReply> NextReply(uint16_t intermediate = 0);
 
-  // Sends the client's HELO or EHLO. With a positive reply to EHLO, extensions() are what it says, and each
-  // of its lines is added to `for_client`; null: HELO, which means none. Suspends.
-  core::Task<ServerReply> Hello(std::string_view line, net::EhloReply* for_client);
+  // Sends a client's HELO or EHLO (RFC 5321 section 4.1.1.1). The text of a positive reply is not the
+  // server's own: it has our name, and those extensions that a filter can let a client use. Suspends.
+  core::Task<ServerReply> Hello(net::Verb verb, std::string_view line);
+  // Of the server, from its last positive reply to Hello.
   const net::ServerExtensions& extensions() const { return extensions_; }
-  // The server lists CHUNKING for nothing (see net::ChunkingProof).
-  bool RefusesChunking() const;
 
   // Ends the server's mail transaction (RFC 5321 section 4.1.1.5). Suspends.
   core::Task<ServerReply> Reset();

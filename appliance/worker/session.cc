@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 #include <utility>
 
 #include "appliance/worker/replies.h"
@@ -16,8 +15,6 @@ namespace {
 // How long a client gets to close its side after the last reply. It has what it needs; nothing is lost with
 // it.
 constexpr std::chrono::seconds kLinger{1};
-
-constexpr uint16_t kAuthContinues = 334;
 
 bool IsQuit(const net::Connection::Line& line) {
   return line.state == net::Connection::LineState::kLine &&
@@ -79,7 +76,7 @@ core::Task<void> Session::End(CloseReason reason) {
   if (info.metric.has_value()) counters().Add(*info.metric);
   if (!info.message.empty()) LogText(info.severity, info.message);
   if (info.farewell != nullptr) Answer(*info.farewell);
-  client_.stream().Flush();
+  client_.stream().Flush();  // also replies of a group that was cut short
   co_await server_.Leave(info.server_listens);
   const bool drained = co_await client_.stream().Drain(Deadline());
   // Commands that will not be answered any more must not cost the client the last answer.
@@ -338,19 +335,11 @@ void Session::NoteReply(const Pending& pending, uint16_t code) {
   }
 }
 
-// HELO and EHLO (RFC 5321 section 4.1.1.1): the client sees our name, and what of the server's extensions a
-// filter can let it use.
 core::Task<CloseReason> Session::RelayHello(net::Verb verb, std::string_view line) {
   helo_ = net::ParseCommand(line).arguments.substr(0, limits::kHeloBytesKept);
-  net::EhloReply ehlo(config().host_name, {.size_bytes_max = config().message_bytes_max,
-                                           .chunking = !server_.RefusesChunking(),
-                                           .binary_mime = config().binary_mime});
-  const bool extended = verb == net::Verb::kEhlo;
-  const ServerReply reply = co_await server_.Hello(line, extended ? &ehlo : nullptr);
-  if (!reply.ok() || !net::IsPositive(reply.code)) co_return Relay(reply);
-  ForgetTransaction();
-  Answer(extended ? ehlo.Finish() : core::Cat("250 ", config().host_name, "\r\n"), reply.code);
-  co_return CloseReason::kNone;
+  const ServerReply reply = co_await server_.Hello(verb, line);
+  if (reply.ok() && net::IsPositive(reply.code)) ForgetTransaction();
+  co_return Relay(reply);
 }
 
 // AUTH (RFC 4954 section 4): after a 334 the client's next line is a response and never a command.
@@ -365,10 +354,10 @@ core::Task<CloseReason> Session::RelayAuth(const net::Command& command, std::str
     co_return CloseReason::kNone;
   }
   for (;;) {
-    const ServerReply reply = co_await server_.Ask(line, kAuthContinues);
+    const ServerReply reply = co_await server_.Ask(line, net::kAuthContinues);
     ++commands_without_message_;
     CloseReason reason = Relay(reply);
-    if (reason != CloseReason::kNone || reply.code != kAuthContinues) co_return reason;
+    if (reason != CloseReason::kNone || reply.code != net::kAuthContinues) co_return reason;
     bool too_long = false;
     reason = co_await AwaitCommand(&too_long);
     if (reason != CloseReason::kNone) co_return reason;

@@ -1,7 +1,5 @@
 // The part of a session that handles messages: DATA and BDAT, and the delivery; between them stands
 // session_verdict.cc. Every path through both that has received a message ends in exactly one Conclude().
-#include <sys/socket.h>
-
 #include <algorithm>
 #include <chrono>
 #include <utility>
@@ -16,10 +14,6 @@
 
 namespace bivalve::appliance {
 namespace {
-
-// RFC 5321 section 4.2.3.
-constexpr uint16_t kStartMail = 354;
-constexpr uint16_t kClosing = 421;
 
 CloseReason ReasonOf(net::MailDataResult::Status status) {
   switch (status) {
@@ -77,8 +71,8 @@ core::Task<CloseReason> Session::Data(std::string_view arguments, std::string_vi
 // The server has accepted no recipient, so the refusal is the server's to word. One that says 354 all the
 // same gets no mail, and its transaction has nobody to go to (RFC 2920 section 3.1).
 core::Task<CloseReason> Session::DataWithoutRecipients(std::string_view line) {
-  ServerReply reply = co_await server_.Ask(line, kStartMail);
-  if (reply.ok() && reply.code == kStartMail) {
+  ServerReply reply = co_await server_.Ask(line, net::kStartMail);
+  if (reply.ok() && reply.code == net::kStartMail) {
     reply = co_await server_.Ask(".");
     ForgetTransaction();
     if (reply.ok() && net::IsPositive(reply.code)) {
@@ -206,7 +200,7 @@ core::Task<CloseReason> Session::DeliverMessage(core::Body& body, const Onward& 
   const bool replied = result.status == net::DeliveryResult::Status::kReplied;
   const bool delivered = replied && net::IsPositive(result.code);
   Conclude(delivered ? Outcome::kDelivered : Outcome::kRefused, onward.status, onward.infected);
-  if (result.code == kClosing) co_return CloseReason::kQuit;
+  if (result.code == net::kClosing) co_return CloseReason::kQuit;
   // What it says next may be replies to lines of the message.
   if (replied && result.no_chunking) co_return CloseReason::kServerGone;
   // Refused before the data, the transaction is still open; and after a BDAT that failed the server's state

@@ -91,7 +91,7 @@ core::Task<CloseReason> Session::OpenServer() {
   const bool connected = co_await ConnectServer();
   if (!connected) co_return CloseReason::kUnreachable;
   const ServerReply reply = co_await server_.NextReply();
-  if (reply.ok() && reply.code == 220) {
+  if (reply.ok() && reply.code == net::kReady) {
     Answer(core::Cat("220 ", config().host_name, "\r\n"), reply.code);
     co_return CloseReason::kNone;
   }

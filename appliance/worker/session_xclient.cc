@@ -22,7 +22,7 @@ core::Task<CloseReason> Session::IntroduceClient(const net::Command& command) {
   if (introduction.empty()) co_return NotIntroduced("the mail server does not offer XCLIENT");
   reply = co_await server_.Ask(introduction);
   if (!reply.ok()) co_return Relay(reply);
-  if (reply.code == 220) co_return CloseReason::kNone;
+  if (reply.code == net::kReady) co_return CloseReason::kNone;
   // The greeting of a server that wants nothing of this client (Postfix applies smtpd_client_restrictions
   // here; RFC 5321 section 3.1, RFC 7504): its own words say it best.
   if (reply.code == 521 || reply.code == 554) {

@@ -42,9 +42,6 @@ SendOutcome Failure(const net::Reply& reply) {
 
 bool Refuses(uint16_t code) { return net::IsTransient(code) || net::IsPermanent(code); }
 
-// 421 announces that the connection ends (RFC 5321 section 3.8).
-constexpr uint16_t kClosing = 421;
-
 net::ServerExtensions ParseExtensions(std::string_view reply) {
   net::EhloReply parser("", {});
   while (!reply.empty()) {
@@ -94,7 +91,7 @@ core::Task<SendOutcome> SourceClient::Hello() {
   net::Reply reply = co_await ReadReply();
   if (!reply.ok()) co_return Failure(reply);
   if (Refuses(reply.code)) co_return Outcome(Result::kRejected, reply.code);
-  if (reply.code != 220) co_return Outcome(Result::kGarbage);
+  if (reply.code != net::kReady) co_return Outcome(Result::kGarbage);
   connection_.stream().Write(script_.hello);
   connection_.stream().Flush();
   reply = co_await ReadReply();
@@ -113,7 +110,7 @@ core::Task<SendOutcome> SourceClient::Hello() {
 core::Task<SendOutcome> SourceClient::Send(const SourceMessage& message) {
   const SendOutcome outcome = co_await Transact(message);
   const bool replied = outcome.result == Result::kAccepted || outcome.result == Result::kRejected;
-  if (!replied || outcome.code == kClosing) {
+  if (!replied || outcome.code == net::kClosing) {
     co_await Close();
   } else if (outcome.result == Result::kRejected && !outcome.answered) {
     // The transaction may still be open.
@@ -151,7 +148,7 @@ core::Task<SendOutcome> SourceClient::Transact(const SourceMessage& message) {
 
   uint32_t rejected = 0;
   for (const std::string& recipient : script_.recipients) {
-    if (refused == kClosing || (refused != 0 && !grouped)) break;
+    if (refused == net::kClosing || (refused != 0 && !grouped)) break;
     if (!grouped) {
       stream.Write(recipient);
       stream.Flush();
@@ -160,12 +157,12 @@ core::Task<SendOutcome> SourceClient::Transact(const SourceMessage& message) {
     if (!reply.ok()) co_return Failure(reply);
     if (net::IsPositive(reply.code)) continue;
     if (refused == 0) ++rejected;
-    if (reply.code == kClosing || (refused == 0 && rejected == script_.recipients.size()))
+    if (reply.code == net::kClosing || (refused == 0 && rejected == script_.recipients.size()))
       refused = reply.code;
   }
   SendOutcome outcome = Outcome(Result::kRejected, refused);
   outcome.recipients_rejected = rejected;
-  if (refused == kClosing || (refused != 0 && !grouped)) co_return outcome;
+  if (refused == net::kClosing || (refused != 0 && !grouped)) co_return outcome;
 
   if (script_.bdat) {
     if (!grouped) {
@@ -180,7 +177,7 @@ core::Task<SendOutcome> SourceClient::Transact(const SourceMessage& message) {
     }
     reply = co_await ReadReply();
     if (!reply.ok()) co_return Failure(reply);
-    if (reply.code != 354) {
+    if (reply.code != net::kStartMail) {
       if (refused == 0) outcome.code = reply.code;
       if (!Refuses(outcome.code)) co_return Outcome(Result::kGarbage);
       co_return outcome;
@@ -197,7 +194,7 @@ core::Task<SendOutcome> SourceClient::Transact(const SourceMessage& message) {
   reply = co_await ReadReply();
   if (!reply.ok()) co_return Failure(reply);
   if (refused != 0) {
-    if (reply.code == kClosing) outcome.code = kClosing;
+    if (reply.code == net::kClosing) outcome.code = net::kClosing;
     co_return outcome;
   }
   if (!net::IsPositive(reply.code) && !Refuses(reply.code)) co_return Outcome(Result::kGarbage);
