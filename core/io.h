@@ -2,10 +2,15 @@
 // through Io; tests replace it (tests/sim/sim_io.h) and nothing else. core/ring.h is the real one.
 #pragma once
 
+#include <sys/socket.h>
+#include <sys/types.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string_view>
+#include <type_traits>
 
 #include "core/check.h"
 #include "core/mono_time.h"
@@ -39,22 +44,90 @@ enum class IoCode : uint8_t {
   kRecvBuffer,  // into a buffer of the ring's own, see Io::Buffer
   kSend,        // address, bytes; whole unless the connection fails
   kSendMsg,     // address = msghdr; whole unless the connection fails
-  kRead,        // address, bytes, offset (~0: the descriptor's own position)
+  kRead,        // address, bytes, offset (kOwnPosition: the descriptor's)
   kWrite,       // address, bytes, offset
-  kSplice,      // from `fd_from` at offset (~0: none) to fd, bytes
   kOpenAt,      // address = path, flags, mode in bytes; fd = directory
   kAllocate,    // fallocate: offset, bytes
 };
 
+// The memory of a plain value, to be read into.
+template <typename Value>
+  requires std::is_trivially_copyable_v<Value>
+std::span<char> BytesIn(Value& value) {
+  return {reinterpret_cast<char*>(&value), sizeof(value)};
+}
+
+// What an operation is to do. Made by the functions, one for each code; the members are for whoever carries
+// it out. The memory that it points at is borrowed until the last completion.
 struct IoRequest {
+  static constexpr uint64_t kOwnPosition = ~uint64_t{0};
+
+  static IoRequest Accept(int fd) { return {.code = IoCode::kAccept, .fd = fd}; }
+  static IoRequest Connect(int fd, const sockaddr* address, socklen_t address_bytes) {
+    return {.code = IoCode::kConnect,
+            .fd = fd,
+            .address = const_cast<sockaddr*>(address),
+            .bytes = address_bytes};
+  }
+  static IoRequest Receive(int fd, std::span<char> room) {
+    return {.code = IoCode::kRecv, .fd = fd, .address = room.data(), .bytes = room.size()};
+  }
+  static IoRequest ReceiveMessage(int fd, msghdr& message) {
+    return {.code = IoCode::kRecvMsg, .fd = fd, .address = &message, .bytes = BytesOf(message)};
+  }
+  static IoRequest ReceiveBuffer(int fd) { return {.code = IoCode::kRecvBuffer, .fd = fd}; }
+  static IoRequest Send(int fd, std::string_view bytes) {
+    return {
+        .code = IoCode::kSend, .fd = fd, .address = const_cast<char*>(bytes.data()), .bytes = bytes.size()};
+  }
+  static IoRequest SendMessage(int fd, const msghdr& message) {
+    return {.code = IoCode::kSendMsg,
+            .fd = fd,
+            .address = const_cast<msghdr*>(&message),
+            .bytes = BytesOf(message)};
+  }
+  static IoRequest Read(int fd, std::span<char> room, uint64_t offset = kOwnPosition) {
+    return {.code = IoCode::kRead, .fd = fd, .address = room.data(), .bytes = room.size(), .offset = offset};
+  }
+  static IoRequest Write(int fd, std::string_view bytes, uint64_t offset = kOwnPosition) {
+    return {.code = IoCode::kWrite,
+            .fd = fd,
+            .address = const_cast<char*>(bytes.data()),
+            .bytes = bytes.size(),
+            .offset = offset};
+  }
+  // openat(2).
+  static IoRequest OpenAt(int directory, const char* path, int flags, mode_t mode = 0) {
+    return {.code = IoCode::kOpenAt,
+            .fd = directory,
+            .flags = static_cast<uint32_t>(flags),
+            .address = const_cast<char*>(path),
+            .bytes = mode};
+  }
+  // fallocate(2).
+  static IoRequest Allocate(int fd, uint64_t offset, uint64_t bytes) {
+    return {.code = IoCode::kAllocate, .fd = fd, .bytes = bytes, .offset = offset};
+  }
+  // Receiving only: nothing is there yet as far as is known, so do not try before waiting.
+  IoRequest WaitFirst(bool wait) const {
+    IoRequest request = *this;
+    request.poll_first = wait;
+    return request;
+  }
+
+  static uint64_t BytesOf(const msghdr& message) {
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < message.msg_iovlen; ++i) bytes += message.msg_iov[i].iov_len;
+    return bytes;
+  }
+
   IoCode code = IoCode::kRecv;
   int fd = -1;
-  int fd_from = -1;
   uint32_t flags = 0;  // MSG_… or O_…
   void* address = nullptr;
   uint64_t bytes = 0;
   uint64_t offset = 0;
-  bool poll_first = false;  // receiving only: nothing is there yet, so do not try before waiting
+  bool poll_first = false;
 };
 
 // One operation. Lives where its memory lives, in a coroutine's frame or in a connection; its address is the

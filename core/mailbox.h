@@ -37,12 +37,7 @@ class Mailbox {
   // Owner's thread: runs messages until one of them calls Close(). Suspends.
   Task<void> Run(Loop& loop) {
     while (!closed_) {
-      IoRequest read;
-      read.code = IoCode::kRead;
-      read.fd = event_.get();
-      read.address = &count_;
-      read.bytes = sizeof(count_);
-      (void)co_await AwaitOp(loop, read);
+      (void)co_await AwaitOp(loop, IoRequest::Read(event_.get(), BytesIn(count_)));
       for (Node* node = Take(true); node != nullptr;) {
         node->message();
         delete std::exchange(node, node->next);

@@ -4,15 +4,6 @@
 #include <cstddef>
 
 namespace bivalve::core {
-namespace {
-
-size_t Bytes(const msghdr& message) {
-  size_t bytes = 0;
-  for (size_t i = 0; i < message.msg_iovlen; ++i) bytes += message.msg_iov[i].iov_len;
-  return bytes;
-}
-
-}  // namespace
 
 void PlainTransport::Use(int fd) {
   fd_ = fd;
@@ -25,36 +16,21 @@ void PlainTransport::Submit(Operation& operation, const IoRequest& request) {
 }
 
 void PlainTransport::ReceiveAny() {
-  Submit(receive_, {.code = IoCode::kRecvBuffer, .fd = fd_, .poll_first = !more_waiting_});
+  Submit(receive_, IoRequest::ReceiveBuffer(fd_).WaitFirst(!more_waiting_));
 }
 
 void PlainTransport::Receive(std::span<char> room) {
-  Submit(receive_, {.code = IoCode::kRecv,
-                    .fd = fd_,
-                    .address = room.data(),
-                    .bytes = room.size(),
-                    .poll_first = !more_waiting_});
+  Submit(receive_, IoRequest::Receive(fd_, room).WaitFirst(!more_waiting_));
 }
 
 void PlainTransport::ReceiveMessage(msghdr& message) {
-  Submit(receive_, {.code = IoCode::kRecvMsg,
-                    .fd = fd_,
-                    .address = &message,
-                    .bytes = Bytes(message),
-                    .poll_first = !more_waiting_});
+  Submit(receive_, IoRequest::ReceiveMessage(fd_, message).WaitFirst(!more_waiting_));
 }
 
-void PlainTransport::Send(std::string_view bytes) {
-  Submit(
-      send_,
-      {.code = IoCode::kSend, .fd = fd_, .address = const_cast<char*>(bytes.data()), .bytes = bytes.size()});
-}
+void PlainTransport::Send(std::string_view bytes) { Submit(send_, IoRequest::Send(fd_, bytes)); }
 
 void PlainTransport::SendMessage(const msghdr& message) {
-  Submit(send_, {.code = IoCode::kSendMsg,
-                 .fd = fd_,
-                 .address = const_cast<msghdr*>(&message),
-                 .bytes = Bytes(message)});
+  Submit(send_, IoRequest::SendMessage(fd_, message));
 }
 
 void PlainTransport::OnComplete(Operation& operation, IoResult result) {

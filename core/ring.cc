@@ -150,9 +150,6 @@ void Ring::DoSubmit(IoOp& op) {
     case IoCode::kWrite:
       io_uring_prep_write(sqe, r.fd, r.address, bytes, r.offset);
       break;
-    case IoCode::kSplice:
-      io_uring_prep_splice(sqe, r.fd_from, static_cast<int64_t>(r.offset), r.fd, -1, bytes, r.flags);
-      break;
     case IoCode::kOpenAt:
       io_uring_prep_openat(sqe, r.fd, static_cast<const char*>(r.address), static_cast<int>(r.flags),
                            static_cast<mode_t>(r.bytes));

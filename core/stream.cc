@@ -27,12 +27,7 @@ Task<IoResult> Stream::Connect(const sockaddr* address, socklen_t address_bytes,
                                int socket_fd) {
   const int fd = socket_fd >= 0 ? socket_fd : loop_.io().OpenSocket(address->sa_family);
   if (fd < 0) co_return IoResult(fd);
-  IoRequest request;
-  request.code = IoCode::kConnect;
-  request.fd = fd;
-  request.address = const_cast<sockaddr*>(address);
-  request.bytes = address_bytes;
-  const IoResult result = co_await AwaitOp(loop_, request, deadline);
+  const IoResult result = co_await AwaitOp(loop_, IoRequest::Connect(fd, address, address_bytes), deadline);
   if (!result.ok()) {
     loop_.io().Close(fd);
     co_return result;

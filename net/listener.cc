@@ -97,7 +97,7 @@ absl::StatusOr<std::vector<SocketAddress>> ListenAddresses(const Endpoint& endpo
 Acceptor::Acceptor(core::Loop& loop, int listen_fd, std::function<void(int)> accepted,
                    std::function<void(int)> failed)
     : loop_(loop), accepted_(std::move(accepted)), failed_(std::move(failed)) {
-  request = {.code = core::IoCode::kAccept, .fd = listen_fd};
+  request = core::IoRequest::Accept(listen_fd);
 }
 
 void Acceptor::Start() {

@@ -239,10 +239,7 @@ core::Task<core::IoResult> ClamdConnection::Connect(const sockaddr_storage& addr
   const int fd = loop_.io().OpenSocket(address.ss_family);
   if (fd < 0) co_return core::IoResult(fd);
   NotifyingOp connect(wake_);
-  connect.request.code = core::IoCode::kConnect;
-  connect.request.fd = fd;
-  connect.request.address = const_cast<sockaddr_storage*>(&address);
-  connect.request.bytes = address_bytes;
+  connect.request = core::IoRequest::Connect(fd, reinterpret_cast<const sockaddr*>(&address), address_bytes);
   loop_.io().Submit(connect);
   bool cancelled = false;
   while (connect.in_flight()) {

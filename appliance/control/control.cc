@@ -241,11 +241,7 @@ void Control::Running::GuardHost() {
 core::Task<void> Control::Running::ReadSignals() {
   signalfd_siginfo info = {};
   for (;;) {
-    core::IoRequest read;
-    read.code = core::IoCode::kRead;
-    read.fd = signals.get();
-    read.address = &info;
-    read.bytes = sizeof(info);
+    const core::IoRequest read = core::IoRequest::Read(signals.get(), core::BytesIn(info));
     const core::IoResult result = co_await core::AwaitOp(loop, read);
     if (signals_done) co_return;
     if (result.ok() && info.ssi_signo == SIGCHLD) {

@@ -81,11 +81,7 @@ core::Task<bool> LogSink::SendSyslog(core::Loop& loop, std::string& datagram) {
   // A second try on a new socket: the syslog daemon may have been restarted.
   for (int attempt = 0; attempt < 2; ++attempt) {
     if (!syslog_.valid() && !ConnectSyslog()) break;
-    core::IoRequest send;
-    send.code = core::IoCode::kSend;
-    send.fd = syslog_.get();
-    send.address = datagram.data();
-    send.bytes = datagram.size();
+    const core::IoRequest send = core::IoRequest::Send(syslog_.get(), datagram);
     const core::IoResult sent = co_await core::AwaitOp(loop, send, loop.Now() + std::chrono::seconds(1));
     if (sent.ok()) co_return true;
     syslog_.Reset();
@@ -97,12 +93,8 @@ core::Task<void> LogSink::Flush(core::Loop& loop) {
   std::string batch = std::exchange(pending_, {});
   if (to_stderr_) {
     for (size_t done = 0; done < batch.size();) {
-      core::IoRequest write;
-      write.code = core::IoCode::kWrite;
-      write.fd = STDERR_FILENO;
-      write.address = batch.data() + done;
-      write.bytes = batch.size() - done;
-      write.offset = ~uint64_t{0};
+      const core::IoRequest write =
+          core::IoRequest::Write(STDERR_FILENO, std::string_view(batch).substr(done));
       const core::IoResult written = co_await core::AwaitOp(loop, write);
       if (!written.ok() || written.eof()) co_return;
       done += written.value();

@@ -155,12 +155,8 @@ core::Task<int> Quarantine::Create(const std::string& path, core::UniqueFd& file
 }
 
 core::Task<core::IoResult> Quarantine::OpenAt(const std::string& path, int flags) {
-  core::IoRequest open;
-  open.code = core::IoCode::kOpenAt;
-  open.fd = AT_FDCWD;
-  open.address = const_cast<char*>(path.data());  // is only read
-  open.flags = static_cast<uint32_t>(O_WRONLY | O_CLOEXEC | flags);
-  open.bytes = 0600;
+  const core::IoRequest open =
+      core::IoRequest::OpenAt(AT_FDCWD, path.c_str(), O_WRONLY | O_CLOEXEC | flags, 0600);
   co_return co_await core::AwaitOp(loop_, open);
 }
 
@@ -202,12 +198,9 @@ core::Task<absl::Status> Quarantine::Copy(Content content, int to, scan::Sha256&
                                           const std::string& path) {
   piece_.resize(kPieceBytes);
   for (uint64_t done = 0; done < content.bytes;) {
-    core::IoRequest read;
-    read.code = core::IoCode::kRead;
-    read.fd = content.fd;
-    read.address = piece_.data();
-    read.bytes = std::min<uint64_t>(kPieceBytes, content.bytes - done);
-    read.offset = content.offset + done;
+    const size_t piece = std::min<uint64_t>(kPieceBytes, content.bytes - done);
+    const core::IoRequest read =
+        core::IoRequest::Read(content.fd, std::span(piece_).first(piece), content.offset + done);
     const core::IoResult got = co_await core::AwaitOp(loop_, read);
     if (!got.ok())
       co_return absl::UnavailableError(core::Cat("cannot read the message: ", ErrorText(got.error())));
@@ -224,12 +217,7 @@ core::Task<absl::Status> Quarantine::Copy(Content content, int to, scan::Sha256&
 core::Task<absl::Status> Quarantine::Write(int to, std::string_view bytes, uint64_t offset,
                                            const std::string& path) {
   for (size_t written = 0; written < bytes.size();) {
-    core::IoRequest write;
-    write.code = core::IoCode::kWrite;
-    write.fd = to;
-    write.address = const_cast<char*>(bytes.data()) + written;  // is only read
-    write.bytes = bytes.size() - written;
-    write.offset = offset + written;
+    const core::IoRequest write = core::IoRequest::Write(to, bytes.substr(written), offset + written);
     const core::IoResult put = co_await core::AwaitOp(loop_, write);
     if (!put.ok() || put.eof()) co_return Failed("write", path, put.ok() ? ENOSPC : put.error());
     written += put.value();

@@ -46,8 +46,8 @@ void BM_OneOperation(benchmark::State& state) {
   Pair pair;
   CountedOp op(*ring);
   char byte = 0;
-  op.request = {
-      .code = IoCode::kRecv, .fd = pair.ours.get(), .flags = MSG_PEEK, .address = &byte, .bytes = 1};
+  op.request = IoRequest::Receive(pair.ours.get(), {&byte, 1});
+  op.request.flags = MSG_PEEK;
   if (send(pair.peer.get(), "x", 1, 0) != 1) std::abort();
   for (auto _ : state) {
     ring->Submit(op);
@@ -67,10 +67,9 @@ void BM_SendThenReceive(benchmark::State& state) {
   for (auto _ : state) {
     if (send(pair.peer.get(), line.data(), line.size(), 0) < 0) std::abort();
     if (state.range(0) != 0) {
-      op.request = {.code = IoCode::kRecvBuffer, .fd = pair.ours.get()};
+      op.request = IoRequest::ReceiveBuffer(pair.ours.get());
     } else {
-      op.request = {
-          .code = IoCode::kRecv, .fd = pair.ours.get(), .address = room.data(), .bytes = room.size()};
+      op.request = IoRequest::Receive(pair.ours.get(), room);
     }
     ring->Submit(op);
     Wait(*ring, op);
@@ -95,10 +94,9 @@ void BM_SendAndReceivePairs(benchmark::State& state) {
   std::string line(30, 'x');
   for (auto _ : state) {
     for (size_t i = 0; i < count; ++i) {
-      receives[i]->request = {.code = IoCode::kRecvBuffer, .fd = pairs[i].ours.get(), .poll_first = true};
+      receives[i]->request = IoRequest::ReceiveBuffer(pairs[i].ours.get()).WaitFirst(true);
       ring->Submit(*receives[i]);
-      sends[i]->request = {
-          .code = IoCode::kSend, .fd = pairs[i].peer.get(), .address = line.data(), .bytes = line.size()};
+      sends[i]->request = IoRequest::Send(pairs[i].peer.get(), line);
       ring->Submit(*sends[i]);
     }
     for (size_t i = 0; i < count; ++i) {

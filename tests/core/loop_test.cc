@@ -81,7 +81,7 @@ TEST_F(LoopUnderPingPong, KeepsServingTheKernelsCompletions) {
   const int fd = io_.Accept(peer);
   char byte = 'x';
   TestOp op(io_);
-  op.Submit({.code = IoCode::kSend, .fd = fd, .address = &byte, .bytes = 1});
+  op.Submit(IoRequest::Send(fd, {&byte, 1}));
   for (int turn = 0; turn < 50; ++turn) loop_.Turn();
   EXPECT_FALSE(op.in_flight());
   EXPECT_GT(rounds_, 40u);
@@ -117,12 +117,7 @@ TEST_F(LoopTest, RunsACoroutineThatNeedNotWaitToItsEnd) {
 
 Task<void> ReceiveUntil(Loop& loop, int fd, MonoTime deadline, std::string& bytes, int& result) {
   char room[16];
-  IoRequest request;
-  request.code = IoCode::kRecv;
-  request.fd = fd;
-  request.address = room;
-  request.bytes = sizeof(room);
-  const IoResult received = co_await AwaitOp(loop, request, deadline);
+  const IoResult received = co_await AwaitOp(loop, IoRequest::Receive(fd, room), deadline);
   result = received.raw();
   if (received.ok()) bytes.assign(room, received.value());
 }
@@ -189,7 +184,7 @@ TEST(IoOp, AbortsWhenDestroyedInFlight) {
   EXPECT_DEATH(
       {
         TestOp op(io);
-        op.Submit({.code = IoCode::kRecvBuffer, .fd = fd});
+        op.Submit(IoRequest::ReceiveBuffer(fd));
       },
       "in_flight_");
 }

@@ -49,8 +49,6 @@ void Finish(Io& io, const std::vector<TestOp*>& ops) {
   }
 }
 
-IoRequest ReceiveBuffer(int fd) { return {.code = IoCode::kRecvBuffer, .fd = fd}; }
-
 TEST(Ring, SaysWhatItIs) {
   EXPECT_THAT(OpenRing()->description(), AllOf(HasSubstr("kernel"), HasSubstr("8192 completions")));
 }
@@ -70,7 +68,7 @@ TEST(Ring, DoesNotWaitForADeadlineInThePast) {
   auto ring = OpenRing();
   SocketPair sockets = LocalPair();
   TestOp op(*ring);
-  op.Submit(ReceiveBuffer(sockets.ours.get()));
+  op.Submit(IoRequest::ReceiveBuffer(sockets.ours.get()));
   for (int i = 0; i < 10; ++i) ring->Wait(ring->Now());
   EXPECT_TRUE(op.in_flight());
   SendAll(sockets.peer.get(), "x");
@@ -95,7 +93,7 @@ TEST(Ring, ReceivesIntoItsOwnBuffers) {
     const std::string line = Cat("line ", round);
     SendAll(sockets.peer.get(), line);
     TestOp op(*ring);
-    op.Submit(ReceiveBuffer(sockets.ours.get()));
+    op.Submit(IoRequest::ReceiveBuffer(sockets.ours.get()));
     EXPECT_THAT(op.results, IsEmpty());
     Finish(*ring, {&op});
     EXPECT_EQ(op.bytes, line);
@@ -108,12 +106,12 @@ TEST(Ring, CutsAReceiveAtTheSizeOfABuffer) {
   SocketPair sockets = TcpPair();
   SendAll(sockets.peer.get(), std::string(20, 'x'));
   TestOp first(*ring);
-  first.Submit(ReceiveBuffer(sockets.ours.get()));
+  first.Submit(IoRequest::ReceiveBuffer(sockets.ours.get()));
   Finish(*ring, {&first});
   EXPECT_THAT(first.results, ElementsAre(16));
   EXPECT_TRUE(first.nonempty_seen);
   TestOp second(*ring);
-  second.Submit(ReceiveBuffer(sockets.ours.get()));
+  second.Submit(IoRequest::ReceiveBuffer(sockets.ours.get()));
   Finish(*ring, {&second});
   EXPECT_THAT(second.results, ElementsAre(4));
   EXPECT_FALSE(second.nonempty_seen);
@@ -125,13 +123,13 @@ TEST(Ring, HoldsNoBufferForAReceiveThatWaits) {
   SocketPair busy = LocalPair();
   for (const bool poll_first : {true, false}) {
     TestOp waiting(*ring);
-    IoRequest request = ReceiveBuffer(idle.ours.get());
+    IoRequest request = IoRequest::ReceiveBuffer(idle.ours.get());
     request.poll_first = poll_first;
     waiting.Submit(request);
     ring->Wait(MonoTime::min());
     SendAll(busy.peer.get(), "x");
     TestOp op(*ring);
-    op.Submit(ReceiveBuffer(busy.ours.get()));
+    op.Submit(IoRequest::ReceiveBuffer(busy.ours.get()));
     Finish(*ring, {&op});
     EXPECT_EQ(op.bytes, "x");
     EXPECT_TRUE(waiting.in_flight());
@@ -147,11 +145,11 @@ TEST(Ring, SaysWhenNoBufferIsFreeAndGoesOnWhenOneIs) {
   for (SocketPair& pair : sockets) SendAll(pair.peer.get(), "x");
   TestOp holder(*ring);
   holder.keep_buffer = true;
-  holder.Submit(ReceiveBuffer(sockets[0].ours.get()));
+  holder.Submit(IoRequest::ReceiveBuffer(sockets[0].ours.get()));
   Finish(*ring, {&holder});
   for (const bool poll_first : {true, false}) {
     TestOp op(*ring);
-    IoRequest request = ReceiveBuffer(sockets[1].ours.get());
+    IoRequest request = IoRequest::ReceiveBuffer(sockets[1].ours.get());
     request.poll_first = poll_first;
     op.Submit(request);
     Finish(*ring, {&op});
@@ -160,7 +158,7 @@ TEST(Ring, SaysWhenNoBufferIsFreeAndGoesOnWhenOneIs) {
   }
   ring->ReturnBuffer(holder.buffer);
   TestOp op(*ring);
-  op.Submit(ReceiveBuffer(sockets[1].ours.get()));
+  op.Submit(IoRequest::ReceiveBuffer(sockets[1].ours.get()));
   Finish(*ring, {&op});
   EXPECT_EQ(op.bytes, "x");
 }
@@ -189,7 +187,7 @@ TEST(Ring, BringsEveryByteThroughFewBuffers) {
       if (ops[i]->bytes == Cat("bytes of socket ", i)) {
         ++whole;
       } else {
-        ops[i]->Submit(ReceiveBuffer(sockets[i].ours.get()));
+        ops[i]->Submit(IoRequest::ReceiveBuffer(sockets[i].ours.get()));
       }
     }
     ring->Wait(MonoTime::min());
@@ -205,8 +203,7 @@ TEST(Ring, SendsWhole) {
   std::string bytes(3 << 20, 'x');
   for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 7 + i / 251);
   TestOp op(*ring);
-  op.Submit(
-      {.code = IoCode::kSend, .fd = sockets.ours.get(), .address = bytes.data(), .bytes = bytes.size()});
+  op.Submit(IoRequest::Send(sockets.ours.get(), bytes));
   ring->Wait(MonoTime::min());
   EXPECT_TRUE(op.in_flight());  // a socket buffer holds less
   std::string received;
@@ -223,13 +220,13 @@ TEST(Ring, SendingToWhoHasClosedIsAnErrorAndNoSignal) {
   sockets.peer.Reset();
   char byte = 'x';
   TestOp send(*ring);
-  send.Submit({.code = IoCode::kSend, .fd = sockets.ours.get(), .address = &byte, .bytes = 1});
+  send.Submit(IoRequest::Send(sockets.ours.get(), {&byte, 1}));
   iovec piece = {&byte, 1};
   msghdr message = {};
   message.msg_iov = &piece;
   message.msg_iovlen = 1;
   TestOp send_msg(*ring);
-  send_msg.Submit({.code = IoCode::kSendMsg, .fd = sockets.ours.get(), .address = &message});
+  send_msg.Submit(IoRequest::SendMessage(sockets.ours.get(), message));
   Finish(*ring, {&send, &send_msg});
   EXPECT_THAT(send.results, ElementsAre(-EPIPE));
   EXPECT_THAT(send_msg.results, ElementsAre(-EPIPE));
@@ -241,7 +238,7 @@ TEST(Ring, AcceptsManyConnectionsWithOneOperation) {
   auto ring = OpenRing();
   const TcpListener listener;
   TestOp op(*ring);
-  op.Submit({.code = IoCode::kAccept, .fd = listener.fd()});
+  op.Submit(IoRequest::Accept(listener.fd()));
   std::vector<UniqueFd> clients;
   for (size_t i = 0; i < 20; ++i) {
     clients.push_back(listener.Connect());
@@ -265,10 +262,7 @@ TEST(Ring, Connects) {
   TcpListener listener;
   const int fd = ring->OpenSocket(AF_INET);
   ASSERT_GE(fd, 0);
-  const IoRequest connect = {.code = IoCode::kConnect,
-                             .fd = fd,
-                             .address = const_cast<sockaddr*>(listener.address()),
-                             .bytes = listener.address_bytes()};
+  const IoRequest connect = IoRequest::Connect(fd, listener.address(), listener.address_bytes());
   TestOp op(*ring);
   op.Submit(connect);
   Finish(*ring, {&op});
@@ -293,7 +287,7 @@ TEST(Ring, CancelsAReceiveThatWaits) {
   auto ring = OpenRing();
   SocketPair sockets = LocalPair();
   TestOp op(*ring);
-  op.Submit(ReceiveBuffer(sockets.ours.get()));
+  op.Submit(IoRequest::ReceiveBuffer(sockets.ours.get()));
   ring->Wait(MonoTime::min());
   op.Cancel();
   EXPECT_TRUE(op.in_flight());
@@ -301,7 +295,7 @@ TEST(Ring, CancelsAReceiveThatWaits) {
   EXPECT_THAT(op.results, ElementsAre(-ECANCELED));
   SendAll(sockets.peer.get(), "x");
   TestOp next(*ring);
-  next.Submit(ReceiveBuffer(sockets.ours.get()));
+  next.Submit(IoRequest::ReceiveBuffer(sockets.ours.get()));
   Finish(*ring, {&next});
   EXPECT_EQ(next.bytes, "x");
 }
@@ -310,7 +304,7 @@ TEST(Ring, CancelsWhatWasSubmittedInTheSameTurn) {
   auto ring = OpenRing();
   SocketPair sockets = LocalPair();
   TestOp op(*ring);
-  op.Submit(ReceiveBuffer(sockets.ours.get()));
+  op.Submit(IoRequest::ReceiveBuffer(sockets.ours.get()));
   op.Cancel();
   Finish(*ring, {&op});
   EXPECT_THAT(op.results, ElementsAre(-ECANCELED));
@@ -321,10 +315,10 @@ TEST(Ring, ACancelThatComesTooLateChangesNothing) {
   SocketPair sockets = LocalPair();
   TestOp op(*ring);
   SendAll(sockets.peer.get(), "x");
-  op.Submit(ReceiveBuffer(sockets.ours.get()));
+  op.Submit(IoRequest::ReceiveBuffer(sockets.ours.get()));
   Finish(*ring, {&op});
   op.Cancel();
-  op.Submit(ReceiveBuffer(sockets.ours.get()));
+  op.Submit(IoRequest::ReceiveBuffer(sockets.ours.get()));
   ring->Wait(ring->Now() + milliseconds(10));
   EXPECT_TRUE(op.in_flight()) << "the late cancel hit the next operation";
   SendAll(sockets.peer.get(), "y");
@@ -338,7 +332,7 @@ TEST(Ring, ShutdownCompletesAReceiveThatWaits) {
     SocketPair sockets = tcp ? TcpPair() : LocalPair();
     const int fd = sockets.ours.Release();
     TestOp op(*ring);
-    op.Submit({.code = IoCode::kRecvBuffer, .fd = fd, .poll_first = true});
+    op.Submit(IoRequest::ReceiveBuffer(fd).WaitFirst(true));
     ring->Wait(MonoTime::min());
     ring->Shutdown(fd);
     Finish(*ring, {&op});
@@ -360,7 +354,7 @@ TEST(Ring, FlushesAFullSubmissionQueue) {
     sockets.push_back(LocalPair());
     ops.push_back(std::make_unique<TestOp>(*ring));
     all.push_back(ops.back().get());
-    ops.back()->Submit(ReceiveBuffer(sockets.back().ours.get()));
+    ops.back()->Submit(IoRequest::ReceiveBuffer(sockets.back().ours.get()));
   }
   EXPECT_GE(ring->counts().flushes, 200u / 8 - 1);
   for (SocketPair& pair : sockets) SendAll(pair.peer.get(), "x");
@@ -381,12 +375,13 @@ TEST(Ring, LosesNothingWhenTheCompletionQueueIsFull) {
     SendAll(sockets.back().peer.get(), "x");  // there already: completes as it is submitted
     ops.push_back(std::make_unique<TestOp>(*ring));
     all.push_back(ops.back().get());
-    ops.back()->Submit(ReceiveBuffer(sockets.back().ours.get()));
+    ops.back()->Submit(IoRequest::ReceiveBuffer(sockets.back().ours.get()));
   }
   Finish(*ring, all);
   for (const auto& op : ops) EXPECT_EQ(op->bytes, "x");
   EXPECT_GT(ring->counts().overflows, 0u);
-  for (auto& op : ops) op->Submit(ReceiveBuffer(sockets[static_cast<size_t>(&op - ops.data())].ours.get()));
+  for (auto& op : ops)
+    op->Submit(IoRequest::ReceiveBuffer(sockets[static_cast<size_t>(&op - ops.data())].ours.get()));
   ring->Wait(MonoTime::min());
   for (auto& op : ops) op->Cancel();  // two completions each
   Finish(*ring, all);
@@ -399,21 +394,17 @@ TEST(Ring, OpensAllocatesWritesAndReads) {
   auto ring = OpenRing();
   std::string directory = testing::TempDir();
   TestOp op(*ring);
-  op.Submit({.code = IoCode::kOpenAt,
-             .fd = AT_FDCWD,
-             .flags = O_TMPFILE | O_RDWR | O_CLOEXEC,
-             .address = directory.data(),
-             .bytes = 0600});
+  op.Submit(IoRequest::OpenAt(AT_FDCWD, directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
   Finish(*ring, {&op});
   ASSERT_GE(op.results.back(), 0);
   const UniqueFd file(op.results.back());
-  op.Submit({.code = IoCode::kAllocate, .fd = file.get(), .bytes = 8192});
+  op.Submit(IoRequest::Allocate(file.get(), 0, 8192));
   Finish(*ring, {&op});
   char text[] = "text";
-  op.Submit({.code = IoCode::kWrite, .fd = file.get(), .address = text, .bytes = 4, .offset = 100});
+  op.Submit(IoRequest::Write(file.get(), {text, 4}, 100));
   Finish(*ring, {&op});
   char room[6] = {};
-  op.Submit({.code = IoCode::kRead, .fd = file.get(), .address = room, .bytes = 6, .offset = 99});
+  op.Submit(IoRequest::Read(file.get(), room, 99));
   Finish(*ring, {&op});
   op.results.erase(op.results.begin());
   EXPECT_THAT(op.results, ElementsAre(0, 4, 6));
@@ -421,33 +412,11 @@ TEST(Ring, OpensAllocatesWritesAndReads) {
   EXPECT_EQ(lseek(file.get(), 0, SEEK_END), 8192);
 }
 
-TEST(Ring, SplicesAFileIntoAPipe) {
-  auto ring = OpenRing();
-  const UniqueFd file(memfd_create("test", MFD_CLOEXEC));
-  ASSERT_EQ(write(file.get(), "0123456789", 10), 10);
-  int fds[2];
-  ASSERT_EQ(pipe2(fds, O_CLOEXEC), 0);
-  const UniqueFd reader(fds[0]);
-  const UniqueFd writer(fds[1]);
-  TestOp op(*ring);
-  op.Submit({.code = IoCode::kSplice, .fd = writer.get(), .fd_from = file.get(), .bytes = 4, .offset = 3});
-  Finish(*ring, {&op});
-  EXPECT_THAT(op.results, ElementsAre(4));
-  char room[8] = {};
-  EXPECT_EQ(read(reader.get(), room, sizeof(room)), 4);
-  EXPECT_STREQ(room, "3456");
-}
-
 // --- Awaiting with a deadline
 
 Task<IoResult> ReceiveUntil(Loop& loop, int fd, MonoTime deadline) {
   char room[16];
-  IoRequest request;
-  request.code = IoCode::kRecv;
-  request.fd = fd;
-  request.address = room;
-  request.bytes = sizeof(room);
-  co_return co_await AwaitOp(loop, request, deadline);
+  co_return co_await AwaitOp(loop, IoRequest::Receive(fd, room), deadline);
 }
 
 TEST(Ring, AwaitOpGivesUpAfterItsDeadline) {

@@ -194,7 +194,7 @@ void SimIo::Close(int fd) {
   Trace("close", fd, 0);
   if (++descriptor->closes > 1) Fail(Cat("descriptor ", fd, " was closed ", descriptor->closes, " times"));
   for (const Pending& pending : pending_) {
-    if (pending.op->request.fd == fd || pending.op->request.fd_from == fd) {
+    if (pending.op->request.fd == fd) {
       Fail(Cat("descriptor ", fd, " was closed with an operation in flight"));
     }
   }
@@ -223,12 +223,9 @@ void SimIo::ReturnBuffer(int buffer_id) {
 
 void SimIo::DoSubmit(core::IoOp& op) {
   const IoRequest& request = op.request;
-  for (const int fd : {request.fd, request.fd_from}) {
-    const Descriptor* descriptor = Find(fd);
-    if (fd >= kFirstDescriptor && (descriptor == nullptr || descriptor->closes > 0)) {
-      Fail(Cat("an operation was submitted on descriptor ", fd, ", which is not open"));
-    }
-  }
+  const Descriptor* submitted_on = Find(request.fd);
+  if (request.fd >= kFirstDescriptor && (submitted_on == nullptr || submitted_on->closes > 0))
+    Fail(Cat("an operation was submitted on descriptor ", request.fd, ", which is not open"));
   Pending pending;
   pending.op = &op;
   pending.not_before = Delay();
@@ -333,11 +330,6 @@ bool SimIo::CanComplete(const Pending& pending) const {
              socket->send_buffer_.size() < options_.send_buffer_bytes;
     case IoCode::kRead:
       return simulated || Ready(request.fd, POLLIN);
-    case IoCode::kSplice:
-      if (!Ready(request.fd_from, POLLIN)) return false;
-      if (!simulated) return Ready(request.fd, POLLOUT);
-      return socket == nullptr || socket->reset_ || socket->shut_down_ ||
-             socket->send_buffer_.size() < options_.send_buffer_bytes;
     case IoCode::kWrite:
     case IoCode::kOpenAt:
     case IoCode::kAllocate:

@@ -268,7 +268,6 @@ class SimIo final : public core::Io {
   void StepReceive(size_t index);
   void StepSend(size_t index);
   void StepReal(size_t index);
-  void StepSpliceToSocket(size_t index);
   void Arrive(SimSocket& socket);
   void Deliver(SimSocket& socket);
   // True when chance ended or silenced the connection.

@@ -57,18 +57,12 @@ inline sockaddr_in Loopback(uint16_t port) {
   return address;
 }
 
-inline core::IoRequest ReceiveBuffer(int fd) { return {.code = core::IoCode::kRecvBuffer, .fd = fd}; }
-
-inline core::IoRequest Send(int fd, std::string& bytes) {
-  return {.code = core::IoCode::kSend, .fd = fd, .address = bytes.data(), .bytes = bytes.size()};
-}
-
 // Receives until the end; what came, and the last result.
 inline std::pair<std::string, int32_t> ReceiveAll(SimIo& io, int fd) {
   std::string bytes;
   for (;;) {
     core::TestOp op(io);
-    op.Submit(ReceiveBuffer(fd));
+    op.Submit(core::IoRequest::ReceiveBuffer(fd));
     while (op.in_flight() && !io.stalled()) io.Wait(core::kNever);
     bytes += op.bytes;
     if (op.in_flight() || op.results.back() <= 0)

@@ -21,7 +21,7 @@
 namespace bivalve::sim {
 namespace {
 
-using core::IoCode;
+using core::IoRequest;
 using core::kNever;
 using core::TestOp;
 using std::chrono::milliseconds;
@@ -39,7 +39,7 @@ TEST(SimIo, CompletesNothingInsideSubmit) {
   Settle(io);
   std::string bytes = "x";
   TestOp op(io);
-  op.Submit(Send(fd, bytes));
+  op.Submit(IoRequest::Send(fd, bytes));
   EXPECT_TRUE(op.in_flight());
   EXPECT_THAT(op.results, IsEmpty());
   Settle(io);
@@ -57,7 +57,7 @@ std::string Transcript(uint64_t seed) {
   TestOp ops[] = {TestOp(io), TestOp(io)};
   for (int turn = 0; turn < 100; ++turn) {
     for (int i = 0; i < 2; ++i) {
-      if (!ops[i].in_flight()) ops[i].Submit(ReceiveBuffer(fds[i]));
+      if (!ops[i].in_flight()) ops[i].Submit(IoRequest::ReceiveBuffer(fds[i]));
     }
     io.Wait(io.Now() + milliseconds(10));
     for (const TestOp& op : ops) {
@@ -89,7 +89,7 @@ TEST(SimIo, PicksWhichOperationCompletesFirst) {
     const int fds[] = {io.Accept(peer), io.Accept(peer), io.Accept(peer)};
     std::string bytes = "x";
     TestOp ops[] = {TestOp(io), TestOp(io), TestOp(io)};
-    for (int i = 0; i < 3; ++i) ops[i].Submit(Send(fds[i], bytes));
+    for (int i = 0; i < 3; ++i) ops[i].Submit(IoRequest::Send(fds[i], bytes));
     while (io.completions() == 0) io.Wait(kNever);
     for (int i = 0; i < 3; ++i) {
       if (!ops[i].in_flight() && io.completions() == 1) first.insert(i);
@@ -106,7 +106,7 @@ TEST(SimIo, TimeStandsStillWhileSomethingCanHappen) {
   const core::MonoTime start = io.Now();
   const int fd = io.Accept(peer);
   TestOp op(io);
-  op.Submit(ReceiveBuffer(fd));
+  op.Submit(IoRequest::ReceiveBuffer(fd));
   while (op.in_flight()) io.Wait(start + milliseconds(100));
   EXPECT_EQ(io.Now(), start);
 }
@@ -139,7 +139,7 @@ TEST(SimIo, SaysWhenNothingCanEverHappenAgain) {
   const int fd = io.Accept(peer);
   Settle(io);
   TestOp op(io);
-  op.Submit(ReceiveBuffer(fd));
+  op.Submit(IoRequest::ReceiveBuffer(fd));
   io.Wait(kNever);
   EXPECT_TRUE(io.stalled());
   peer.socket->Send("x");
@@ -156,7 +156,7 @@ TEST(SimIo, DelaysStayWithinTheirMaximum) {
     const int fd = io.Accept(peer);
     std::string bytes = "x";
     TestOp op(io);
-    op.Submit(Send(fd, bytes));
+    op.Submit(IoRequest::Send(fd, bytes));
     while (op.in_flight()) io.Wait(kNever);
     EXPECT_LE(io.Now(), start + milliseconds(14));  // the connection's and the send's
     delayed |= io.Now() > start;
@@ -194,7 +194,7 @@ TEST(SimIo, CutsWhatThePeerGetsButLosesNothing) {
     Recorder peer;
     const int fd = io.Accept(peer);
     TestOp op(io);
-    op.Submit(Send(fd, sent));
+    op.Submit(IoRequest::Send(fd, sent));
     Settle(io);
     EXPECT_THAT(op.results, ElementsAre(1000));
     EXPECT_EQ(peer.bytes, sent);
@@ -211,7 +211,7 @@ TEST(SimIo, FillsARoomOfTheCallers) {
   Settle(io);
   char room[4];
   TestOp op(io);
-  op.Submit({.code = IoCode::kRecv, .fd = fd, .address = room, .bytes = sizeof(room)});
+  op.Submit(IoRequest::Receive(fd, room));
   Settle(io);
   EXPECT_THAT(op.results, ElementsAre(4));
   EXPECT_TRUE(op.nonempty_seen);
@@ -227,11 +227,11 @@ TEST(SimIo, HoldsUpALongSendToAPeerThatDoesNotRead) {
   std::string bytes_short(100, 's');
   std::string bytes_long(2000, 'l');
   TestOp first(io);
-  first.Submit(Send(fd, bytes_short));
+  first.Submit(IoRequest::Send(fd, bytes_short));
   Settle(io);
   EXPECT_THAT(first.results, ElementsAre(100));
   TestOp second(io);
-  second.Submit(Send(fd, bytes_long));
+  second.Submit(IoRequest::Send(fd, bytes_long));
   Settle(io);
   EXPECT_TRUE(second.in_flight());
   EXPECT_EQ(peer.bytes, "");
@@ -249,14 +249,14 @@ TEST(SimIo, GivesTheCountOfASendThatWasCancelledHalfWay) {
   peer.socket->StopReading();
   std::string bytes(2000, 'l');
   TestOp op(io);
-  op.Submit(Send(fd, bytes));
+  op.Submit(IoRequest::Send(fd, bytes));
   Settle(io);
   io.Cancel(op);
   EXPECT_TRUE(op.in_flight());
   Settle(io);
   EXPECT_THAT(op.results, ElementsAre(1000));
   TestOp next(io);
-  next.Submit(Send(fd, bytes));
+  next.Submit(IoRequest::Send(fd, bytes));
   Settle(io);
   io.Cancel(next);
   Settle(io);
@@ -274,7 +274,7 @@ TEST(SimIo, GathersThePiecesOfAMessage) {
   message.msg_iov = pieces;
   message.msg_iovlen = 3;
   TestOp op(io);
-  op.Submit({.code = IoCode::kSendMsg, .fd = fd, .address = &message});
+  op.Submit(IoRequest::SendMessage(fd, message));
   Settle(io);
   EXPECT_THAT(op.results, ElementsAre(7));
   EXPECT_EQ(peer.bytes, "one two");
@@ -289,7 +289,7 @@ TEST(SimIo, HandsADescriptorOverWithItsByte) {
     ASSERT_EQ(write(file.get(), "content", 7), 7);
     std::string front = "zFILDES";
     TestOp first(io);
-    first.Submit(Send(fd, front));
+    first.Submit(IoRequest::Send(fd, front));
     Settle(io);
     char byte = '!';
     iovec piece = {&byte, 1};
@@ -306,7 +306,7 @@ TEST(SimIo, HandsADescriptorOverWithItsByte) {
     const int descriptor = file.get();
     std::memcpy(CMSG_DATA(header), &descriptor, sizeof(int));
     TestOp op(io);
-    op.Submit({.code = IoCode::kSendMsg, .fd = fd, .address = &message});
+    op.Submit(IoRequest::SendMessage(fd, message));
     Settle(io);
     EXPECT_THAT(op.results, ElementsAre(1));
     EXPECT_EQ(peer.bytes, "zFILDES!");

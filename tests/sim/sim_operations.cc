@@ -43,13 +43,6 @@ void SimIo::Step(size_t index) {
     case IoCode::kSendMsg:
       StepSend(index);
       return;
-    case IoCode::kSplice:
-      if (request.fd >= kFirstDescriptor) {
-        StepSpliceToSocket(index);
-      } else {
-        StepReal(index);
-      }
-      return;
     case IoCode::kRead:
     case IoCode::kWrite:
     case IoCode::kOpenAt:
@@ -67,7 +60,7 @@ void SimIo::Finish(size_t index, const Completion& completion) {
     Fail(Cat("the memory of a send on descriptor ", op.request.fd, " changed in flight"));
   }
   constexpr const char* kNames[] = {"accept",  "connect", "recv",  "recvmsg", "recvbuf", "send",
-                                    "sendmsg", "read",    "write", "splice",  "open",    "allocate"};
+                                    "sendmsg", "read",    "write", "open",    "allocate"};
   Trace(kNames[static_cast<size_t>(op.request.code)], op.request.fd, completion.result);
   if (completion.more) {
     pending_[index].turn = turn_;  // the next connection: in a later turn
@@ -205,23 +198,17 @@ void SimIo::StepReal(size_t index) {
   ssize_t result = -1;
   switch (request.code) {
     case IoCode::kRead:
-      result = request.offset == ~uint64_t{0}
+      result = request.offset == IoRequest::kOwnPosition
                    ? read(request.fd, request.address, request.bytes)
                    : pread(request.fd, request.address, request.bytes, static_cast<off_t>(request.offset));
       if (result < 0 && errno == ESPIPE) result = read(request.fd, request.address, request.bytes);
       break;
     case IoCode::kWrite:
-      result = request.offset == ~uint64_t{0}
+      result = request.offset == IoRequest::kOwnPosition
                    ? write(request.fd, request.address, request.bytes)
                    : pwrite(request.fd, request.address, request.bytes, static_cast<off_t>(request.offset));
       if (result < 0 && errno == ESPIPE) result = write(request.fd, request.address, request.bytes);
       break;
-    case IoCode::kSplice: {
-      auto offset = static_cast<off64_t>(request.offset);
-      result = splice(request.fd_from, request.offset == ~uint64_t{0} ? nullptr : &offset, request.fd,
-                      nullptr, request.bytes, request.flags);
-      break;
-    }
     case IoCode::kOpenAt:
       result = openat(request.fd, static_cast<const char*>(request.address), static_cast<int>(request.flags),
                       static_cast<mode_t>(request.bytes));
@@ -233,21 +220,6 @@ void SimIo::StepReal(size_t index) {
     default:
       BV_CHECK(false);
   }
-  Finish(index, {.result = result < 0 ? -errno : static_cast<int32_t>(result)});
-}
-
-void SimIo::StepSpliceToSocket(size_t index) {
-  const IoRequest& request = pending_[index].op->request;
-  SimSocket* socket = SocketOf(request.fd);
-  if (socket == nullptr || socket->shut_down_ || socket->reset_) {
-    Finish(index, {.result = -EPIPE});
-    return;
-  }
-  std::string part(std::min(request.bytes, options_.send_buffer_bytes - socket->send_buffer_.size()), '\0');
-  const ssize_t result = request.offset == ~uint64_t{0} ? read(request.fd_from, part.data(), part.size())
-                                                        : pread(request.fd_from, part.data(), part.size(),
-                                                                static_cast<off_t>(request.offset));
-  if (result > 0) socket->send_buffer_.append(part, 0, static_cast<size_t>(result));
   Finish(index, {.result = result < 0 ? -errno : static_cast<int32_t>(result)});
 }
 

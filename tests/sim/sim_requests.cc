@@ -65,10 +65,7 @@ size_t HashOfSend(const IoRequest& request) {
 
 size_t SizeOfSend(const IoRequest& request) {
   if (request.code == IoCode::kSend) return request.bytes;
-  const auto& message = *static_cast<const msghdr*>(request.address);
-  size_t bytes = 0;
-  for (size_t i = 0; i < message.msg_iovlen; ++i) bytes += message.msg_iov[i].iov_len;
-  return bytes;
+  return IoRequest::BytesOf(*static_cast<const msghdr*>(request.address));
 }
 
 bool Ready(int fd, int16_t events) {
