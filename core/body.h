@@ -2,14 +2,12 @@
 // memfd, or of an unlinked file when memory for bodies is short or the message is large; who holds the body
 // cannot tell.
 //
-// In front of the content stand lines that only the scanner sees (kFrontLine): libclamav decides from the
-// first kilobyte whether a file is mail. A message that begins with unknown headers, or that has the magic of
-// an archive or a disk image at a certain offset, would be "OK" with a virus inside; behind a front that is
-// longer than all offsets that libclamav looks at, its sender has no say in that. The scanner's image is the
-// front and the content; the message that is delivered is the content alone.
+// In front of the content there is room for what a scanner is to see there (BodyPool::Options::front). The
+// image, which is what is scanned, is the file from its start to the end of the content; the message that is
+// delivered is the content alone.
 //
-// A message that readers understand in different ways is scanned once for each way (net/header_section.h).
-// Each has an image of its own, made in the same memory: ReplaceHead() and MoveToFront().
+// The content does not move while it grows: its address space is mapped once. Where it has to change places,
+// for memory or a file that is larger, what a BodyReader holds stays until it lets go.
 //
 // Made, grown and taken back by BodyPool. Worker-local; a plain value to look at, never suspends.
 #pragma once
@@ -18,8 +16,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <ctime>
+#include <memory>
 #include <span>
-#include <string>
 #include <string_view>
 #include <vector>
 
@@ -29,25 +27,13 @@ namespace bivalve::core {
 
 class Body {
  public:
-  // 64 bytes, so that the content is aligned to a cache line.
-  static constexpr std::string_view kFrontLine =
-      "Received: by bivalve (scan image; this line is not delivered.)\r\n";
-  // libclamav compares fixed offsets within the first 1024 bytes, with magics that are shorter than 64.
-  static constexpr size_t kFrontBytesMin = 1088;
-  // How much longer than what it replaces a head may be.
-  static constexpr size_t kHeadGrowthMax = 64;
-  static constexpr size_t kFrontBytes = kFrontBytesMin + kHeadGrowthMax;
-  static_assert(kFrontLine.size() == 64 && kFrontBytes % kFrontLine.size() == 0);
-  // The front as it stands before every message.
-  static const std::string& Front();
-
-  Body() = default;
+  // `front` is borrowed for as long as the body lives.
+  explicit Body(std::string_view front) : front_(front), content_offset_(front.size()) {}
   Body(const Body&) = delete;
   Body& operator=(const Body&) = delete;
   ~Body();
 
-  // What was received so far. Valid until the body grows; not while a head is replaced or the content is on
-  // its way to the front.
+  // What was received so far. Valid until the body grows; not while the image is changed.
   std::string_view content() const { return {data() + content_offset_, content_bytes_}; }
   size_t content_bytes() const { return content_bytes_; }
   // Where the content begins in the file.
@@ -70,31 +56,25 @@ class Body {
   // A body taken from the pool has room for so much, whatever it held before.
   static constexpr size_t kRoomBytesMin = 256;
 
-  // --- The scanner's image. The content must not change after the first of these.
-
-  // In the image, `head` stands in the place of the first `replaced_bytes` of the content; it is not shorter
-  // than they are and at most kHeadGrowthMax longer. Only the head moves, the rest of the content stays where
-  // it is. No scanner's word on an earlier image may be awaited any more.
-  void ReplaceHead(size_t replaced_bytes, std::string_view head);
-  // The content is as it was received again. Does nothing without a replaced head.
-  void RestoreHead();
-  // In content() and image, each CR without LF is an LF, until the call back. False when there are more than
-  // kBareCrMax; then nothing has changed. No head is replaced.
-  bool BareCrAsLf();
-  void RestoreBareCr();
-  static constexpr size_t kBareCrMax = size_t{1} << 20;
-  // None of these stands now, nor is the content half moved, nor did anybody else touch it: content() is what
-  // was received.
-  bool as_received() const { return !touched_ && !replaced_ && bare_cr_.empty() && moved_bytes_ == 0; }
-  // Moves the content to the start of the file, over the front: the image is the content alone, and content()
-  // stays there. Moves at most `bytes_max` a call; true when it has arrived. No head is replaced.
-  bool MoveToFront(size_t bytes_max);
-
-  // Instead, for something that is only scanned and never delivered: forgets the content, and what is
-  // received from now on has no front in its image.
-  void BeginWithoutFront() {
-    content_offset_ = content_bytes_ = 0;
+  // --- The image. The content must not grow after the first of these.
+  size_t image_bytes() const { return content_offset_ + content_bytes_; }
+  std::string_view image() const { return {data(), image_bytes()}; }
+  // The image, to be changed in place: who does so puts the content back before it is delivered. The front is
+  // written anew for the next message. Nobody's word on an earlier image may be awaited any more.
+  std::span<char> ChangeImage() {
     storage_.front_whole = false;
+    return {data(), image_bytes()};
+  }
+  // The content was moved to the start of the file: the image is the content alone.
+  void SetContentAtStart() {
+    content_offset_ = 0;
+    storage_.front_whole = false;
+  }
+  // For something that is only scanned and never delivered: forgets the content, and what is received from
+  // now on has no front in its image.
+  void BeginWithoutFront() {
+    Clear();
+    SetContentAtStart();
   }
 
   // Makes the file exactly the scanner's image and returns a descriptor of it that can only read. -1 when the
@@ -107,8 +87,6 @@ class Body {
   // and the memory is not used for another message. True without SealForScan(), or when nobody was watched.
   // Two changes in one tick of the clock look like one before kernel 6.13.
   bool Untouched();
-  size_t image_bytes() const { return content_offset_ + content_bytes_; }
-  std::string_view image() const { return {data(), image_bytes()}; }
 
   // Somebody outside the pool has a descriptor of it and reads at leisure: its memory is not used for another
   // message.
@@ -122,12 +100,13 @@ class Body {
 
  private:
   friend class BodyPool;
+  friend class BodyReader;
   friend class KeptBodies;
   struct Storage {
     UniqueFd file;
     UniqueFd read_only;  // for scanners
     char* mapping = nullptr;
-    size_t mapped_bytes = 0;  // of address space
+    size_t mapped_bytes = 0;  // of address space; the file is shorter
     size_t file_bytes = 0;    // size of the file now
     size_t ready_bytes = 0;   // from the start: may be written; charged to the pool when in memory
     uint64_t number = 0;
@@ -136,19 +115,17 @@ class Body {
   };
 
   char* data() const { return storage_.mapping; }
-  // The front with its last line cut, so that it is `bytes` long.
-  void WriteFront(size_t bytes);
+  void WriteFront();
   // Makes it ready for the next message: without content, with the whole front in front of the room. False
   // when the system refuses.
   bool Reset();
 
+  std::string_view front_;
   Storage storage_;
-  size_t content_offset_ = kFrontBytes;
+  size_t content_offset_;
   size_t content_bytes_ = 0;
-  std::string kept_head_;          // what ReplaceHead() took the place of
-  bool replaced_ = false;          // a head is
-  std::vector<uint64_t> bare_cr_;  // offsets in the content where an LF stands for one
-  size_t moved_bytes_ = 0;         // towards the front
+  size_t readers_ = 0;                          // that hold a view of it
+  std::vector<std::unique_ptr<Body>> retired_;  // what it changed places with meanwhile
   bool shared_ = false;
   struct timespec changed_at_ = {};  // the file, before scanners had it; 0: not looked at yet
   bool touched_ = false;             // by somebody else

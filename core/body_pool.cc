@@ -23,8 +23,8 @@ constexpr size_t kMebi = 1024 * kKibi;
 
 // Room of a new body. Most mail is smaller.
 constexpr size_t kFirstBytes = 64 * kKibi;
-// Address space of a new body.
-constexpr size_t kFirstMappedBytes = 256 * kKibi;
+// Size of a new body's file. A file that is longer than what is ready costs nothing, and saves system calls.
+constexpr size_t kFirstFileBytes = 256 * kKibi;
 // Allocated at a time in a file, once it holds as much. Before that the file doubles.
 constexpr size_t kFileStepBytes = 4 * kMebi;
 
@@ -39,6 +39,7 @@ size_t NextReady(size_t ready) { return ready < kMebi ? ready * 4 : ready + kMeb
 }  // namespace
 
 BodyPool::BodyPool(Loop& loop, Options options) : loop_(loop), options_(std::move(options)), look_(*this) {
+  BV_CHECK(options_.front.size() % 64 == 0 && options_.front.size() + Body::kRoomBytesMin <= kFirstBytes);
   // Or bodies of a class that nobody needs could fill the place of the others for ever.
   options_.kept_bodies_always = std::min(options_.kept_bodies_always, options_.kept_bodies_max / 2);
 }
@@ -48,7 +49,7 @@ BodyPool::~BodyPool() { BV_CHECK(out_ == 0 && line_.empty()); }
 Task<std::unique_ptr<Body>> BodyPool::Acquire(uint64_t bytes_expected) {
   std::unique_ptr<Body> body = TakeKept(bytes_expected);
   if (body == nullptr) {
-    body = std::make_unique<Body>();
+    body = std::make_unique<Body>(options_.front);
     if (Charge(kFirstBytes)) {
       // Where descriptors are short, those of a kept body serve.
       if (!MakeInMemory(body->storage_) && (!DropKept() || !MakeInMemory(body->storage_))) {
@@ -57,7 +58,7 @@ Task<std::unique_ptr<Body>> BodyPool::Acquire(uint64_t bytes_expected) {
       }
       body->storage_.ready_bytes = kFirstBytes;
     } else {
-      const bool opened = co_await OpenFile(body->storage_, kFirstMappedBytes);
+      const bool opened = co_await OpenFile(body->storage_, kFirstFileBytes);
       if (!opened) co_return nullptr;
     }
   }
@@ -76,20 +77,28 @@ std::unique_ptr<Body> BodyPool::TakeKeptOf(size_t size_class, uint64_t bytes_exp
   std::unique_ptr<Body> body = kept_.Take(size_class);
   if (body == nullptr) return nullptr;
   // The last message's image was sealed at its exact size.
-  const uint64_t wanted = Body::kFrontBytes + std::max<uint64_t>(bytes_expected, Body::kRoomBytesMin);
-  if (body->storage_.file_bytes < wanted && !Lengthen(body->storage_)) {
-    charged_bytes_ -= body->storage_.ready_bytes;
+  const uint64_t wanted = options_.front.size() + std::max<uint64_t>(bytes_expected, Body::kRoomBytesMin);
+  Body::Storage& storage = body->storage_;
+  if (storage.file_bytes < wanted && !Lengthen(storage, FileBytesFor(storage, storage.ready_bytes))) {
+    charged_bytes_ -= storage.ready_bytes;
     return nullptr;
   }
   return body;
 }
 
-// Makes the file as large as its mapping again.
-bool BodyPool::Lengthen(Body::Storage& storage) {
-  if (storage.file_bytes < storage.mapped_bytes) {
-    if (ftruncate(storage.file.get(), static_cast<off_t>(storage.mapped_bytes)) != 0) return false;
-    storage.file_bytes = storage.mapped_bytes;
-  }
+// How large the file is to be when so much of it is ready.
+size_t BodyPool::FileBytesFor(const Body::Storage& storage, size_t ready_bytes) {
+  if (storage.in_file) return ready_bytes;
+  size_t bytes = kFirstFileBytes;
+  while (bytes < ready_bytes) bytes *= 4;
+  return std::min(bytes, storage.mapped_bytes);
+}
+
+// Makes the file so large, if it is smaller.
+bool BodyPool::Lengthen(Body::Storage& storage, size_t file_bytes) {
+  if (storage.file_bytes >= file_bytes) return true;
+  if (ftruncate(storage.file.get(), static_cast<off_t>(file_bytes)) != 0) return false;
+  storage.file_bytes = file_bytes;
   return true;
 }
 
@@ -119,8 +128,9 @@ bool BodyPool::MakeInMemory(Body::Storage& storage) {
   // A memfd begins as 0777: whoever gets the read-only descriptor could open it for writing through /proc.
   // Our own user could do so all the same; behind the seal only the mapping that is there writes. A system
   // that knows no such seal goes without.
-  const bool made = storage.file.valid() && fchmod(storage.file.get(), S_IRUSR) == 0 &&
-                    OpenReadOnly(storage) && Map(storage, kFirstMappedBytes);
+  const bool made =
+      storage.file.valid() && fchmod(storage.file.get(), S_IRUSR) == 0 && OpenReadOnly(storage) &&
+      Map(storage, kFirstFileBytes, std::max<size_t>(options_.in_memory_message_bytes_max, kFirstFileBytes));
   if (made) (void)fcntl(storage.file.get(), F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SEAL);
   return made;
 }
@@ -132,25 +142,22 @@ bool BodyPool::OpenReadOnly(Body::Storage& storage) {
   return storage.read_only.valid();
 }
 
-// Maps the whole file anew at `mapped_bytes`, the size that it gets when it is smaller.
-bool BodyPool::Map(Body::Storage& storage, size_t mapped_bytes) {
-  if (storage.file_bytes < mapped_bytes) {
-    if (ftruncate(storage.file.get(), static_cast<off_t>(mapped_bytes)) != 0) return false;
-    storage.file_bytes = mapped_bytes;
-  }
-  const bool fresh = storage.mapping == nullptr;
-  void* mapping = fresh
-                      ? mmap(nullptr, mapped_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, storage.file.get(), 0)
-                      : mremap(storage.mapping, storage.mapped_bytes, mapped_bytes, MREMAP_MAYMOVE);
+// Maps `mapped_bytes` of address space once, whatever the file's size is: it grows into them.
+bool BodyPool::Map(Body::Storage& storage, size_t file_bytes, size_t mapped_bytes) {
+  if (!Lengthen(storage, file_bytes)) return false;
+  void* const mapping =
+      mmap(nullptr, mapped_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, storage.file.get(), 0);
   if (mapping == MAP_FAILED) return false;
   storage.mapping = static_cast<char*>(mapping);
   storage.mapped_bytes = mapped_bytes;
-  if (fresh) std::memcpy(storage.mapping, Body::Front().data(), Body::kFrontBytes);
+  if (!options_.front.empty()) std::memcpy(mapping, options_.front.data(), options_.front.size());
   return true;
 }
 
 Task<bool> BodyPool::Grow(Body& body) {
-  if (body.short_file()) co_return Lengthen(body.storage_);
+  ReleaseRetired(body);
+  if (body.short_file())
+    co_return Lengthen(body.storage_, FileBytesFor(body.storage_, body.storage_.ready_bytes));
   if (body.in_file()) co_return co_await GrowInFile(body);
   if (NextReady(body.storage_.ready_bytes) <= options_.in_memory_message_bytes_max && GrowInMemory(body))
     co_return true;
@@ -165,26 +172,36 @@ bool BodyPool::GrowInMemory(Body& body) {
   if (const size_t size_class = KeptBodies::ClassOf(ready);
       size_class != KeptBodies::ClassOf(storage.ready_bytes)) {
     std::unique_ptr<Body> larger = TakeKeptOf(size_class, storage.ready_bytes + 1);
-    if (larger != nullptr && !Lengthen(larger->storage_)) {
+    if (larger != nullptr && !Lengthen(larger->storage_, FileBytesFor(larger->storage_, ready))) {
       charged_bytes_ -= larger->storage_.ready_bytes;
     } else if (larger != nullptr) {
-      std::memcpy(larger->storage_.mapping, storage.mapping, body.image_bytes());
-      larger->storage_.front_whole = storage.front_whole;
-      std::swap(larger->storage_, storage);
       ++out_;
-      Release(std::move(larger));
+      ChangePlaces(body, std::move(larger));
       return true;
     }
   }
   if (!Charge(ready - storage.ready_bytes)) return false;
-  const bool made = ready > storage.mapped_bytes ? Map(storage, std::max(ready, storage.mapped_bytes * 4))
-                                                 : Lengthen(storage);
-  if (!made) {
+  if (!Lengthen(storage, FileBytesFor(storage, ready))) {
     charged_bytes_ -= ready - storage.ready_bytes;
     return false;
   }
   storage.ready_bytes = ready;
   return true;
+}
+
+// `body` gets the place of `other`, which is out and has more room. Its own goes to the next message, once
+// nobody reads in it.
+void BodyPool::ChangePlaces(Body& body, std::unique_ptr<Body> other) {
+  std::memcpy(other->storage_.mapping, body.storage_.mapping, body.image_bytes());
+  other->storage_.front_whole = body.storage_.front_whole;
+  std::swap(other->storage_, body.storage_);
+  body.retired_.push_back(std::move(other));
+  ReleaseRetired(body);
+}
+
+void BodyPool::ReleaseRetired(Body& body) {
+  if (body.readers_ > 0) return;
+  for (std::unique_ptr<Body>& retired : std::exchange(body.retired_, {})) Release(std::move(retired));
 }
 
 // Another file system may know unnamed files.
@@ -198,15 +215,11 @@ void BodyPool::set_temp_directory(std::string path) {
 // is open, on this thread, which costs less than the wait for another one would, and where writing through a
 // mapping waits for the same disk or server anyway.
 Task<IoResult> BodyPool::OpenUnnamed() {
-  IoRequest open;
-  open.code = IoCode::kOpenAt;
-  open.fd = AT_FDCWD;
-  open.bytes = S_IRUSR;  // for whoever opens it again: nobody writes but this descriptor
-  std::string directory = options_.temp_directory;  // it may change meanwhile
+  static constexpr mode_t kMode = S_IRUSR;                // who opens it again can only read
+  const std::string directory = options_.temp_directory;  // it may change meanwhile
   if (options_.unnamed_files) {
-    open.address = directory.data();
-    open.flags = O_TMPFILE | O_RDWR | O_CLOEXEC;
-    const IoResult file = co_await AwaitOp(loop_, open);
+    const IoResult file = co_await AwaitOp(
+        loop_, IoRequest::OpenAt(AT_FDCWD, directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, kMode));
     if (file.error() != EOPNOTSUPP && file.error() != EISDIR) co_return file;
     options_.unnamed_files = false;
   }
@@ -214,10 +227,10 @@ Task<IoResult> BodyPool::OpenUnnamed() {
   uint64_t random = 0;
   if (getrandom(&random, sizeof(random), 0) != static_cast<ssize_t>(sizeof(random)))
     co_return IoResult(-EAGAIN);
-  std::string path = Cat(options_.temp_directory, "/", options_.name, ".", random);
-  open.address = path.data();
-  open.flags = O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR | O_CLOEXEC;
-  const IoResult file = co_await AwaitOp(loop_, open);
+  const std::string path = Cat(options_.temp_directory, "/", options_.name, ".", random);
+  const IoResult file = co_await AwaitOp(
+      loop_,
+      IoRequest::OpenAt(AT_FDCWD, path.c_str(), O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR | O_CLOEXEC, kMode));
   if (file.ok()) unlink(path.c_str());
   co_return file;
 }
@@ -229,14 +242,10 @@ Task<bool> BodyPool::OpenFile(Body::Storage& storage, size_t ready_bytes) {
   storage.file.Reset(static_cast<int>(file.value()));
   storage.number = next_number_++;
   storage.in_file = true;
-  IoRequest allocate;
-  allocate.code = IoCode::kAllocate;
-  allocate.fd = storage.file.get();
-  allocate.bytes = ready_bytes;
-  const IoResult allocated = co_await AwaitOp(loop_, allocate);
+  const IoResult allocated = co_await AwaitOp(loop_, IoRequest::Allocate(storage.file.get(), 0, ready_bytes));
   if (!allocated.ok() || !OpenReadOnly(storage)) co_return false;
   storage.file_bytes = ready_bytes;
-  if (!Map(storage, ready_bytes)) co_return false;
+  if (!Map(storage, ready_bytes, options_.in_file_message_bytes_max)) co_return false;
   storage.ready_bytes = ready_bytes;
   ++file_bodies_;
   co_return true;
@@ -244,36 +253,30 @@ Task<bool> BodyPool::OpenFile(Body::Storage& storage, size_t ready_bytes) {
 
 Task<bool> BodyPool::GrowInFile(Body& body) {
   Body::Storage& storage = body.storage_;
-  const size_t step =
-      std::max(std::min(storage.ready_bytes, kFileStepBytes), storage.ready_bytes / 4 / kMebi * kMebi);
-  IoRequest allocate;
-  allocate.code = IoCode::kAllocate;
-  allocate.fd = storage.file.get();
-  allocate.offset = storage.ready_bytes;
-  allocate.bytes = step;
-  const IoResult allocated = co_await AwaitOp(loop_, allocate);
+  const size_t step = std::min(
+      std::max(std::min(storage.ready_bytes, kFileStepBytes), storage.ready_bytes / 4 / kMebi * kMebi),
+      storage.mapped_bytes - storage.ready_bytes);
+  if (step == 0) co_return false;
+  const IoResult allocated =
+      co_await AwaitOp(loop_, IoRequest::Allocate(storage.file.get(), storage.ready_bytes, step));
   if (!allocated.ok()) co_return false;
-  storage.file_bytes = storage.ready_bytes + step;
-  if (!Map(storage, storage.file_bytes)) co_return false;
-  storage.ready_bytes = storage.file_bytes;
+  storage.file_bytes = storage.ready_bytes = storage.ready_bytes + step;
   co_return true;
 }
 
 Task<bool> BodyPool::MoveToFile(Body& body) {
-  auto file = std::make_unique<Body>();
+  auto file = std::make_unique<Body>(options_.front);
   const size_t used = body.image_bytes();
   const bool opened =
       co_await OpenFile(file->storage_, used / kFileStepBytes * kFileStepBytes + kFileStepBytes);
   if (!opened) co_return false;
-  std::memcpy(file->storage_.mapping, body.storage_.mapping, used);
-  file->storage_.front_whole = body.storage_.front_whole;
-  std::swap(file->storage_, body.storage_);
   ++out_;
-  Release(std::move(file));
+  ChangePlaces(body, std::move(file));
   co_return true;
 }
 
 void BodyPool::Shrink(Body& body) {
+  BV_CHECK(body.readers_ == 0);
   body.Clear();
   Body::Storage& storage = body.storage_;
   const size_t first = storage.in_file ? kFileStepBytes : kFirstBytes;
@@ -295,6 +298,7 @@ void BodyPool::Shrink(Body& body) {
 
 void BodyPool::Release(std::unique_ptr<Body> body) {
   if (body == nullptr) return;
+  ReleaseRetired(*body);
   if (body->shared_ || body->in_file() || over_budget() || kept_.count() >= options_.kept_bodies_max ||
       HasMetShrunkenFile() || !body->Reset()) {
     Forget(std::move(body));
@@ -355,7 +359,9 @@ void BodyPool::set_memory_bytes_max(uint64_t bytes) {
 }
 
 void BodyPool::Discard(std::unique_ptr<Body> body) {
-  if (body != nullptr) Forget(std::move(body));
+  if (body == nullptr) return;
+  ReleaseRetired(*body);
+  Forget(std::move(body));
 }
 
 void BodyPool::Forget(std::unique_ptr<Body> body) {

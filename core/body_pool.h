@@ -35,9 +35,15 @@ class BodyPool {
     // Beyond these, what was not needed for so long is given back to the system.
     Duration kept_unused_max = std::chrono::seconds(5);
     uint32_t kept_bodies_max = 1024;  // two descriptors each
+    // The longest message there is: what has no room in a file of this size is too long for us. Address space
+    // is reserved for as much.
+    uint64_t in_file_message_bytes_max = uint64_t{16} << 30;
     std::string temp_directory = "/tmp";
     bool unnamed_files = true;     // try O_TMPFILE; given up when the file system turns out to have none
     std::string name = "bivalve";  // memfds are called NAME-NUMBER
+    // What stands in each body's file in front of its content, a multiple of 64 bytes: contents then begin at
+    // a cache line.
+    std::string front = {};
   };
 
   BodyPool(Loop& loop, Options options);
@@ -71,6 +77,8 @@ class BodyPool {
   void set_memory_bytes_max(uint64_t bytes);
   void set_temp_directory(std::string path);
 
+  const std::string& front() const { return options_.front; }
+
   // For statistics.
   uint64_t memory_bytes() const { return charged_bytes_; }  // ready in bodies, and kept
   uint64_t file_bodies() const { return file_bodies_; }
@@ -92,13 +100,16 @@ class BodyPool {
   void ChargeWhatIsThere(Body::Storage& storage);
   bool MakeInMemory(Body::Storage& storage);
   bool OpenReadOnly(Body::Storage& storage);
-  bool Map(Body::Storage& storage, size_t mapped_bytes);
-  bool Lengthen(Body::Storage& storage);
+  bool Map(Body::Storage& storage, size_t file_bytes, size_t mapped_bytes);
+  static bool Lengthen(Body::Storage& storage, size_t file_bytes);
+  static size_t FileBytesFor(const Body::Storage& storage, size_t ready_bytes);
   bool GrowInMemory(Body& body);
   Task<IoResult> OpenUnnamed();
   Task<bool> OpenFile(Body::Storage& storage, size_t ready_bytes);
   Task<bool> GrowInFile(Body& body);
   Task<bool> MoveToFile(Body& body);
+  void ChangePlaces(Body& body, std::unique_ptr<Body> other);
+  void ReleaseRetired(Body& body);
   void Forget(std::unique_ptr<Body> body);
   bool HasMetShrunkenFile();
 

@@ -42,7 +42,7 @@ inline constexpr size_t kReadingsMax = 12;
 
 // Looks at the lines from the top to the first one that every reader takes for the end. LF ends a line, with
 // or without CR before it; a CR alone is one more thing that readers understand differently, and makes the
-// header section doubtful. To those for whom it ends a line the content is what core::Body::BareCrAsLf()
+// header section doubtful. To those for whom it ends a line the content is what scan::ScanImage::BareCrAsLf()
 // makes of it.
 // Nobody looks at lines that begin behind `bytes_max`; `bytes` is larger than that then.
 HeaderSection ExamineHeaderSection(std::string_view content, size_t bytes_max = std::string_view::npos - 1);

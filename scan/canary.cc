@@ -6,6 +6,7 @@
 
 #include "core/check.h"
 #include "core/text.h"
+#include "scan/scan_image.h"
 
 namespace bivalve::scan {
 namespace {
@@ -29,7 +30,7 @@ constexpr Magic kMagics[] = {{"ustar", 257}, {"EFI PART", 512}};
 // `begin`: where the field begins in the content.
 std::string MagicField(size_t begin) {
   static constexpr std::string_view kName = "X-Bivalve-Magics: ";
-  static constexpr size_t kFrontStep = core::Body::kFrontLine.size();
+  static constexpr size_t kFrontStep = kFrontLine.size();
   std::string field(kName);
   size_t furthest = 0;
   for (const Magic& magic : kMagics) furthest = std::max(furthest, magic.image_offset);

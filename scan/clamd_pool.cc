@@ -8,6 +8,7 @@
 #include "core/check.h"
 #include "core/text.h"
 #include "scan/clamd_pool_impl.h"
+#include "scan/scan_image.h"
 
 namespace bivalve::scan {
 
@@ -493,7 +494,9 @@ Request::~Request() { BV_CHECK(!waiting_ && !held()); }
 
 ClamdPool::ClamdPool(core::Loop& loop, core::BodyPool& bodies, Options options,
                      std::vector<ScannerStats*> stats)
-    : impl_(std::make_unique<Impl>(loop, bodies, std::move(options), stats)) {}
+    : impl_(std::make_unique<Impl>(loop, bodies, std::move(options), stats)) {
+  BV_CHECK(bodies.front() == Front());
+}
 ClamdPool::~ClamdPool() = default;
 
 void ClamdPool::SetLimits(size_t number, const ScannerLimits& limits, uint32_t outstanding_max) {

@@ -21,7 +21,7 @@ scan::Verdict CannotBeShown(std::string_view why, scan::NoVerdict cause = scan::
   return verdict;
 }
 
-// The content is moved to the front of its body in such steps, each of which takes less than a millisecond.
+// The content is moved to the start of its file in such steps, each of which takes less than a millisecond.
 constexpr size_t kMoveBytesMax = size_t{4} << 20;
 // A part is decoded in such steps, likewise.
 constexpr size_t kDecodeBytesMax = size_t{512} << 10;
@@ -33,23 +33,24 @@ constexpr size_t kDecodeBytesMax = size_t{512} << 10;
 core::Task<MessageScan::End> MessageScan::Run(core::Body& body, const net::HeaderSection& header,
                                               core::MonoTime deadline) {
   deadline_ = deadline;
+  image_.emplace(body);
   const net::LineSurvey survey = net::SurveyLines(body.content());
   verdict_.kind = scan::VerdictKind::kClean;
   End end = co_await AsMail(body, header, survey);
   if (survey.bare_cr && end == End::kVerdict && !Settled()) {
     // To Exim, and to some mail programs, a CR ends a line.
-    if (body.BareCrAsLf()) {
+    if (image_->BareCrAsLf()) {
       const net::HeaderSection by_cr =
           net::ExamineHeaderSection(body.content(), limits::kHeaderSectionBytesMax);
       end = co_await AsMail(body, by_cr, net::SurveyLines(body.content()));
-      if (end == End::kVerdict) body.RestoreBareCr();
+      if (end == End::kVerdict) image_->RestoreBareCr();
     } else {
       Combine(CannotBeShown("it has too many CR without LF"));
     }
   }
   if (!header.well_formed && end == End::kVerdict && !Settled()) {
     // As a file, with nothing in front of it. The content stays there, and is delivered from there.
-    while (!body.MoveToFront(kMoveBytesMax)) (void)co_await wake_.Wait(services_.loop.Now());
+    while (!image_->MoveToStart(kMoveBytesMax)) (void)co_await wake_.Wait(services_.loop.Now());
     end = co_await Image(whole_, body);
   }
   co_return end;
@@ -75,11 +76,11 @@ core::Task<MessageScan::End> MessageScan::Heads(core::Body& body, const net::Hea
   const std::span<const net::Reading> readings =
       header.well_formed ? std::span(&kAsItIs, 1) : std::span<const net::Reading>(header.readings);
   for (const net::Reading& reading : readings) {
-    if (!reading.as_it_is) body.ReplaceHead(reading.head_bytes, net::ReadHead(body.content(), reading));
+    if (!reading.as_it_is) image_->ReplaceHead(reading.head_bytes, net::ReadHead(body.content(), reading));
     const End end = co_await Image(whole_, body);
     // A scanner may still read it: it stays as it is.
     if (end != End::kVerdict) co_return end;
-    body.RestoreHead();
+    image_->RestoreHead();
     if (Settled()) break;
   }
   co_return End::kVerdict;

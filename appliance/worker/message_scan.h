@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "appliance/worker/server_link.h"
 #include "appliance/worker/session_services.h"
@@ -17,6 +18,7 @@
 #include "net/line_survey.h"
 #include "net/mime_parts.h"
 #include "scan/clamd_pool.h"
+#include "scan/scan_image.h"
 
 namespace bivalve::appliance {
 
@@ -31,9 +33,12 @@ class MessageScan {
 
   // Call once. `header` is the body's. With kVerdict, verdict() is what all readings say together; with the
   // others nothing is known, a scanner may still read the body, and the body may not stand as it was received
-  // (Body::as_received). Suspends.
+  // (as_received). Suspends.
   core::Task<End> Run(core::Body& body, const net::HeaderSection& header, core::MonoTime deadline);
   scan::Verdict& verdict() { return verdict_; }
+  const scan::Verdict& verdict() const { return verdict_; }
+  // Behind Run(): the body's content is what was received, and can be delivered.
+  bool as_received() const { return image_->as_received(); }
 
   // The first request, which is that for the message as a whole.
   const scan::Request& whole() const { return whole_; }
@@ -63,6 +68,7 @@ class MessageScan {
   scan::Request whole_;
   const scan::Request* current_;
   core::MonoTime deadline_{};
+  std::optional<scan::ScanImage> image_;
   scan::Verdict verdict_ = {};
 };
 

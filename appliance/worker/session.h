@@ -113,8 +113,7 @@ class Session : public core::Linked<Session> {
   // --- Its verdict, and what follows (session_verdict.cc).
   core::Task<CloseReason> ScanAndAct(std::unique_ptr<core::Body> body, bool may_need_stuffing);
   core::Task<CloseReason> ActOnVirus(core::Body& body, const std::string& name, bool may_need_stuffing);
-  core::Task<CloseReason> ActOnFailure(core::Body& body, const scan::Verdict& verdict,
-                                       bool may_need_stuffing);
+  core::Task<CloseReason> ActOnFailure(core::Body& body, const MessageScan& scan, bool may_need_stuffing);
   // A message on its way to the server: what is added to it, and how the log calls it.
   struct Onward {
     std::string header = {};

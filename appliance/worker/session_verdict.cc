@@ -72,7 +72,7 @@ core::Task<CloseReason> Session::ScanAndAct(std::unique_ptr<core::Body> body, bo
       verdict.kind = scan::VerdictKind::kNone;
       verdict.cause = scan::NoVerdict::kTimeout;
       verdict.text = "no scanner answered in time";
-      reason = co_await ActOnFailure(*body, verdict, may_need_stuffing);
+      reason = co_await ActOnFailure(*body, scan, may_need_stuffing);
       break;
     case MessageScan::End::kVerdict:
       switch (verdict.kind) {
@@ -89,7 +89,7 @@ core::Task<CloseReason> Session::ScanAndAct(std::unique_ptr<core::Body> body, bo
           reason = co_await ActOnVirus(*body, verdict.text, may_need_stuffing);
           break;
         case scan::VerdictKind::kNone:
-          reason = co_await ActOnFailure(*body, verdict, may_need_stuffing);
+          reason = co_await ActOnFailure(*body, scan, may_need_stuffing);
           break;
       }
       break;
@@ -127,8 +127,9 @@ core::Task<CloseReason> Session::ActOnVirus(core::Body& body, const std::string&
 
 // There is no silent way through: a message without a verdict has a cause, and ScanFailure says what becomes
 // of it.
-core::Task<CloseReason> Session::ActOnFailure(core::Body& body, const scan::Verdict& verdict,
+core::Task<CloseReason> Session::ActOnFailure(core::Body& body, const MessageScan& scan,
                                               bool may_need_stuffing) {
+  const scan::Verdict& verdict = scan.verdict();
   const auto cause = static_cast<size_t>(CauseOf(verdict.cause));
   account_.record().cause = kCauseNames[cause];
   counters().Add(Metric::kScanFailed);
@@ -136,7 +137,7 @@ core::Task<CloseReason> Session::ActOnFailure(core::Body& body, const scan::Verd
   LogText(Severity::kError, verdict.text);
   FailurePolicy policy = config().scan_failure[cause];
   // Given up in the middle of its readings, it stands as the scanner has it, and cannot be sent on.
-  if (policy == FailurePolicy::kPass && !(body.Untouched() && body.as_received()))
+  if (policy == FailurePolicy::kPass && !(body.Untouched() && scan.as_received()))
     policy = FailurePolicy::kTempfail;
   switch (policy) {
     case FailurePolicy::kTempfail:

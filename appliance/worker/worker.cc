@@ -21,6 +21,7 @@
 #include "core/text.h"
 #include "net/listener.h"
 #include "scan/clamd_pool.h"
+#include "scan/scan_image.h"
 
 namespace bivalve::appliance {
 namespace {
@@ -95,6 +96,7 @@ struct Worker::Running {
         std::min(options.in_memory_message_bytes_max, options.memory_bytes_max / 2);
     options.temp_directory = worker.options_.settings.sessions->config.temp_directory;
     options.name = core::Cat("bivalve-", worker.options_.index);
+    options.front = scan::Front();
     return options;
   }
   scan::ClamdPool::Options PoolOptions(Worker& worker, const WorkerSettings& settings) {

@@ -26,6 +26,12 @@ inline std::string Pattern(size_t bytes, size_t seed = 0) {
   return pattern;
 }
 
+// What stands in front of the contents.
+inline const std::string& TestFront() {
+  static const std::string front(18 * 64, 'F');
+  return front;
+}
+
 inline size_t OpenDescriptors() {
   size_t count = 0;
   for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) ++count;
@@ -40,6 +46,7 @@ class BodyHarness {
   static BodyPool::Options DefaultOptions() {
     BodyPool::Options options;
     options.temp_directory = testing::TempDir();
+    options.front = TestFront();
     return options;
   }
   void MakePool(const BodyPool::Options& options) {

@@ -208,7 +208,7 @@ bool WithSmallDisk(size_t disk_bytes, uint64_t memory_bytes_max, void (*test)(Bo
 void FillTheDisk(BodyHarness& bodies) {
   std::unique_ptr<Body> body = bodies.Acquire();
   ASSERT_NE(body, nullptr);
-  const std::string content = Pattern(8 * kMebi - Body::kFrontBytes);
+  const std::string content = Pattern(8 * kMebi - TestFront().size());
   ASSERT_TRUE(bodies.Fill(*body, content));
   EXPECT_FALSE(bodies.Grow(*body));
   EXPECT_TRUE(body->content() == content);
@@ -236,7 +236,7 @@ TEST_F(BodyPoolTest, SaysNoWhenTheDiskIsFull) {
 
 void MoveToAFullDisk(BodyHarness& bodies) {
   std::unique_ptr<Body> body = bodies.Acquire();
-  const std::string content = Pattern(256 * kKibi - Body::kFrontBytes);
+  const std::string content = Pattern(256 * kKibi - TestFront().size());
   ASSERT_TRUE(bodies.Fill(*body, content));
   EXPECT_FALSE(bodies.Grow(*body));
   EXPECT_FALSE(body->in_file());

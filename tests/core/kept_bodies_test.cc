@@ -12,7 +12,7 @@ class KeptBodiesTest : public testing::Test, protected BodyHarness {
   // A body out of a pool, with at least `bytes` ready; its number.
   uint64_t Put(uint64_t bytes) {
     std::unique_ptr<Body> body = Acquire();
-    EXPECT_TRUE(Fill(*body, Pattern(bytes - Body::kFrontBytes)));
+    EXPECT_TRUE(Fill(*body, Pattern(bytes - TestFront().size())));
     const uint64_t number = body->number();
     kept_.Put(std::move(body));
     return number;

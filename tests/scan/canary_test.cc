@@ -329,12 +329,12 @@ TEST(CanaryContent, HoldsMagicsThatOnlyALongFrontMakesHarmless) {
   for (const size_t front : {64, 128, 192, 256}) {
     EXPECT_EQ(content.substr(512 - front, 8), "EFI PART") << front;
   }
-  EXPECT_GT(core::Body::kFrontBytesMin, 1024u);
+  EXPECT_GT(kFrontBytesMin, 1024u);
 }
 
 TEST_F(DisbeliefTest, LargerThanMaxFileSizeIsNotClean) {
   FakeClamd& fake = AddScanner();
-  options_.scanners[0].limits.file_bytes_max = core::Body::kFrontBytes + 1000;
+  options_.scanners[0].limits.file_bytes_max = kFrontBytes + 1000;
   fake.on_scan = [&fake](const FakeClamd::Scan& scan) { fake.ReplyOk(scan); };
   Start();
   EXPECT_TRUE(Clean(Submit(std::string(1000, 'x'))));
@@ -370,7 +370,7 @@ TEST_F(DisbeliefTest, AsLongAsMaxScanTimeIsNotClean) {
 
 TEST_F(DisbeliefTest, MoreThanStreamMaxLengthIsNotEvenSent) {
   FakeClamd& fake = AddScanner(Method::kInstream);
-  options_.scanners[0].limits.stream_bytes_max = core::Body::kFrontBytes + 1000;
+  options_.scanners[0].limits.stream_bytes_max = kFrontBytes + 1000;
   Start();
   EXPECT_TRUE(None(Submit(std::string(5000, 'x')), NoVerdict::kSize));
   Message& small = Submit();

@@ -61,7 +61,7 @@ TEST_F(ClamdPoolTest, MatchesRepliesByNumber) {
   ASSERT_TRUE(Scans(fake, 4));
   for (size_t i : {2u, 0u, 3u, 1u}) {
     const std::string content = ReadAll(fake.scans[i].descriptor.get());
-    fake.Reply(fake.scans[i], core::Cat("fd[7]: ", content.substr(core::Body::kFrontBytes), " FOUND"));
+    fake.Reply(fake.scans[i], core::Cat("fd[7]: ", content.substr(kFrontBytes), " FOUND"));
   }
   for (size_t i = 0; i < 4; ++i) {
     ASSERT_TRUE(Done(*messages[i]));

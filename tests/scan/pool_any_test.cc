@@ -64,7 +64,7 @@ TEST_F(PoolAnyTest, NeverMixesMessagesUp) {
         if (what == 3) fake->Reply(scan, "No file descriptor received. ERROR");
         if (what < 10) continue;
         const std::string image = scan.stream() ? scan.content : ReadAll(scan.descriptor.get());
-        const std::string content = image.substr(core::Body::kFrontBytes);
+        const std::string content = image.substr(kFrontBytes);
         const std::string shape = scan.stream() ? "stream: " : "fd[5]: ";
         fake->Reply(scan, core::Cat(shape, content.substr(0, content.find(' ')), " FOUND"));
         fake->scans.erase(fake->scans.begin() + static_cast<ptrdiff_t>(index));

@@ -22,6 +22,7 @@
 #include "core/scope.h"
 #include "core/text.h"
 #include "scan/clamd_pool.h"
+#include "scan/scan_image.h"
 #include "tests/scan/fake_clamd.h"
 
 namespace bivalve::scan {
@@ -64,7 +65,7 @@ inline std::string ReadAll(int fd) {
   }
 }
 
-inline std::string Image(std::string_view content) { return core::Cat(core::Body::Front(), content); }
+inline std::string Image(std::string_view content) { return core::Cat(Front(), content); }
 
 class PoolFixture : public testing::Test {
  protected:
@@ -75,7 +76,9 @@ class PoolFixture : public testing::Test {
     BV_CHECK(ring.ok());
     ring_ = *std::move(ring);
     loop_ = std::make_unique<core::Loop>(*ring_);
-    bodies_ = std::make_unique<core::BodyPool>(*loop_, core::BodyPool::Options{});
+    core::BodyPool::Options options;
+    options.front = Front();
+    bodies_ = std::make_unique<core::BodyPool>(*loop_, options);
     options_.connections = 1;
     options_.connect_timeout = std::chrono::seconds(5);
     options_.retry_min = std::chrono::milliseconds(8);

@@ -42,9 +42,7 @@ class SizeProofTest : public PoolFixture {
   std::vector<size_t> ProofSizes() const {
     return {std::next(canaries_.begin(), std::min<ptrdiff_t>(1, std::ssize(canaries_))), canaries_.end()};
   }
-  static std::string Large(size_t image_bytes) {
-    return std::string(image_bytes - core::Body::kFrontBytes, 'x');
-  }
+  static std::string Large(size_t image_bytes) { return std::string(image_bytes - kFrontBytes, 'x'); }
 
   std::vector<size_t> canaries_;  // sizes of images
   std::vector<std::string> said_;

@@ -7,19 +7,19 @@
 #include <string_view>
 #include <vector>
 
-#include "core/body.h"
 #include "net/header_section.h"
 #include "net/line_survey.h"
 #include "net/mime_parts.h"
 #include "net/plain_mime.h"
 #include "net/transfer_encoding.h"
+#include "scan/scan_image.h"
 
 namespace bivalve::sim {
 
 // The images of one header section's readings.
 inline void AddHeadImages(std::string_view content, const net::HeaderSection& header,
                           std::vector<std::string>& images) {
-  const std::string& front = core::Body::Front();
+  const std::string& front = scan::Front();
   images.push_back(front + std::string(content));
   for (const net::Reading& reading : header.readings) {
     if (reading.as_it_is) continue;
@@ -46,7 +46,7 @@ inline void AddMailImages(std::string_view content, std::vector<std::string>& im
     for (const net::MimePart& part : net::FindMimeParts(content).parts) {
       if (part.message != messages) continue;
       const std::string decoded = Decoded(part.encoding, content.substr(part.begin, part.end - part.begin));
-      if (!decoded.empty()) images.push_back((messages ? core::Body::Front() : std::string()) + decoded);
+      if (!decoded.empty()) images.push_back((messages ? scan::Front() : std::string()) + decoded);
     }
   }
 }

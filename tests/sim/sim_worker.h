@@ -41,12 +41,17 @@ inline void Complete(appliance::SessionSettings& settings) {
   settings.servers = appliance::AddressList(settings.config.out_address);
 }
 
+inline core::BodyPool::Options WithFront(core::BodyPool::Options options) {
+  options.front = scan::Front();
+  return options;
+}
+
 struct SimWorker {
   SimWorker(SimIo& io, std::shared_ptr<appliance::SessionSettings> settings,
             const scan::ClamdPool::Options& pool_options, const core::BodyPool::Options& body_options = {},
             size_t log_bytes = size_t{1} << 20)
       : loop(io),
-        bodies(loop, body_options),
+        bodies(loop, WithFront(body_options)),
         stats(pool_options.scanners.size()),
         pool(loop, bodies, pool_options, ScannerStats()),
         queue(log_bytes),

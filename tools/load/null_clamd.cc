@@ -30,10 +30,10 @@
 #include <utility>
 #include <vector>
 
-#include "core/body.h"
 #include "core/fd.h"
 #include "core/text.h"
 #include "scan/canary.h"
+#include "scan/scan_image.h"
 
 namespace {
 
@@ -71,16 +71,16 @@ constexpr size_t kDescriptorsMax = 16;  // in one message; clients send one
 
 // The filter's test message: of its size (all that an ordinary message costs), and marked where the content
 // begins.
-constexpr size_t kCanaryStart = bivalve::core::Body::kFrontBytes + kCanaryMark.size();
+constexpr size_t kCanaryStart = bivalve::scan::kFrontBytes + kCanaryMark.size();
 size_t CanaryBytes() {
-  static const size_t bytes = bivalve::core::Body::kFrontBytes + bivalve::scan::CanaryContent().size();
+  static const size_t bytes = bivalve::scan::kFrontBytes + bivalve::scan::CanaryContent().size();
   return bytes;
 }
 bool IsCanary(int fd) {
   struct stat file = {};
   if (fstat(fd, &file) != 0 || static_cast<size_t>(file.st_size) != CanaryBytes()) return false;
   std::array<char, kCanaryMark.size()> mark;
-  const ssize_t bytes = pread(fd, mark.data(), mark.size(), bivalve::core::Body::kFrontBytes);
+  const ssize_t bytes = pread(fd, mark.data(), mark.size(), bivalve::scan::kFrontBytes);
   return bytes == static_cast<ssize_t>(mark.size()) &&
          std::string_view(mark.data(), mark.size()) == kCanaryMark;
 }

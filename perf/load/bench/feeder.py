@@ -25,7 +25,7 @@ class Fed:
 
 def scan_front():
     """The lines that Bivalve puts in front of what is scanned, as its source has them."""
-    source = (PROJECT / "core/body.h").read_text()
+    source = (PROJECT / "scan/scan_image.h").read_text()
     line = re.search(r'kFrontLine\s*=\s*"((?:[^"\\]|\\.)*)"', source).group(1)
     line = line.encode("ascii").decode("unicode_escape").encode("ascii")
     parts = [int(re.search(rf"{name} = (\d+);", source).group(1)) for name in ("kFrontBytesMin", "kHeadGrowthMax")]
