@@ -6,14 +6,39 @@
 #include <cstring>
 #include <utility>
 
-#include "core/await_op.h"
-
 namespace bivalve::core {
 namespace {
 
 constexpr size_t kPiecesMax = 64;  // of one sendmsg
 
 }  // namespace
+
+class Stream::ConnectOp final : public IoOp {
+ public:
+  ConnectOp(Io& io, Condition& wake) : io_(io), wake_(wake) {}
+  void Begin(const IoRequest& what) {
+    request = what;
+    io_.Submit(*this);
+  }
+  // What it ends with from now on, even if it succeeds.
+  void Abort(int error) {
+    if (error_ != 0 || !in_flight()) return;
+    error_ = error;
+    io_.Cancel(*this);
+  }
+  IoResult result() const { return error_ != 0 ? IoResult(-error_) : result_; }
+
+ private:
+  void OnComplete(IoResult result) override {
+    result_ = result;
+    wake_.Notify();
+  }
+
+  Io& io_;
+  Condition& wake_;
+  IoResult result_;
+  int error_ = 0;
+};
 
 void Stream::Adopt(int fd) {
   BV_CHECK(fd_ < 0);
@@ -27,13 +52,29 @@ Task<IoResult> Stream::Connect(const sockaddr* address, socklen_t address_bytes,
                                int socket_fd) {
   const int fd = socket_fd >= 0 ? socket_fd : loop_.io().OpenSocket(address->sa_family);
   if (fd < 0) co_return IoResult(fd);
-  const IoResult result = co_await AwaitOp(loop_, IoRequest::Connect(fd, address, address_bytes), deadline);
-  if (!result.ok()) {
-    loop_.io().Close(fd);
-    co_return result;
+  ConnectOp connect(loop_.io(), wake_);
+  connecting_ = &connect;
+  connect.Begin(IoRequest::Connect(fd, address, address_bytes));
+  bool in_time = true;
+  while (connect.in_flight()) {
+    const bool notified = co_await wake_.Wait(in_time ? deadline : kNever);
+    if (notified) continue;
+    in_time = false;
+    connect.Abort(ETIMEDOUT);
   }
-  Adopt(fd);
+  connecting_ = nullptr;
+  const IoResult result = connect.result();
+  if (result.ok()) {
+    Adopt(fd);
+  } else {
+    loop_.io().Close(fd);
+  }
   co_return result;
+}
+
+void Stream::Shutdown() {
+  if (connecting_ != nullptr) connecting_->Abort(ECANCELED);
+  if (open()) loop_.io().Shutdown(fd_);
 }
 
 size_t Stream::Switch(std::unique_ptr<Transport> transport) {

@@ -9,10 +9,12 @@
 #pragma once
 
 #include <sys/socket.h>
+#include <sys/types.h>
 #include <sys/uio.h>
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -37,15 +39,19 @@ class Stream final : private Transport::Owner {
 
   // Takes ownership of a connected socket, which has TCP_NODELAY from Io::OpenSocket or from its listener.
   void Adopt(int fd);
-  // Opens a socket and connects it. -ETIMEDOUT after the deadline. On failure the stream is as before. With
-  // `socket_fd` it takes that socket, and ownership of it, instead of opening one. Suspends.
+  // Opens a socket and connects it. -ETIMEDOUT after the deadline, -ECANCELED after Shutdown(). On failure
+  // the stream is as before. With `socket_fd` it takes that socket, and ownership of it, instead of opening
+  // one. Suspends.
   Task<IoResult> Connect(const sockaddr* address, socklen_t address_bytes, MonoTime deadline,
                          int socket_fd = -1);
   bool open() const { return fd_ >= 0; }
   // For questions about the socket. Its bytes go by the stream only.
   int fd() const { return fd_; }
-  // Makes what is in flight complete, with an end or an error. Never suspends.
-  void Shutdown() { loop_.io().Shutdown(fd_); }
+  // Of an open stream: the user whom its peer runs as, as far as the socket tells.
+  std::optional<uid_t> peer_user() const { return loop_.io().PeerUser(fd_); }
+  // Makes what is in flight complete, with an end or an error: also a Connect(). Harmless when nothing is
+  // open. Never suspends.
+  void Shutdown();
 
   // From now on the bytes go by `transport`, which has this stream's owner() as its own and is about fd().
   // Input that came before and was not taken is thrown away: what a peer sends in advance must not pass for
@@ -100,6 +106,7 @@ class Stream final : private Transport::Owner {
 
  private:
   using Way = Transport::Way;
+  class ConnectOp;
 
   void OnReceived(IoResult result, std::string_view bytes) override;
   void OnSent(IoResult result) override;
@@ -113,6 +120,7 @@ class Stream final : private Transport::Owner {
   Loop& loop_;
   Condition& wake_;
   int fd_ = -1;
+  ConnectOp* connecting_ = nullptr;  // in Connect()'s frame
   bool eof_ = false;
   bool placed_ = false;        // the receive in flight goes into a caller's room, not into input_
   bool wake_on_sent_ = false;  // somebody waits for the end of a send

@@ -21,21 +21,6 @@ using core::MonoTime;
 // says that a message is too large.
 constexpr size_t kChunkBytesMax = size_t{1} << 30;
 
-// An operation whose end notifies the connection's condition, so that Stop() reaches who waits for it.
-class NotifyingOp final : public core::IoOp {
- public:
-  explicit NotifyingOp(core::Condition& wake) : wake_(wake) {}
-  core::IoResult result() const { return result_; }
-
- private:
-  void OnComplete(core::IoResult result) override {
-    result_ = result;
-    wake_.Notify();
-  }
-  core::Condition& wake_;
-  core::IoResult result_;
-};
-
 // Errors of a send that say something of the connection, and nothing of the descriptor that went with it.
 bool IsConnectionError(int error) {
   return error == EPIPE || error == ECONNRESET || error == ETIMEDOUT || error == ECANCELED ||
@@ -68,36 +53,37 @@ ClamdConnection::~ClamdConnection() { BV_CHECK(!running_ && used_ == 0); }
 
 core::Task<void> ClamdConnection::Run() {
   running_ = true;
-  while (!stopping_ && !leave_) {
-    blameless_ = useful_ = over_ = hurry_ = poisoned_ = retiring_ = closing_ = false;
-    ending_.clear();
+  while (!stopping_ && !finishing_) {
+    session_ = Session();
+    hurry_ = false;
     const bool opened = co_await Open();
     if (opened) {
-      SetReady(true);
+      Begin();
       co_await Serve();
-      SetReady(false);
+      session_.ready = false;
+      scanner_.stats.counts.Subtract(ScannerCount::kConnections);
       // A security module can take the descriptor out of the message; clamd then closes without a word.
-      if (stream_.ended() && !over_ && !closing_ && !scanner_.descriptors_proven &&
+      if (stream_.ended() && session_.end == EndOfSession::kNone && !scanner_.descriptors_proven &&
           scanner_.options.method == Method::kAuto && AwaitsDescriptorReply())
         RefuseDescriptors();
     }
-    if (ending_.empty()) ending_ = Ending();
+    End(EndOfSession::kScanner, HowItBroke());
     co_await stream_.Close();
     ReturnAll();
-    if (!stopping_ && !leave_) co_await Pause();
+    if (!stopping_ && !finishing_) co_await Pause();
   }
   running_ = false;
 }
 
 void ClamdConnection::Stop() {
   stopping_ = true;
-  // Completes a send that a stalled scanner does not take.
-  if (stream_.open()) stream_.Shutdown();
+  // Completes a connect, and a send that a stalled scanner does not take.
+  stream_.Shutdown();
   wake_.Notify();
 }
 
-void ClamdConnection::Leave() {
-  leave_ = true;
+void ClamdConnection::Finish() {
+  finishing_ = true;
   if (used_ == 0) {
     Stop();
   } else {
@@ -111,12 +97,12 @@ void ClamdConnection::Hurry() {
 }
 
 size_t ClamdConnection::room() const {
-  if (!usable() || stopping_ || leaving()) return 0;
+  if (!usable() || stopping_ || TakesNoMore()) return 0;
   return std::min(FreeSlots(), scanner_.room());
 }
 
 size_t ClamdConnection::FreeSlots() const {
-  const size_t most = sends_content_ ? 1 : slots_.size();
+  const size_t most = session_.sends_content ? 1 : slots_.size();
   return most - std::min(most, used_);
 }
 
@@ -127,9 +113,10 @@ ClamdConnection::Slot* ClamdConnection::FreeSlot() {
   return &*slot;
 }
 
-bool ClamdConnection::leaving() const {
-  return leave_ || retiring_ || closing_ || stream_.ended() || stream_.write_error() != 0 ||
-         next_id_ >= kIdMax || sends_content_ != scanner_.sends_content(family_);
+bool ClamdConnection::TakesNoMore() const {
+  return finishing_ || session_.retiring || session_.end != EndOfSession::kNone || stream_.ended() ||
+         stream_.write_error() != 0 || session_.next_id >= kIdMax ||
+         session_.sends_content != scanner_.sends_content(session_.family);
 }
 
 void ClamdConnection::Take(Request& request, uint64_t serial) {
@@ -148,7 +135,7 @@ void ClamdConnection::Take(Request& request, uint64_t serial) {
   wake_.Notify();
 }
 
-void ClamdConnection::Abandon(Request& request, std::shared_ptr<KeptBody> body) {
+void ClamdConnection::Release(Request& request, std::shared_ptr<KeptBody> body) {
   const auto slot =
       std::find_if(slots_.begin(), slots_.end(), [&request](const Slot& s) { return s.request == &request; });
   BV_CHECK(slot != slots_.end());
@@ -165,9 +152,9 @@ void ClamdConnection::Abandon(Request& request, std::shared_ptr<KeptBody> body) 
   slot->given_up_at = loop_.Now();
   ++scanner_.given_up;
   scanner_.stats.counts.Add(ScannerCount::kGivenUp);
-  if (slot->state == SlotState::kSending && uploading_) {
+  if (slot->state == SlotState::kSending && session_.uploading) {
     // Nobody waits for the rest of this upload, and there is no other way to end one.
-    useful_ = true;
+    session_.useful = true;
     stream_.Shutdown();
   }
 }
@@ -197,15 +184,15 @@ core::Task<bool> ClamdConnection::Open() {
     Fail("its address is not known");
     co_return false;
   }
-  family_ = address.ss_family;
+  session_.family = address.ss_family;
   const MonoTime deadline = loop_.Now() + options_.connect_timeout;
-  const core::IoResult connected = co_await Connect(address, address_bytes, deadline);
+  const core::IoResult connected =
+      co_await stream_.Connect(reinterpret_cast<const sockaddr*>(&address), address_bytes, deadline);
   if (!connected.ok()) {
     Fail(std::strerror(connected.error()));
     co_return false;
   }
-  sends_content_ = scanner_.sends_content(family_);
-  next_id_ = 2;  // the PING that goes with IDSESSION is the first
+  session_.sends_content = scanner_.sends_content(session_.family);
   stream_.Write(kOpenSession);
   stream_.Flush();
   while (!stopping_) {
@@ -234,45 +221,21 @@ core::Task<bool> ClamdConnection::Open() {
   co_return false;
 }
 
-core::Task<core::IoResult> ClamdConnection::Connect(const sockaddr_storage& address, socklen_t address_bytes,
-                                                    MonoTime deadline) {
-  const int fd = loop_.io().OpenSocket(address.ss_family);
-  if (fd < 0) co_return core::IoResult(fd);
-  NotifyingOp connect(wake_);
-  connect.request = core::IoRequest::Connect(fd, reinterpret_cast<const sockaddr*>(&address), address_bytes);
-  loop_.io().Submit(connect);
-  bool cancelled = false;
-  while (connect.in_flight()) {
-    if (!cancelled && (stopping_ || loop_.Now() >= deadline)) {
-      loop_.io().Cancel(connect);
-      cancelled = true;
-    }
-    (void)co_await wake_.Wait(cancelled ? core::kNever : deadline);
-  }
-  if (!connect.result().ok() || stopping_) {
-    loop_.io().Close(fd);
-    co_return core::IoResult(cancelled               ? -ETIMEDOUT
-                             : connect.result().ok() ? -ECANCELED
-                                                     : connect.result().raw());
-  }
-  stream_.Adopt(fd);
-  co_return core::IoResult(0);
-}
-
 core::Task<void> ClamdConnection::Serve() {
   bool whole = true;  // nothing has gone wrong on our way out
   while (!stopping_) {
     if (!TakeReplies()) co_return;
     // Before anything new: what was just answered has made room.
     owner_.OnChange();
-    if (closing_) co_return;
+    if (session_.end != EndOfSession::kNone) co_return;
     if (!whole || stream_.write_error() != 0) {
       co_await ReadRest();
       co_return;
     }
     if (stream_.ended()) co_return;
-    if (used_ == 0 && leaving()) {
-      blameless_ = useful_ = true;
+    if (used_ == 0 && TakesNoMore()) {
+      session_.useful = true;
+      End(EndOfSession::kFinished, "it was finished");
       co_return;
     }
     if (Slot* slot = NextTaken(); slot != nullptr) {
@@ -289,10 +252,12 @@ core::Task<void> ClamdConnection::Serve() {
     }
     if (dead()) {
       scanner_.stats.counts.Add(ScannerCount::kErrors);
-      ending_ = "it answers no PING any more";
+      End(EndOfSession::kScanner, "it answers no PING any more");
       co_return;
     }
-    if (ping_id_ == 0 && (ping_wanted_ || loop_.Now() >= ping_sent_ + options_.ping_interval)) Ping();
+    if (session_.ping_id == 0 &&
+        (session_.ping_wanted || loop_.Now() >= session_.ping_sent + options_.ping_interval))
+      Ping();
     stream_.StartReading();
     (void)co_await wake_.Wait(NextEvent());
   }
@@ -300,15 +265,16 @@ core::Task<void> ClamdConnection::Serve() {
 
 core::MonoTime ClamdConnection::NextEvent() const {
   const MonoTime canary = CanaryTime();
-  if (ping_id_ == 0) return std::min(canary, ping_sent_ + options_.ping_interval);
-  const MonoTime stall = ping_sent_ + stall_time();
-  return std::min(canary, loop_.Now() < stall ? stall : ping_sent_ + kPingsToDeath * options_.ping_interval);
+  if (session_.ping_id == 0) return std::min(canary, session_.ping_sent + options_.ping_interval);
+  const MonoTime stall = session_.ping_sent + stall_time();
+  return std::min(canary,
+                  loop_.Now() < stall ? stall : session_.ping_sent + kPingsToDeath * options_.ping_interval);
 }
 
 void ClamdConnection::Ping() {
-  ping_id_ = next_id_++;
-  ping_sent_ = loop_.Now();
-  ping_wanted_ = false;
+  session_.ping_id = session_.next_id++;
+  session_.ping_sent = loop_.Now();
+  session_.ping_wanted = false;
   stream_.Write(kPing);
   stream_.Flush();
 }
@@ -316,25 +282,25 @@ void ClamdConnection::Ping() {
 core::Task<bool> ClamdConnection::Send(Slot& slot) {
   slot.state = SlotState::kSending;
   slot.since = loop_.Now();
-  slot.id = next_id_++;
-  if (!sends_content_) co_return co_await SendDescriptor(slot);
+  slot.id = session_.next_id++;
+  if (!session_.sends_content) co_return co_await SendDescriptor(slot);
   const uint64_t stream_bytes_max = scanner_.limits.stream_bytes_max;
   if (stream_bytes_max != 0 && slot.scanned().image_bytes() > stream_bytes_max) {
-    --next_id_;
+    --session_.next_id;
     Complete(slot,
              NoVerdictBecause(NoVerdict::kSize, "the message is larger than the scanner's StreamMaxLength"));
     co_return true;
   }
-  uploading_ = true;
+  session_.uploading = true;
   const bool sent = co_await Upload(slot);
-  uploading_ = false;
+  session_.uploading = false;
   co_return sent;
 }
 
 core::Task<bool> ClamdConnection::SendDescriptor(Slot& slot) {
-  const int descriptor = slot.scanned().SealForScan(may_change_bodies_);
+  const int descriptor = slot.scanned().SealForScan(session_.may_change_bodies);
   if (descriptor < 0) {
-    --next_id_;
+    --session_.next_id;
     Complete(slot,
              NoVerdictBecause(NoVerdict::kError, "the message's file cannot be opened for the scanner"));
     co_return true;
@@ -352,7 +318,7 @@ core::Task<bool> ClamdConnection::SendDescriptor(Slot& slot) {
     // The system does not let us pass it.
     if (scanner_.options.method == Method::kAuto) {
       RefuseDescriptors();
-      blameless_ = true;
+      End(EndOfSession::kRefused, "no descriptor can be passed to it");
     } else {
       scanner_.stats.counts.Add(ScannerCount::kErrors);
       Complete(slot,
@@ -409,8 +375,8 @@ core::Task<bool> ClamdConnection::Upload(Slot& slot) {
 // The scanner takes nothing more. What it said last may be the reason, and is there to be read.
 core::Task<void> ClamdConnection::ReadRest() {
   const MonoTime deadline = loop_.Now() + options_.connect_timeout;
-  while (!stopping_ && !blameless_ && used_ > 0 && stream_.write_error() != ETIMEDOUT &&
-         loop_.Now() < deadline) {
+  while (!stopping_ && session_.end == EndOfSession::kNone && used_ > 0 &&
+         stream_.write_error() != ETIMEDOUT && loop_.Now() < deadline) {
     stream_.StartReading();
     if (!TakeReplies() || stream_.ended()) co_return;
     (void)co_await wake_.Wait(deadline);
@@ -420,7 +386,7 @@ core::Task<void> ClamdConnection::ReadRest() {
 // After a failure: longer each time, but not for all connections and workers at the same moments. A session
 // that was of use is opened again at once.
 core::Task<void> ClamdConnection::Pause() {
-  if (!failed_ && (useful_ || loop_.Now() >= opened_ + options_.retry_max)) {
+  if (!failed_ && (session_.useful || loop_.Now() >= session_.opened + options_.retry_max)) {
     backoff_ = options_.retry_min;
     co_return;
   }
@@ -435,13 +401,12 @@ core::Task<void> ClamdConnection::Pause() {
   backoff_ = std::min(backoff_ * 2, options_.retry_max);
   for (;;) {
     const MonoTime end = look && scanner_.wanted ? soon : until;
-    if (stopping_ || leave_ || hurry_ || loop_.Now() >= end) co_return;
+    if (stopping_ || finishing_ || hurry_ || loop_.Now() >= end) co_return;
     (void)co_await wake_.Wait(end);
   }
 }
 
-// Of a session that has not said so before.
-std::string ClamdConnection::Ending() const {
+std::string ClamdConnection::HowItBroke() const {
   if (stream_.write_error() != 0) return std::strerror(stream_.write_error());
   return stream_.ended() ? "it closed the connection" : "the connection was closed";
 }
@@ -468,17 +433,17 @@ ClamdConnection::Slot* ClamdConnection::Find(uint32_t id) {
 }
 
 bool ClamdConnection::AwaitsDescriptorReply() const {
-  return !sends_content_ && !stopping_ &&
+  return !session_.sends_content && !stopping_ &&
          std::any_of(slots_.begin(), slots_.end(), [](const Slot& s) { return s.state == SlotState::kSent; });
 }
 
 void ClamdConnection::Free(Slot& slot) {
   if (slot.kept != nullptr) {
     // Behind a descriptor, the scanner may have it open still.
-    if (slot.state != SlotState::kTaken && !sends_content_) slot.kept->Discard();
+    if (slot.state != SlotState::kTaken && !session_.sends_content) slot.kept->Discard();
     slot.kept.reset();
   }
-  if (slot.proof_kept != nullptr && slot.state != SlotState::kTaken && !sends_content_)
+  if (slot.proof_kept != nullptr && slot.state != SlotState::kTaken && !session_.sends_content)
     slot.proof_kept->Discard();
   slot.proof_kept.reset();
   slot.proof = nullptr;
@@ -507,8 +472,8 @@ void ClamdConnection::ReturnSlot(Slot& slot) {
   if (request != nullptr) {
     request->RemoveHolder(this);
     // What was handed over is not taken back by the end of the session.
-    request->lingers_ = request->lingers_ || (slot.state != SlotState::kTaken && !sends_content_);
-    if (slot.state != SlotState::kTaken && blameless_) {
+    request->lingers_ = request->lingers_ || (slot.state != SlotState::kTaken && !session_.sends_content);
+    if (slot.state != SlotState::kTaken && session_.blameless()) {
       if (slot.state == SlotState::kSent) --request->attempts_;
     } else if (slot.state != SlotState::kTaken) {
       request->avoid_ = scanner_.index;
@@ -516,35 +481,33 @@ void ClamdConnection::ReturnSlot(Slot& slot) {
   }
   const uint64_t serial = slot.serial;
   const bool canary = slot.canary;
-  if (closing_ && slot.state == SlotState::kSent && slot.given_up_at != core::kNever) LeaveBehind();
+  if (session_.end == EndOfSession::kGivenUp && slot.state == SlotState::kSent &&
+      slot.given_up_at != core::kNever)
+    LeaveBehind();
   Free(slot);
-  if (!canary) owner_.OnScanEnded(scanner_, serial, nullptr, blameless_ && request != nullptr);
-  if (request != nullptr) owner_.OnReturned(*request, Cat(scanner_.options.name, ": ", ending_));
+  if (!canary) owner_.OnScanEnded(scanner_, serial, nullptr, session_.blameless() && request != nullptr);
+  if (request != nullptr) owner_.OnReturned(*request, Cat(scanner_.options.name, ": ", session_.end_text));
 }
 
-void ClamdConnection::SetReady(bool ready) {
-  ready_ = ready;
-  ping_id_ = 0;
-  ping_wanted_ = false;
-  // Whoever answers at the other end now has to prove itself, whatever was proven there before.
-  proven_ = false;
-  proven_bytes_ = kBelievedBytes;
-  unproven_bytes_ = UINT64_MAX;
-  canaries_out_ = 0;
-  canary_again_ = core::kNever;
-  canary_due_ = ready && options_.canary != CanaryMode::kOff ? loop_.Now() : core::kNever;
-  if (ready) {
-    failed_ = scanner_.wanted = false;
-    scanner_.silent_until = {};
-    ping_sent_ = opened_ = heard_ = loop_.Now();
-    scanner_.stats.counts.Add(ScannerCount::kConnects);
-    scanner_.stats.counts.Add(ScannerCount::kConnections);
-    const std::optional<uid_t> user = peer_user();
-    may_change_bodies_ = !user.has_value() || *user == 0 || *user == geteuid();
-    owner_.OnOpened(scanner_, *this);
-  } else {
-    scanner_.stats.counts.Subtract(ScannerCount::kConnections);
-  }
+// Who answers at the other end now has to prove itself, whatever was proven on the session before.
+void ClamdConnection::Begin() {
+  session_.ready = true;
+  session_.ping_sent = session_.opened = session_.heard = loop_.Now();
+  if (options_.canary != CanaryMode::kOff) session_.canary_due = loop_.Now();
+  const std::optional<uid_t> user = peer_user();
+  session_.may_change_bodies = !user.has_value() || *user == 0 || *user == geteuid();
+  failed_ = scanner_.wanted = false;
+  scanner_.silent_until = {};
+  scanner_.stats.counts.Add(ScannerCount::kConnects);
+  scanner_.stats.counts.Add(ScannerCount::kConnections);
+  owner_.OnOpened(scanner_, *this);
+}
+
+void ClamdConnection::End(EndOfSession end, std::string_view text) {
+  session_.over = session_.over || end != EndOfSession::kGivenUp;
+  if (session_.end != EndOfSession::kNone) return;
+  session_.end = end;
+  session_.end_text.assign(text);
 }
 
 void ClamdConnection::Fail(std::string_view why, MonoTime silent_until) {

@@ -165,8 +165,8 @@ class ClamdConnection {
   // Makes Run() return soon, whatever it awaits.
   void Stop();
   // Takes nothing more, and makes Run() return once what it has is answered.
-  void Leave();
-  bool left() const { return leave_; }
+  void Finish();
+  bool finishing() const { return finishing_; }
   // Connects now instead of after the pause after a failure.
   void Hurry();
   // The pool's options have another canary mode.
@@ -176,38 +176,42 @@ class ClamdConnection {
 
   // The last attempt to connect has failed.
   bool failed() const { return failed_; }
-  bool ready() const { return ready_; }
+  bool ready() const { return session_.ready; }
   const Scanner& scanner() const { return scanner_; }
   // Of an open session: whom the scanner runs as, as far as its socket tells.
-  std::optional<uid_t> peer_user() const { return loop_.io().PeerUser(stream_.fd()); }
-  bool proven() const { return ready_ && proven_; }
+  std::optional<uid_t> peer_user() const { return stream_.peer_user(); }
+  bool proven() const { return session_.ready && session_.proven; }
   // It is open, and its scanner has proven itself on it where that is asked for.
-  bool usable() const { return ready_ && (proven_ || options_.canary != CanaryMode::kOn); }
+  bool usable() const { return session_.ready && (session_.proven || options_.canary != CanaryMode::kOn); }
   // Sends a canary as soon as there is room, or at `when`. What was proven before remains so.
-  void WantCanary(core::MonoTime when) { canary_due_ = std::min(canary_due_, when), wake_.Notify(); }
+  void WantCanary(core::MonoTime when) {
+    session_.canary_due = std::min(session_.canary_due, when), wake_.Notify();
+  }
   // Another session's canary was not found: takes no mail until a canary of its own is.
   void Doubt(core::MonoTime next_canary);
   // How many requests it can take now.
   size_t room() const;
   size_t outstanding() const { return used_; }
   // A PING is unanswered for long: the scanner reloads its database, or is dead.
-  bool stalled() const { return ready_ && ping_id_ != 0 && loop_.Now() >= ping_sent_ + stall_time(); }
+  bool stalled() const {
+    return session_.ready && session_.ping_id != 0 && loop_.Now() >= session_.ping_sent + stall_time();
+  }
 
   // Takes a request to be sent; there is room(). Never suspends.
   void Take(Request& request, uint64_t serial);
   // The session has done with it; the body is kept until the scanner has, too.
-  void Abandon(Request& request, std::shared_ptr<KeptBody> body);
+  void Release(Request& request, std::shared_ptr<KeptBody> body);
   // Another scanner has answered for it: takes it back if it was not sent yet.
   void Withdraw(Request& request);
   GivenUpScans given_up() const;
   // Whether the scanner has answered a PING on this session that was sent after `then`.
-  bool heard_since(core::MonoTime then) const { return heard_ > then; }
+  bool heard_since(core::MonoTime then) const { return session_.heard > then; }
   // Sends a PING soon.
   void AskPing();
   // Whether it has a place for one more, were its scanner to get it.
   bool has_place() const;
   // It will take nothing more, or not before it has opened another session.
-  bool ending() const { return !ready_ || closing_ || leaving(); }
+  bool ending() const { return !session_.ready || TakesNoMore(); }
   // Takes nothing more on this session.
   void Retire();
   // Closes the session, the only way to cancel a scan, and opens another one. What else is on it comes back
@@ -259,10 +263,54 @@ class ClamdConnection {
     core::Body& scanned() const { return proof != nullptr ? *proof : *body; }
   };
 
+  // Of images, where the scanner's limits are not known: what is smaller than all limits that anybody sets
+  // needs no proof.
+  static constexpr uint64_t kBelievedBytes = uint64_t{64} << 10;
+
+  // Why a session ends.
+  enum class EndOfSession : uint8_t {
+    kNone,      // it goes on
+    kScanner,   // the scanner has closed it, or said something that ends it, or nothing any more
+    kRefused,   // the scanner takes no descriptors: what is on it is sent again, as content
+    kGivenUp,   // it is closed for scans that were given up
+    kFinished,  // it takes nothing more, and everything is answered
+  };
+  // What is true of one session, and of no other one.
+  struct Session {
+    bool ready = false;             // open; ends before the session does
+    bool sends_content = false;     // INSTREAM, instead of descriptors
+    bool may_change_bodies = true;  // the scanner runs as root, as our user, or as nobody knows whom
+    bool uploading = false;         // a scan's content is on its way
+    bool useful = false;            // it has answered a scan
+    bool retiring = false;          // takes nothing more
+    bool over = false;              // no further reply of it is believed
+    EndOfSession end = EndOfSession::kNone;
+    std::string end_text = {};  // for a message that was on it
+    int family = 0;             // of the address
+    core::MonoTime opened = {};
+
+    uint32_t next_id = 2;  // 1 is the PING that goes with IDSESSION
+    uint32_t ping_id = 0;  // of the PING that is unanswered, 0: none
+    bool ping_wanted = false;
+    core::MonoTime ping_sent = {};
+    core::MonoTime heard = {};  // when the last PING that was answered was sent
+
+    bool proven = false;        // its last canary was found
+    uint32_t canaries_out = 0;  // under way on it: more than one when they are not answered
+    core::MonoTime canary_due = core::kNever;
+    core::MonoTime canary_again = core::kNever;  // the same, while one is out
+    // Of images, where the scanner's limits are not known: found up to here, and not found from here on.
+    uint64_t proven_bytes = kBelievedBytes;
+    uint64_t unproven_bytes = UINT64_MAX;
+
+    // It ends for a reason that is not the messages' doing.
+    bool blameless() const {
+      return end == EndOfSession::kRefused || end == EndOfSession::kGivenUp || end == EndOfSession::kFinished;
+    }
+  };
+
   // The steps of Run(). Those that return false have met the end of the session.
   core::Task<bool> Open();
-  core::Task<core::IoResult> Connect(const sockaddr_storage& address, socklen_t address_bytes,
-                                     core::MonoTime deadline);
   core::Task<void> Serve();
   core::Task<void> TakeCanary();
   core::Task<bool> Send(Slot& slot);
@@ -274,10 +322,11 @@ class ClamdConnection {
   bool TakeReplies();
   bool Accept(const Reply& reply);
   bool AcceptScanReply(Slot& slot, const Reply& reply);
-  bool Poison();
-  void SayNotUnderstood(std::string_view text);
-  std::string Ending() const;
-  bool Refused(Slot* slot, std::string_view text);
+  void EndNotUnderstood(std::string_view text);
+  // The first end that is told counts. After every one but kGivenUp no further reply is believed.
+  void End(EndOfSession end, std::string_view text);
+  std::string HowItBroke() const;
+  void Refused(Slot* slot, std::string_view text);
   void Ping();
   // The scanner's last word on it, except where somebody has changed what it was about.
   void Complete(Slot& slot, Verdict verdict);
@@ -295,7 +344,7 @@ class ClamdConnection {
   void Free(Slot& slot);
   void LeaveBehind();
   void Fail(std::string_view why, core::MonoTime silent_until = {});
-  void SetReady(bool ready);
+  void Begin();
   void RefuseDescriptors();
 
   bool LateCanary(const Slot& slot) const;
@@ -306,10 +355,11 @@ class ClamdConnection {
   Slot* NextTaken();
   Slot* Find(uint32_t id);
   bool AwaitsDescriptorReply() const;
-  bool leaving() const;  // takes nothing more and ends when nothing is outstanding
+  bool TakesNoMore() const;  // it ends when nothing is outstanding
   core::Duration stall_time() const { return std::min(kStallMax, options_.ping_interval); }
   bool dead() const {
-    return ping_id_ != 0 && loop_.Now() >= ping_sent_ + kPingsToDeath * options_.ping_interval;
+    return session_.ping_id != 0 &&
+           loop_.Now() >= session_.ping_sent + kPingsToDeath * options_.ping_interval;
   }
   core::MonoTime NextEvent() const;
 
@@ -323,39 +373,13 @@ class ClamdConnection {
   core::Stream stream_;
   std::vector<Slot> slots_;  // outstanding_max of them
   size_t used_ = 0;
+  Session session_;
   bool running_ = false;
   bool stopping_ = false;
-  bool leave_ = false;
+  bool finishing_ = false;
   bool hurry_ = false;
-  bool ready_ = false;
   bool failed_ = false;
-  bool sends_content_ = false;
-  bool uploading_ = false;
-  bool may_change_bodies_ = true;  // the scanner runs as root, as our user, or as nobody knows whom
-  bool poisoned_ = false;          // what was read last must not be
-  std::string ending_;             // why the session ends, where it is known
-  bool over_ = false;              // no further reply of this session is believed
-  bool useful_ = false;            // this session has answered a scan
-  bool blameless_ = false;         // the session ends for a reason that is none of the messages' doing
-  bool proven_ = false;            // the last canary on this session was found
-  // Of images, where the scanner's limits are not known: found up to here on this session, and not found from
-  // here on. What is smaller than all limits that anybody sets needs no proof.
-  static constexpr uint64_t kBelievedBytes = uint64_t{64} << 10;
-  uint64_t proven_bytes_ = kBelievedBytes;
-  uint64_t unproven_bytes_ = UINT64_MAX;
-  uint32_t canaries_out_ = 0;  // under way on it: more than one when they are not answered
-  core::MonoTime canary_due_ = core::kNever;
-  core::MonoTime canary_again_ = core::kNever;  // the same, while one is out
-  uint32_t canary_silences_ = 0;                // sessions in a row that were closed for it
-  bool retiring_ = false;
-  bool closing_ = false;  // for scans that were given up
-  bool ping_wanted_ = false;
-  core::MonoTime heard_ = {};  // when the last PING that was answered was sent
-  int family_ = 0;
-  uint32_t next_id_ = 1;
-  uint32_t ping_id_ = 0;  // of the PING that is unanswered, 0: none
-  core::MonoTime ping_sent_;
-  core::MonoTime opened_;
+  uint32_t canary_silences_ = 0;  // sessions in a row that were closed for it
   core::Duration backoff_;
   uint64_t random_;
 };

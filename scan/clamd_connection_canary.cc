@@ -12,9 +12,9 @@ namespace bivalve::scan {
 // scanner that answers nothing that it was given before may answer what it is given now, and one that takes
 // long keeps the first one's place in its own line.
 core::MonoTime ClamdConnection::CanaryTime() const {
-  if (leaving() || FreeSlots() == 0) return core::kNever;
-  if (canaries_out_ == 0) return canary_due_;
-  return usable() || stalled() ? core::kNever : canary_again_;
+  if (TakesNoMore() || FreeSlots() == 0) return core::kNever;
+  if (session_.canaries_out == 0) return session_.canary_due;
+  return usable() || stalled() ? core::kNever : session_.canary_again;
 }
 
 // Of a canary that is out, until it counts as given up. A scanner that takes long is waited for longer each
@@ -32,16 +32,16 @@ bool ClamdConnection::LateCanary(const Slot& slot) const {
 // Puts a canary in line on this session, in front of the mail.
 core::Task<void> ClamdConnection::TakeCanary() {
   static constexpr core::Duration kRoomPause = std::chrono::milliseconds(500);
-  canary_due_ = canary_again_ = loop_.Now() + kRoomPause;
+  session_.canary_due = session_.canary_again = loop_.Now() + kRoomPause;
   std::unique_ptr<core::Body> body = co_await MakeCanary(bodies_);
   // Mail may have taken the place while a file was opened.
-  if (body == nullptr || stopping_ || leaving() || FreeSlots() == 0) {
+  if (body == nullptr || stopping_ || TakesNoMore() || FreeSlots() == 0) {
     bodies_.Release(std::move(body));
     co_return;
   }
-  canary_due_ = core::kNever;
-  ++canaries_out_;
-  canary_again_ = loop_.Now() + CanaryPatience();
+  session_.canary_due = core::kNever;
+  ++session_.canaries_out;
+  session_.canary_again = loop_.Now() + CanaryPatience();
   Slot* slot = FreeSlot();
   slot->state = SlotState::kTaken;
   slot->canary = true;
@@ -52,31 +52,31 @@ core::Task<void> ClamdConnection::TakeCanary() {
 }
 
 void ClamdConnection::Doubt(core::MonoTime next_canary) {
-  proven_ = false;
-  if (!ready_) return;
-  if (canaries_out_ == 0) canary_due_ = next_canary;
-  canary_again_ = std::max(canary_again_, next_canary);
+  session_.proven = false;
+  if (!session_.ready) return;
+  if (session_.canaries_out == 0) session_.canary_due = next_canary;
+  session_.canary_again = std::max(session_.canary_again, next_canary);
   wake_.Notify();
 }
 
 void ClamdConnection::CanaryModeChanged() {
   if (options_.canary == CanaryMode::kOff) {
-    canary_due_ = core::kNever;
-    proven_ = false;
-  } else if (ready_ && !proven_ && canaries_out_ == 0) {
-    canary_due_ = loop_.Now();
+    session_.canary_due = core::kNever;
+    session_.proven = false;
+  } else if (session_.ready && !session_.proven && session_.canaries_out == 0) {
+    session_.canary_due = loop_.Now();
   }
   wake_.Notify();
 }
 
 void ClamdConnection::CompleteCanary(const Verdict& verdict) {
-  --canaries_out_;
+  --session_.canaries_out;
   if (verdict.kind == VerdictKind::kInfected) {
-    proven_ = true;
+    session_.proven = true;
     canary_silences_ = 0;
     scanner_.canary_misses = 0;
     const bool again = options_.canary != CanaryMode::kOff;
-    canary_due_ = again ? loop_.Now() + options_.canary_interval : core::kNever;
+    session_.canary_due = again ? loop_.Now() + options_.canary_interval : core::kNever;
     owner_.OnCanary(scanner_, CanaryState::kFound, verdict.text);
     return;
   }

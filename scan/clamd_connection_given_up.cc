@@ -35,8 +35,8 @@ GivenUpScans ClamdConnection::given_up() const {
 }
 
 void ClamdConnection::AskPing() {
-  if (ping_id_ != 0) return;
-  ping_wanted_ = true;
+  if (session_.ping_id != 0) return;
+  session_.ping_wanted = true;
   wake_.Notify();
 }
 
@@ -46,22 +46,22 @@ bool ClamdConnection::has_place() const {
 }
 
 void ClamdConnection::Retire() {
-  if (retiring_) return;
-  retiring_ = true;
+  if (session_.retiring) return;
+  session_.retiring = true;
   wake_.Notify();
 }
 
 void ClamdConnection::CloseForGivenUp() {
-  if (closing_) return;
-  closing_ = blameless_ = useful_ = true;
-  ending_ = "it was closed for scans that were given up";
+  if (session_.end != EndOfSession::kNone) return;
+  session_.useful = true;
+  End(EndOfSession::kGivenUp, "it was closed for scans that were given up");
   // Only what keeps the mail away is a silence.
   if (!usable()) ++canary_silences_;
   scanner_.answered_since_close = 0;
   scanner_.stats.counts.Add(ScannerCount::kGivenUpSessions);
   owner_.OnGivenUp(scanner_, given_up());
   // Completes a send that the scanner does not take. What it has answered by now is read.
-  if (stream_.open()) stream_.Shutdown();
+  stream_.Shutdown();
   wake_.Notify();
 }
 

@@ -11,51 +11,55 @@ namespace bivalve::scan {
 
 using core::Cat;
 
-// False: the session is at its end, and whatever else it says is not believed.
+// False: nothing that the session says from now on is believed.
 bool ClamdConnection::TakeReplies() {
-  while (!over_) {
+  while (!session_.over) {
     const Record record = NextRecord(stream_.input());
     if (record.state == RecordState::kIncomplete) break;
-    const bool too_long = record.state == RecordState::kTooLong;
-    over_ = too_long ? !Poison() : !Accept(ParseReply(record.text));
-    if (poisoned_) SayNotUnderstood(too_long ? stream_.input() : record.text);
+    if (record.state == RecordState::kTooLong) {
+      EndNotUnderstood(stream_.input());
+    } else if (!Accept(ParseReply(record.text))) {
+      EndNotUnderstood(record.text);
+    }
     stream_.Consume(record.bytes);
   }
-  return !over_;
+  return !session_.over;
 }
 
+// False: it is not the reply to anything that this session has asked.
 bool ClamdConnection::Accept(const Reply& reply) {
   // Glued to a scan's reply or alone, it ends the session: on an idle one because our PINGs came too late.
   if (reply.kind == ReplyKind::kReadTimeOut) {
-    ending_ = "it was tired of waiting for a command";
-    return false;
+    End(EndOfSession::kScanner, "it was tired of waiting for a command");
+    return true;
   }
-  if (reply.kind == ReplyKind::kNonsense) return Poison();
+  if (reply.kind == ReplyKind::kNonsense) return false;
   if (reply.id == 0) {
     // Only this complaint may come without a number, because it costs nothing to believe it.
-    if (reply.kind == ReplyKind::kRefused && AwaitsDescriptorReply()) return Refused(nullptr, reply.text);
-    return Poison();
+    if (reply.kind != ReplyKind::kRefused || !AwaitsDescriptorReply()) return false;
+    Refused(nullptr, reply.text);
+    return true;
   }
-  if (reply.id == ping_id_) {
-    if (reply.kind != ReplyKind::kPong) return Poison();
+  if (reply.id == session_.ping_id) {
+    if (reply.kind != ReplyKind::kPong) return false;
     // It has probably loaded its database anew.
-    if (stalled() && options_.canary != CanaryMode::kOff) canary_due_ = loop_.Now();
-    ping_id_ = 0;
-    heard_ = ping_sent_;
+    if (stalled() && options_.canary != CanaryMode::kOff) session_.canary_due = loop_.Now();
+    session_.ping_id = 0;
+    session_.heard = session_.ping_sent;
     return true;
   }
   Slot* slot = Find(reply.id);
-  return slot != nullptr ? AcceptScanReply(*slot, reply) : Poison();
+  return slot != nullptr && AcceptScanReply(*slot, reply);
 }
 
 bool ClamdConnection::AcceptScanReply(Slot& slot, const Reply& reply) {
-  const ReplyShape shape = sends_content_ ? ReplyShape::kStream : ReplyShape::kDescriptor;
+  const ReplyShape shape = session_.sends_content ? ReplyShape::kStream : ReplyShape::kDescriptor;
   switch (reply.kind) {
     case ReplyKind::kOk:
     case ReplyKind::kFound:
       // A result of what it does not have in full is somebody else's.
-      if (reply.shape != shape || slot.state != SlotState::kSent) return Poison();
-      if (!sends_content_) scanner_.descriptors_proven = true;
+      if (reply.shape != shape || slot.state != SlotState::kSent) return false;
+      if (!session_.sends_content) scanner_.descriptors_proven = true;
       if (slot.proof != nullptr) {
         CompleteProof(slot, ToVerdict(reply));
       } else if (reply.kind == ReplyKind::kFound || slot.canary) {
@@ -69,23 +73,27 @@ bool ClamdConnection::AcceptScanReply(Slot& slot, const Reply& reply) {
       }
       return true;
     case ReplyKind::kRefused:
-      if (AwaitsDescriptorReply()) return Refused(&slot, reply.text);
+      if (AwaitsDescriptorReply()) {
+        Refused(&slot, reply.text);
+        return true;
+      }
       [[fallthrough]];
     case ReplyKind::kError:
-      if (reply.shape != ReplyShape::kNone && reply.shape != shape) return Poison();
+      if (reply.shape != ReplyShape::kNone && reply.shape != shape) return false;
       if (!slot.canary) scanner_.stats.counts.Add(ScannerCount::kErrors);
       slot.proof != nullptr ? CompleteProof(slot, ToVerdict(reply)) : Complete(slot, ToVerdict(reply));
       return true;
     case ReplyKind::kSizeLimit:
-      if (!sends_content_) return Poison();
+      if (!session_.sends_content) return false;
       slot.proof != nullptr ? CompleteProof(slot, ToVerdict(reply)) : Complete(slot, ToVerdict(reply));
-      return false;  // clamd closes
+      End(EndOfSession::kScanner, "it closes behind a message that is too large for it");
+      return true;
     case ReplyKind::kPong:
     case ReplyKind::kReadTimeOut:
     case ReplyKind::kNonsense:
       break;
   }
-  return Poison();
+  return false;
 }
 
 // Why its "OK" says nothing about this message, if so: clamd says the same of what it has not looked at. The
@@ -109,19 +117,16 @@ std::optional<Verdict> ClamdConnection::Disbelief(const Slot& slot) const {
   return std::nullopt;
 }
 
-bool ClamdConnection::Poison() {
-  scanner_.stats.counts.Add(ScannerCount::kErrors);
-  poisoned_ = true;
-  return false;
-}
-
+// clamd can write one client's result to another one, so nothing else of such a session is believed either.
 // The operator sees what was said; what was on the session is scanned again.
-void ClamdConnection::SayNotUnderstood(std::string_view text) {
+void ClamdConnection::EndNotUnderstood(std::string_view text) {
   static constexpr size_t kExcerptBytesMax = 120;
+  scanner_.stats.counts.Add(ScannerCount::kErrors);
   // The log escapes it.
-  ending_ = Cat("its reply was not understood: \"", text.substr(0, kExcerptBytesMax), "\"");
+  const std::string why = Cat("its reply was not understood: \"", text.substr(0, kExcerptBytesMax), "\"");
+  End(EndOfSession::kScanner, why);
   if (options_.say) {
-    options_.say(true, Cat("scanner ", scanner_.options.name, ": ", ending_,
+    options_.say(true, Cat("scanner ", scanner_.options.name, ": ", why,
                            "; the session is closed and what was on it is scanned again"));
   }
 }
@@ -129,34 +134,34 @@ void ClamdConnection::SayNotUnderstood(std::string_view text) {
 // With kAuto everything on this session is scanned again, and that is not held against it. With kFildes there
 // is no other way: the scan that it was said of fails (null: it was said of none, and the session ends), and
 // the sentence says what the operator can do.
-bool ClamdConnection::Refused(Slot* slot, std::string_view text) {
+void ClamdConnection::Refused(Slot* slot, std::string_view text) {
   scanner_.stats.counts.Add(ScannerCount::kErrors);
   if (scanner_.options.method == Method::kAuto) {
     RefuseDescriptors();
-    blameless_ = true;
-    return false;
+    End(EndOfSession::kRefused, "it takes no descriptors");
+    return;
   }
   scanner_.takes_no_descriptors = true;
-  ending_ = Cat("it takes no open files (", text, "); with ClamMethod: auto it is sent the message itself");
-  const bool goes_on = slot != nullptr;
+  const std::string why =
+      Cat("it takes no open files (", text, "); with ClamMethod: auto it is sent the message itself");
+  if (slot == nullptr) End(EndOfSession::kScanner, why);
   // A message is tried once more: whose complaint it is is not known.
   const auto is_canary = [](const Slot& s) { return s.canary && s.state == SlotState::kSent; };
   const auto canary = std::find_if(slots_.begin(), slots_.end(), is_canary);
-  if (!goes_on && canary != slots_.end()) slot = &*canary;
-  if (slot != nullptr) Complete(*slot, NoVerdictBecause(NoVerdict::kError, ending_));
-  useful_ = false;  // or it would be asked again at once
-  return goes_on;
+  if (slot == nullptr && canary != slots_.end()) slot = &*canary;
+  if (slot != nullptr) Complete(*slot, NoVerdictBecause(NoVerdict::kError, why));
+  session_.useful = false;  // or it would be asked again at once
 }
 
 void ClamdConnection::RefuseDescriptors() {
   scanner_.refuses_descriptors = true;
-  useful_ = true;
+  session_.useful = true;
   owner_.OnRefused(scanner_);
 }
 
 void ClamdConnection::Complete(Slot& slot, Verdict verdict) {
-  useful_ = true;
-  if (!sends_content_ && slot.state == SlotState::kSent && !slot.body->Untouched()) {
+  session_.useful = true;
+  if (!session_.sends_content && slot.state == SlotState::kSent && !slot.body->Untouched()) {
     scanner_.stats.counts.Add(ScannerCount::kErrors);
     verdict = NoVerdictBecause(NoVerdict::kError, "the message's memory was changed while it was scanned");
   }
@@ -171,7 +176,7 @@ void ClamdConnection::Complete(Slot& slot, Verdict verdict) {
   Request* request = slot.request;
   if (request != nullptr) {
     request->RemoveHolder(this);
-    if (!request->done_) request->method_ = sends_content_ ? Method::kInstream : Method::kFildes;
+    if (!request->done_) request->method_ = session_.sends_content ? Method::kInstream : Method::kFildes;
   }
   const uint64_t serial = slot.serial;
   Free(slot);

@@ -16,12 +16,12 @@ using core::Cat;
 
 bool ClamdConnection::IsInDoubt(const Slot& slot) const {
   return options_.canary != CanaryMode::kOff && !scanner_.limits.known &&
-         slot.body->image_bytes() > proven_bytes_;
+         slot.body->image_bytes() > session_.proven_bytes;
 }
 
 // False: it is known already that the scanner does not look at as much.
 bool ClamdConnection::AskForProof(Slot& slot, Verdict verdict) {
-  if (slot.body->image_bytes() >= unproven_bytes_) return false;
+  if (slot.body->image_bytes() >= session_.unproven_bytes) return false;
   slot.if_proven = std::move(verdict);
   slot.state = SlotState::kTaken;
   wake_.Notify();
@@ -32,7 +32,7 @@ core::Task<void> ClamdConnection::MakeProof(Slot& slot) {
   // A little more, so that not each message that is a little larger than the last one asks again.
   const uint64_t image_bytes = slot.body->image_bytes();
   const uint64_t more_bytes = image_bytes + image_bytes / 8;
-  const uint64_t bytes = more_bytes < unproven_bytes_ ? more_bytes : image_bytes;
+  const uint64_t bytes = more_bytes < session_.unproven_bytes ? more_bytes : image_bytes;
   const uint64_t serial = slot.serial;
   std::unique_ptr<core::Body> body = co_await MakeCanary(bodies_, wake_, bytes);
   // The message may have been taken back meanwhile, and its place be another's.
@@ -55,13 +55,13 @@ core::Task<void> ClamdConnection::MakeProof(Slot& slot) {
 void ClamdConnection::CompleteProof(Slot& slot, const Verdict& verdict) {
   const uint64_t bytes = slot.proof->image_bytes();
   if (verdict.kind == VerdictKind::kInfected) {
-    proven_bytes_ = std::max(proven_bytes_, bytes);
+    session_.proven_bytes = std::max(session_.proven_bytes, bytes);
     return Complete(slot, *std::exchange(slot.if_proven, std::nullopt));
   }
   const bool not_looked_at = verdict.kind == VerdictKind::kClean || verdict.cause == NoVerdict::kSize ||
                              verdict.cause == NoVerdict::kLimits;
-  if (not_looked_at && bytes < unproven_bytes_) {
-    unproven_bytes_ = bytes;
+  if (not_looked_at && bytes < session_.unproven_bytes) {
+    session_.unproven_bytes = bytes;
     if (options_.say) {
       options_.say(true,
                    Cat("scanner ", scanner_.options.name, ": it does not find a test message of ", bytes,
@@ -79,7 +79,7 @@ void ClamdConnection::CompleteProof(Slot& slot, const Verdict& verdict) {
 
 // With no more than the message has: the limit may lie between.
 void ClamdConnection::ProveAgain(Slot& slot) {
-  if (!sends_content_) slot.proof_kept->Discard();
+  if (!session_.sends_content) slot.proof_kept->Discard();
   slot.proof_kept.reset();
   slot.proof = nullptr;
   slot.state = SlotState::kTaken;

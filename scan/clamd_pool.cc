@@ -117,11 +117,11 @@ void ClamdPool::Impl::SetConnections(Scanner& scanner) {
   const size_t wanted = ConnectionsOf(scanner);
   size_t staying = 0;
   for (const auto& connection : scanner.connections) {
-    if (connection->left()) continue;
+    if (connection->finishing()) continue;
     if (staying < wanted) {
       ++staying;
     } else {
-      connection->Leave();
+      connection->Finish();
     }
   }
   for (; staying < wanted; ++staying) {
@@ -137,7 +137,7 @@ void ClamdPool::Impl::Remove(std::unique_ptr<Scanner> scanner) {
   SetCanary(*scanner, CanaryState::kOff);
   ForgetLeftBehind(*scanner, core::kNever);
   scanner->removed = true;
-  for (const auto& connection : scanner->connections) connection->Leave();
+  for (const auto& connection : scanner->connections) connection->Finish();
   if (VersionWatch* watch = VersionWatchOf(*scanner); watch != nullptr) watch->Stop();
   removed_.push_back(std::move(scanner));
 }
@@ -145,9 +145,9 @@ void ClamdPool::Impl::Remove(std::unique_ptr<Scanner> scanner) {
 // With `on`, mail waits for a scanner that has not proven itself; otherwise one that answers gets it.
 void ClamdPool::Impl::CanaryModeChanged(Scanner& scanner) {
   const bool ready = std::any_of(scanner.connections.begin(), scanner.connections.end(),
-                                 [](const auto& c) { return c->ready() && !c->left(); });
+                                 [](const auto& c) { return c->ready() && !c->finishing(); });
   const bool proven = std::any_of(scanner.connections.begin(), scanner.connections.end(),
-                                  [](const auto& c) { return c->proven() && !c->left(); });
+                                  [](const auto& c) { return c->proven() && !c->finishing(); });
   if (options_.canary == CanaryMode::kOff) {
     SetCanary(scanner, CanaryState::kOff);
   } else if (proven) {
@@ -212,7 +212,7 @@ void ClamdPool::Impl::Submit(Request& request, core::Body& body) {
   Dispatch();
 }
 
-void ClamdPool::Impl::Abandon(Request& request, std::unique_ptr<core::Body> body) {
+void ClamdPool::Impl::Release(Request& request, std::unique_ptr<core::Body> body) {
   if (request.waiting_) line_.Remove(request);
   if (std::exchange(request.compared_, false)) long_scans_.Forget(request);
   request.body_ = nullptr;
@@ -224,7 +224,7 @@ void ClamdPool::Impl::Abandon(Request& request, std::unique_ptr<core::Body> body
   const auto kept = std::make_shared<KeptBody>(bodies_, std::move(body));
   if (lingers) kept->Discard();
   for (ClamdConnection* holder : std::array(request.holders_)) {
-    if (holder != nullptr) holder->Abandon(request, kept);
+    if (holder != nullptr) holder->Release(request, kept);
   }
 }
 
@@ -508,8 +508,8 @@ void ClamdPool::Change(Options options, std::vector<ScannerStats*> stats) {
   impl_->Change(std::move(options), stats);
 }
 void ClamdPool::Submit(Request& request, core::Body& body) { impl_->Submit(request, body); }
-void ClamdPool::Abandon(Request& request, std::unique_ptr<core::Body> body) {
-  impl_->Abandon(request, std::move(body));
+void ClamdPool::Release(Request& request, std::unique_ptr<core::Body> body) {
+  impl_->Release(request, std::move(body));
 }
 core::Task<void> ClamdPool::Stop() { return impl_->Stop(); }
 bool ClamdPool::up() const { return impl_->up(); }

@@ -81,7 +81,7 @@ struct ScannerStats {
   PublishedText version;       // as it answered VERSION last; empty: not known
 };
 
-// One message to be scanned. Lives in its session's frame from Submit() until done() or Abandon().
+// One message to be scanned. Lives in its session's frame from Submit() until done() or Release().
 class Request {
  public:
   // Notifies `wake` when done.
@@ -212,14 +212,14 @@ class ClamdPool {
   // keeps its connections until it has answered for what it has. Of the other options only `connections` and
   // `canary` change. Never suspends.
   void Change(Options options, std::vector<ScannerStats*> stats);
-  // Hands a message in. `body` must live and stay unchanged until it is given to Abandon().
+  // Hands a message in. `body` must live and stay unchanged until it is given to Release().
   // Never suspends. When every scanner is down at that moment they are looked for once more, soon, and the
   // request is done with kDown when none is found; at once when they answer but do not find the test virus.
   void Submit(Request& request, core::Body& body);
   // The session has done with the message: it has acted on the verdict, or does not want it any more
   // (deadline, client gone). Takes ownership of the body, which a scanner may still be reading, and gives it
   // back to the body pool when nobody can. Never suspends.
-  void Abandon(Request& request, std::unique_ptr<core::Body> body);
+  void Release(Request& request, std::unique_ptr<core::Body> body);
   // What this scanner's limits are from now on, and `outstanding_max` as in its options. Never suspends.
   void SetLimits(size_t number, const ScannerLimits& limits, uint32_t outstanding_max);
   // Closes everything; requests still in the pool's hands become done with kDown. Suspends.

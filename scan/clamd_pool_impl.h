@@ -38,7 +38,7 @@ class ClamdPool::Impl final : public ConnectionOwner {
     Dispatch();
   }
   void Submit(Request& request, core::Body& body);
-  void Abandon(Request& request, std::unique_ptr<core::Body> body);
+  void Release(Request& request, std::unique_ptr<core::Body> body);
   core::Task<void> Stop();
   bool up() const;
   size_t waiting() const { return line_.size(); }

@@ -8,7 +8,7 @@
 namespace bivalve::scan {
 namespace {
 
-// Short, because nothing depends on one answer, and the end of the worker waits for it.
+// Short, because nothing depends on one answer.
 constexpr core::Duration kConnectTimeout = std::chrono::seconds(2);
 constexpr core::Duration kReplyTimeout = std::chrono::seconds(10);
 
@@ -37,6 +37,7 @@ core::Task<void> VersionWatch::Run() {
 
 void VersionWatch::Stop() {
   stopping_ = true;
+  stream_.Shutdown();
   wake_.Notify();
 }
 

@@ -104,7 +104,7 @@ core::Task<MessageScan::End> MessageScan::Parts(const core::Body& body, const ne
     }
   }
   if (!has_room) Combine(CannotBeShown("there is no room for a part of it", scan::NoVerdict::kError));
-  services_.scanners.Abandon(request, std::move(decoded));
+  services_.scanners.Release(request, std::move(decoded));
   current_ = &whole_;
   co_return end;
 }

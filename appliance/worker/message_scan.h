@@ -46,7 +46,7 @@ class MessageScan {
   const scan::Request& current() const { return *current_; }
 
   // The end: the body goes back to its pool, as soon as no scanner reads it. Never suspends.
-  void Finish(std::unique_ptr<core::Body> body) { services_.scanners.Abandon(whole_, std::move(body)); }
+  void Finish(std::unique_ptr<core::Body> body) { services_.scanners.Release(whole_, std::move(body)); }
 
  private:
   core::Task<End> AsMail(core::Body& body, const net::HeaderSection& header, net::LineSurvey survey);

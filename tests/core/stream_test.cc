@@ -21,9 +21,9 @@
 #include "core/ring.h"
 #include "core/scope.h"
 #include "core/text.h"
-#include "tests/core/flipping_transport.h"
 #include "tests/core/run_task.h"
 #include "tests/core/sockets.h"
+#include "tests/core/stream_fixture.h"
 
 namespace bivalve::core {
 namespace {
@@ -31,75 +31,10 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-class StreamTest : public testing::Test {
- protected:
-  ~StreamTest() override {
-    if (stream_.open()) Await(stream_.Close());
-  }
-
-  template <typename T>
-  T Await(Task<T> task) {
-    return RunTask(loop_, std::move(task));
-  }
-  void AdoptLocal() {
-    SocketPair pair = LocalPair();
-    stream_.Adopt(pair.ours.Release());
-    peer_ = std::move(pair.peer);
-  }
-  void AdoptTcp() {
-    SocketPair pair = TcpPair();
-    stream_.Adopt(pair.ours.Release());
-    peer_ = std::move(pair.peer);
-  }
-  MonoTime In(Duration time) { return ring_->Now() + time; }
-  // Turns the loop until `done`, at most some seconds.
-  template <typename Done>
-  bool TurnUntil(Done done) {
-    const MonoTime give_up = In(seconds(10));
-    while (!done() && ring_->Now() < give_up) loop_.Turn(give_up);
-    return done();
-  }
-  void Turns(int count) {
-    for (int i = 0; i < count; ++i) loop_.Turn(ring_->Now());
-  }
-
-  std::unique_ptr<Ring> ring_ = Ring::Open({}).value();
-  Loop loop_{*ring_};
-  Condition wake_{loop_};
-  Stream stream_{loop_, wake_};
-  UniqueFd peer_;
-};
-
 std::string Pattern(size_t bytes) {
   std::string pattern(bytes, '\0');
   for (size_t i = 0; i < bytes; ++i) pattern[i] = static_cast<char>(i * 31 + i / 253);
   return pattern;
-}
-
-// --- Connecting
-
-TEST_F(StreamTest, ConnectsAndSpeaks) {
-  const TcpListener listener;
-  EXPECT_EQ(Await(stream_.Connect(listener.address(), listener.address_bytes(), In(seconds(5)))).raw(), 0);
-  EXPECT_TRUE(stream_.open());
-  UniqueFd peer = listener.Accept();
-  stream_.Write("EHLO a\r\n");
-  EXPECT_TRUE(Await(stream_.Drain(In(seconds(5)))));
-  EXPECT_EQ(ReceiveAll(peer.get(), 8), "EHLO a\r\n");
-  int on = 0;
-  socklen_t bytes = sizeof(on);
-  EXPECT_EQ(getsockopt(stream_.fd(), IPPROTO_TCP, 1 /* TCP_NODELAY */, &on, &bytes), 0);
-  EXPECT_NE(on, 0);
-}
-
-TEST_F(StreamTest, IsAsBeforeWhenItCannotConnect) {
-  TcpListener listener;
-  listener.Close();
-  EXPECT_EQ(Await(stream_.Connect(listener.address(), listener.address_bytes(), In(seconds(5)))).raw(),
-            -ECONNREFUSED);
-  EXPECT_FALSE(stream_.open());
-  const TcpListener another;
-  EXPECT_EQ(Await(stream_.Connect(another.address(), another.address_bytes(), In(seconds(5)))).raw(), 0);
 }
 
 // --- The reader
@@ -516,74 +451,6 @@ TEST_F(StreamTest, CanBeUsedAgainAfterAClose) {
   stream_.Write("hello");
   EXPECT_TRUE(Await(stream_.Drain(In(seconds(5)))));
   EXPECT_EQ(ReceiveAll(peer_.get(), 5), "hello");
-}
-
-// --- Another transport
-
-class SwitchedStreamTest : public StreamTest {
- protected:
-  size_t Switch() {
-    Await(stream_.StopReading());
-    return stream_.Switch(std::make_unique<FlippingTransport>(*ring_, stream_.fd(), stream_.owner()));
-  }
-  void PeerSays(std::string_view bytes) {
-    ASSERT_EQ(write(peer_.get(), bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
-  }
-  std::string PeerHears() {
-    std::string heard(4096, '\0');
-    const ssize_t bytes = read(peer_.get(), heard.data(), heard.size());
-    heard.resize(bytes > 0 ? static_cast<size_t>(bytes) : 0);
-    return heard;
-  }
-};
-
-TEST_F(SwitchedStreamTest, SendsAndReceivesByTheOtherTransport) {
-  AdoptTcp();
-  EXPECT_EQ(Switch(), 0u);
-  stream_.Write("one\r\n");
-  EXPECT_TRUE(Await(stream_.Drain(In(seconds(5)))));
-  EXPECT_EQ(PeerHears(), FlippingTransport::Flipped("one\r\n"));
-  const std::string_view text = "two\r\n";
-  const iovec piece = {const_cast<char*>(text.data()), text.size()};
-  EXPECT_TRUE(Await(stream_.SendPieces({&piece, 1}, seconds(5))).ok());
-  EXPECT_EQ(PeerHears(), FlippingTransport::Flipped("two\r\n"));
-
-  PeerSays(FlippingTransport::Flipped("three"));
-  stream_.StartReading();
-  EXPECT_TRUE(TurnUntil([this] { return stream_.input() == "three"; }));
-  stream_.Consume(5);
-  PeerSays(FlippingTransport::Flipped("four"));
-  std::array<char, 16> room;
-  const IoResult received = Await(stream_.Receive(room, In(seconds(5))));
-  ASSERT_EQ(received.raw(), 4);
-  EXPECT_EQ(std::string_view(room.data(), 4), "four");
-}
-
-TEST_F(SwitchedStreamTest, ThrowsAwayWhatCameBeforeTheSwitch) {
-  AdoptTcp();
-  const std::string_view command = "STARTTLS\r\n";
-  const std::string_view injected = "MAIL FROM:<injected@example>\r\n";
-  PeerSays(Cat(command, injected));
-  stream_.StartReading();
-  ASSERT_TRUE(TurnUntil([&] { return stream_.input().size() == Cat(command, injected).size(); }));
-  stream_.Consume(command.size());
-  stream_.StartReading();
-  EXPECT_EQ(Switch(), injected.size());
-  EXPECT_EQ(stream_.input(), "");
-  PeerSays(FlippingTransport::Flipped("EHLO"));
-  stream_.StartReading();
-  EXPECT_TRUE(TurnUntil([this] { return stream_.input() == "EHLO"; }));
-}
-
-TEST_F(SwitchedStreamTest, IsPlainAgainAfterClose) {
-  AdoptTcp();
-  Switch();
-  stream_.StartReading();
-  Await(stream_.Close());
-  AdoptTcp();
-  stream_.Write("plain");
-  EXPECT_TRUE(Await(stream_.Drain(In(seconds(5)))));
-  EXPECT_EQ(PeerHears(), "plain");
 }
 
 }  // namespace

@@ -419,7 +419,7 @@ TEST_F(ClamdPoolTest, GivesTheBodyOfAWaitingMessageBackAtOnce) {
   Message& third = Submit("third");
   ASSERT_TRUE(Scans(fake, 1));
   ASSERT_EQ(pool_->waiting(), 2u);
-  pool_->Abandon(second.request, std::move(second.body));
+  pool_->Release(second.request, std::move(second.body));
   EXPECT_EQ(bodies_->bodies_out(), 2u);
   EXPECT_EQ(pool_->waiting(), 1u);
   fake.ReplyOk(fake.scans[0]);
@@ -436,7 +436,7 @@ TEST_F(ClamdPoolTest, KeepsTheBodyThatASlowScannerStillReads) {
   StartAndConnect();
   Message& slow = Submit("slow");
   ASSERT_TRUE(Scans(fake, 1));
-  pool_->Abandon(slow.request, std::move(slow.body));
+  pool_->Release(slow.request, std::move(slow.body));
   EXPECT_EQ(bodies_->bodies_out(), 1u);
   EXPECT_EQ(Count(0, ScannerCount::kInFlight), 1u);
   messages_.clear();  // the session's frame is gone
@@ -461,7 +461,7 @@ TEST_F(ClamdPoolTest, GivesAnAbandonedBodyBackWhenTheConnectionEnds) {
   StartAndConnect();
   Message& slow = Submit();
   ASSERT_TRUE(Scans(fake, 1));
-  pool_->Abandon(slow.request, std::move(slow.body));
+  pool_->Release(slow.request, std::move(slow.body));
   fake.CloseAll();
   EXPECT_TRUE(Until([&] { return bodies_->bodies_out() == 0; }));
   EXPECT_FALSE(slow.request.done());
@@ -475,7 +475,7 @@ TEST_F(ClamdPoolTest, BreaksAnAbandonedUploadOff) {
   fake.reading = false;
   Message& message = Submit(std::string(16u << 20, 'x'));
   Settle();
-  pool_->Abandon(message.request, std::move(message.body));
+  pool_->Release(message.request, std::move(message.body));
   EXPECT_TRUE(Until([&] { return bodies_->bodies_out() == 0; }));
   fake.reading = true;
   Message& next = Submit("next");
@@ -489,7 +489,7 @@ TEST_F(ClamdPoolTest, AbandonsBeforeItSends) {
   FakeClamd& fake = AddScanner();
   StartAndConnect();
   Message& message = Submit();  // handed to the connection, which did not run yet
-  pool_->Abandon(message.request, std::move(message.body));
+  pool_->Release(message.request, std::move(message.body));
   EXPECT_EQ(bodies_->bodies_out(), 0u);
   Settle();
   EXPECT_EQ(fake.scans.size(), 0u);

@@ -28,7 +28,7 @@ class GivenUpTest : public PoolFixture {
     options_.hedge = false;
     options_.say = [this](bool, std::string text) { said_.push_back(std::move(text)); };
   }
-  void GiveUp(Message& message) { pool_->Abandon(message.request, std::move(message.body)); }
+  void GiveUp(Message& message) { pool_->Release(message.request, std::move(message.body)); }
   // Fills all places of a scanner that answers nothing, and gives up.
   void FillAndGiveUp(FakeClamd& fake) {
     const size_t places = options_.connections * options_.outstanding_max;

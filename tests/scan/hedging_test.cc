@@ -32,7 +32,7 @@ class HedgingTest : public PoolFixture {
   FakeClamd& first() { return *fakes_[first_]; }
   FakeClamd& second() { return *fakes_[1 - first_]; }
   void End(Message& message) {
-    pool_->Abandon(message.request, std::move(message.body));
+    pool_->Release(message.request, std::move(message.body));
     Settle(milliseconds(5));
   }
 

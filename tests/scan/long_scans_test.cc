@@ -62,7 +62,7 @@ class LongScansTest : public PoolFixture {
     options_.watch_interval = milliseconds(5);
     options_.hedge = false;
   }
-  void End(Message& message) { pool_->Abandon(message.request, std::move(message.body)); }
+  void End(Message& message) { pool_->Release(message.request, std::move(message.body)); }
   std::string Mail(std::string_view trace) {
     return core::Cat("Received: ", trace, "\r\nSubject: x\r\n\r\n", std::string(5000, 'x'), "\r\n");
   }

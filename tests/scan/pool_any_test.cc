@@ -51,7 +51,7 @@ TEST_F(PoolAnyTest, NeverMixesMessagesUp) {
       }
       if (one_in(10) && !messages_.empty()) {
         Message& message = *messages_[random() % messages_.size()];
-        if (message.body != nullptr) pool_->Abandon(message.request, std::move(message.body));
+        if (message.body != nullptr) pool_->Release(message.request, std::move(message.body));
       }
       for (auto& fake : fakes_) {
         if (fake->scans.empty()) continue;

@@ -339,7 +339,7 @@ TEST_F(PoolEndsTest, StopsWithEverythingOutstanding) {
   ASSERT_TRUE(Scans(fildes, 2));
   Settle();
   Message& abandoned = *messages_[0];
-  pool_->Abandon(abandoned.request, std::move(abandoned.body));
+  pool_->Release(abandoned.request, std::move(abandoned.body));
   StopThePool();
   for (size_t i = 1; i < messages_.size(); ++i) EXPECT_TRUE(None(*messages_[i], NoVerdict::kDown));
   EXPECT_EQ(bodies_->bodies_out(), messages_.size() - 1);

@@ -158,7 +158,7 @@ TEST_F(SizeProofTest, GivesEverythingBack) {
     for (int i = 0; i < 3; ++i)
       messages.push_back(&Submit(Large(300'000 + static_cast<size_t>(turns) * 40'000)));
     for (int i = 0; i < turns; ++i) Turn();
-    pool_->Abandon(messages[0]->request, std::move(messages[0]->body));
+    pool_->Release(messages[0]->request, std::move(messages[0]->body));
     EXPECT_TRUE(Clean(*messages[1]));
     EXPECT_TRUE(Clean(*messages[2]));
   }

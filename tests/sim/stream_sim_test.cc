@@ -267,5 +267,34 @@ TEST(StreamSim, ConnectLeavesNoSocketBehind) {
   }
 }
 
+// Shutdown can come at any moment of a connect, also when it has succeeded already.
+TEST(StreamSim, AConnectThatIsShutDownLeavesNoSocketBehind) {
+  sockaddr address = {};
+  address.sa_family = AF_INET;
+  int interrupted = 0;
+  for (uint64_t seed = 0; seed < kSeeds; ++seed) {
+    SCOPED_TRACE(seed);
+    SimIo io(seed, {.refuse = 0.1, .delay = 0.9, .delay_max = milliseconds(200)});
+    Loop loop(io);
+    Keeper peer;
+    io.Listen(&address, sizeof(address), [&] { return &peer; });
+    core::Condition wake(loop);
+    Stream stream(loop, wake);
+    IoResult result(1);
+    const auto connect = [&]() -> Task<void> {
+      result = co_await stream.Connect(&address, sizeof(address), core::kNever);
+      EXPECT_EQ(stream.open(), result.ok());
+      if (result.ok()) co_await stream.Close();
+    };
+    core::Scope scope(loop);
+    scope.Spawn(connect());
+    io.After(milliseconds(seed % 200), [&] { stream.Shutdown(); });
+    ASSERT_TRUE(io.Run(loop, [&] { return scope.running() == 0; }));
+    ASSERT_THAT(io.Problems(), IsEmpty());
+    interrupted += result.error() == ECANCELED ? 1 : 0;
+  }
+  EXPECT_GT(interrupted, 50);
+}
+
 }  // namespace
 }  // namespace bivalve::sim
