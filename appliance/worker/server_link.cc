@@ -1,6 +1,7 @@
 #include "appliance/worker/server_link.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstring>
 
@@ -48,6 +49,7 @@ core::Task<bool> ServerLink::Connect(const net::SocketAddress& address, int sock
   const core::IoResult result = co_await connection_.stream().Connect(
       address.raw(), address.raw_size(), began + std::min<core::Duration>(config_.timeout, kConnectTimeout),
       socket_fd);
+  if (result.error() == ECANCELED) co_return false;  // Interrupt(): nothing is wrong with the server
   if (!result.ok()) {
     services_.stats.counters.Add(Metric::kServerErrors);
     services_.log.Text(Severity::kError, session_,

@@ -43,6 +43,10 @@ class ServerLink {
   // Connects to `address` and is silent so far; false when it could not, which is logged and counted. With
   // `socket_fd` it takes that socket, and ownership of it. Suspends.
   core::Task<bool> Connect(const net::SocketAddress& address, int socket_fd);
+  // Makes a Connect() that is under way fail soon. Never suspends.
+  void Interrupt() {
+    if (!open()) connection_.stream().Shutdown();
+  }
   bool open() const { return connection_.stream().open(); }
   const std::string& host() const { return host_; }
 

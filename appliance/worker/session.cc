@@ -48,6 +48,11 @@ Session::Session(SessionServices& services, int client_fd, const net::SocketAddr
 
 Session::~Session() { services_.sessions.Remove(*this); }
 
+void Session::OnStopping() {
+  server_.Interrupt();
+  wake_.Notify();
+}
+
 core::Task<void> Session::Run() {
   counters().Add(Metric::kActive);
   CloseReason reason = CloseReason::kNone;

@@ -46,8 +46,9 @@ class Session : public core::Linked<Session> {
   // the log.
   static core::Task<void> Serve(SessionServices& services, int client_fd, net::SocketAddress client_address,
                                 uint64_t number);
-  // Tells a waiting session to look at services.stopping.
-  void Notify() { wake_.Notify(); }
+  // services.stopping was set: the session ends as soon as no transaction is open, and before its greeting at
+  // once. Never suspends.
+  void OnStopping();
   // What is going on in it now (session_report.cc). Never suspends.
   SessionInfo Describe() const;
 

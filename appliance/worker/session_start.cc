@@ -59,6 +59,7 @@ core::Task<CloseReason> Session::TakeProxyHeader() {
       case net::ProxyHeader::State::kIncomplete:
         break;
     }
+    if (MayStop()) co_return CloseReason::kShutdown;
     // A health check that only connects is nothing to talk about.
     if (client_.stream().ended()) co_return CloseReason::kClientGone;
     client_.stream().StartReading();
@@ -89,7 +90,14 @@ void Session::LeaveClient() {
 // Connects to the server and greets the client in its stead (RFC 5321 section 4.3.1).
 core::Task<CloseReason> Session::OpenServer() {
   const bool connected = co_await ConnectServer();
-  if (!connected) co_return CloseReason::kUnreachable;
+  if (!connected) co_return MayStop() ? CloseReason::kShutdown : CloseReason::kUnreachable;
+  const core::MonoTime deadline = Deadline();
+  while (!server_.HasSpoken() && !server_.ended()) {
+    if (MayStop()) co_return CloseReason::kShutdown;
+    server_.Listen();
+    const bool in_time = co_await wake_.Wait(deadline);
+    if (!in_time && !server_.HasSpoken()) co_return CloseReason::kServerTimeout;
+  }
   const ServerReply reply = co_await server_.NextReply();
   if (reply.ok() && reply.code == net::kReady) {
     Answer(core::Cat("220 ", config().host_name, "\r\n"), reply.code);
@@ -106,7 +114,7 @@ core::Task<bool> Session::ConnectServer() {
   for (const net::SocketAddress& address : addresses) {
     const bool connected = co_await server_.Connect(address, OpenOutgoing(address));
     if (connected) co_return true;
-    if (client_.PeerLeft()) co_return false;
+    if (client_.PeerLeft() || MayStop()) co_return false;
   }
   if (addresses.empty()) LogText(Severity::kError, "no address of a mail server is known");
   co_return false;

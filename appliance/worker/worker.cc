@@ -154,7 +154,7 @@ struct Worker::Running {
       accepts_no_more();
     }
     while (!services.stopping && sessions.running() > 0) (void)co_await stop_requested.Wait();
-    for (Session* session : services.sessions) session->Notify();
+    for (Session* session : services.sessions) session->OnStopping();
     co_await sessions.Join();
     co_await scanners.Stop();
     worker.mailbox_.Close();

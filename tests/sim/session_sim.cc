@@ -222,7 +222,7 @@ void SessionSim::Run() {
     w.io.After(milliseconds(random_.Below(random_.Chance(0.5) ? 5 : 3000)), [this, &w] {
       ledger_.stopped_at = w.io.Now();
       w.worker.services.stopping = true;
-      for (appliance::Session* session : w.worker.services.sessions) session->Notify();
+      for (appliance::Session* session : w.worker.services.sessions) session->OnStopping();
     });
   }
   const core::MonoTime began = w.io.Now();

@@ -1,5 +1,5 @@
-// A client that never lets its session come to rest is told of a stop too: it has always more commands under
-// way than a session takes in one step.
+// The stop of the service reaches every session: one whose client always has more commands under way than a
+// session takes in one step, and one that waits for its server.
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -134,7 +134,7 @@ TEST(SessionStop, ComesToAClientThatIsNeverAtRest) {
     RestlessClient client(commands, 3 + random.Below(40), [&] {
       commands_before = server.commands();
       worker.services.stopping = true;
-      for (appliance::Session* session : worker.services.sessions) session->Notify();
+      for (appliance::Session* session : worker.services.sessions) session->OnStopping();
     });
     worker.scope.Spawn(
         appliance::Session::Serve(worker.services, io.Accept(client), Address("192.0.2.50", 1234), 1));
@@ -146,6 +146,58 @@ TEST(SessionStop, ComesToAClientThatIsNeverAtRest) {
     if (commands.front().starts_with("MAIL")) {
       EXPECT_EQ(client.last_served(), "RSET") << "not within a transaction";
     }
+    worker.scope.Spawn(worker.Stop());
+    ASSERT_TRUE(io.Run(worker.loop, [&worker] { return worker.scope.running() == 0; }));
+    EXPECT_THAT(io.Problems(), IsEmpty());
+  }
+}
+
+// Takes connections and says nothing.
+class SilentServer final : public SimPeer {};
+
+// Reads until the end.
+class PatientClient final : public SimPeer {
+ public:
+  void OnBytes(SimSocket&, std::string_view bytes) override { heard_ += bytes; }
+  void OnClose(SimSocket&) override { closed_ = true; }
+  const std::string& heard() const { return heard_; }
+  bool closed() const { return closed_; }
+
+ private:
+  std::string heard_;
+  bool closed_ = false;
+};
+
+// A server that does not answer would hold the stop up for as long as TimeOut.
+TEST(SessionStop, ComesToASessionThatWaitsForItsServer) {
+  enum class Wait { kConnect, kGreeting, kProxyHeader };
+  const net::SocketAddress server_address = Address("192.0.2.1", 25);
+  for (const Wait wait : {Wait::kConnect, Wait::kGreeting, Wait::kProxyHeader}) {
+    SCOPED_TRACE(static_cast<int>(wait));
+    SimIo io(1);
+    SilentServer server;
+    if (wait == Wait::kConnect) {
+      io.Ignore(server_address.raw(), server_address.raw_size());
+    } else {
+      io.Listen(server_address.raw(), server_address.raw_size(), [&server] { return &server; });
+    }
+    const auto settings = Settings(server_address);
+    settings->config.proxy_protocol = wait == Wait::kProxyHeader;
+    settings->config.proxy_protocol_from = {net::Network::Parse("192.0.2.0/24").value()};
+    SimWorker worker(io, settings, {});
+    PatientClient client;
+    io.After(std::chrono::seconds(1), [&] {
+      worker.services.stopping = true;
+      for (appliance::Session* session : worker.services.sessions) session->OnStopping();
+    });
+    const core::MonoTime began = io.Now();
+    worker.scope.Spawn(
+        appliance::Session::Serve(worker.services, io.Accept(client), Address("192.0.2.50", 1234), 1));
+    ASSERT_TRUE(io.Run(worker.loop, [&worker] { return worker.scope.running() == 0; }));
+    EXPECT_LE(io.Now() - began, std::chrono::seconds(4));
+    EXPECT_EQ(client.heard(), kShutdown);
+    EXPECT_TRUE(client.closed());
+    EXPECT_EQ(worker.stats.counters.Get(appliance::Metric::kServerErrors), 0u);
     worker.scope.Spawn(worker.Stop());
     ASSERT_TRUE(io.Run(worker.loop, [&worker] { return worker.scope.running() == 0; }));
     EXPECT_THAT(io.Problems(), IsEmpty());
