@@ -164,7 +164,7 @@ class Daemon {
         program_(std::move(program)),
         sink_(std::string(ToString(command_line_.program)), command_line_.foreground_level.has_value(),
               static_cast<Severity>(SeverityMax(command_line_)), config_.log_format),
-        settings_(command_line_, shared_, SettingsHost()) {}
+        settings_(command_line_, shared_, SettingsCallbacks()) {}
 
   int Run() {
     const absl::Status started = Start();
@@ -306,7 +306,7 @@ class Daemon {
     control_ = std::make_unique<Control>(std::move(options), shared_, sink_);
     if (absl::Status status = control_->Open(); !status.ok()) return status;
     SettingsChanged();
-    successor_ = std::make_unique<Successor>(control_->loop(), program_, SuccessorHost());
+    successor_ = std::make_unique<Successor>(control_->loop(), program_, SuccessorCallbacks());
     shared_.log_reader.wake = [this] { control_->WakeLog(); };
     limits_reader_ = std::make_unique<LimitsReader>(
         settings_.scanner_row_count(), [this](size_t row) { return settings_.LimitsOfRow(row); },
@@ -340,7 +340,7 @@ class Daemon {
     }
     watchdog_ = std::make_unique<Watchdog>(
         control_->loop(), workers,
-        Watchdog::Host{
+        Watchdog::Callbacks{
             .say = [this](Severity severity, std::string line) { Log(severity, line); },
             .post = [this](std::function<void()> message) { control_->Post(std::move(message)); }});
     settings_.Follow(std::move(workers));
@@ -407,7 +407,7 @@ class Daemon {
     FactsOf(row) = found;
   }
 
-  LiveSettings::Host SettingsHost() {
+  LiveSettings::Callbacks SettingsCallbacks() {
     return {.say = [this](Severity severity, std::string line) { Log(severity, line); },
             .post = [this](std::function<void()> message) { control_->Post(std::move(message)); },
             .changed = [this] { SettingsChanged(); }};
@@ -440,7 +440,7 @@ class Daemon {
     control_->Spawn(successor_->Start(settings_.config().restart_timeout));
   }
 
-  Successor::Host SuccessorHost() {
+  Successor::Callbacks SuccessorCallbacks() {
     return {.say = [this](Severity severity, std::string line) { Log(severity, line); },
             .legacy =
                 [this] {
@@ -477,11 +477,11 @@ class Daemon {
   }
 
   core::Task<void> Follow() {
-    Predecessor::Host host{.prepared = [this] { return control_->AnyScannerUp(); },
-                           .take_over = [this] { return TakeOver(); },
-                           .alone = [this] { control_->LookAgain(); },
-                           .left = left_};
-    const absl::Status status = co_await predecessor_.TakeOver(control_->loop(), std::move(host));
+    Predecessor::Callbacks callbacks{.prepared = [this] { return control_->AnyScannerUp(); },
+                                     .take_over = [this] { return TakeOver(); },
+                                     .alone = [this] { control_->LookAgain(); },
+                                     .left = left_};
+    const absl::Status status = co_await predecessor_.TakeOver(control_->loop(), std::move(callbacks));
     if (status.ok()) co_return;
     Log(Severity::kError, std::string(status.message()));
     kill(getpid(), SIGTERM);

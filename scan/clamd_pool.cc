@@ -198,7 +198,7 @@ void ClamdPool::Impl::Submit(Request& request, core::Body& body) {
   request.method_ = Method::kAuto;
   request.handed_at_.reset();
   request.number_ = submitted_++;
-  if (stopping_ || (Hopeless() && !LookAgain())) {
+  if (stopping_ || (Hopeless() && !ProbeDown())) {
     AnswerDown(request);
     return;
   }
@@ -325,7 +325,7 @@ bool ClamdPool::Impl::Hopeless() const {
 
 // A message has come while no scanner answered: those that are down are looked for now and not when their
 // pause is over, since one may just have been started. Whether there is any.
-bool ClamdPool::Impl::LookAgain() {
+bool ClamdPool::Impl::ProbeDown() {
   bool any = false;
   for (const auto& scanner : scanners_) {
     if (!scanner->down()) continue;

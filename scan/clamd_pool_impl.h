@@ -84,7 +84,7 @@ class ClamdPool::Impl final : public ConnectionOwner {
   void AnswerDown(Request& request);
   void AnswerAllDown();
   bool Hopeless() const;
-  bool LookAgain();
+  bool ProbeDown();
   void Say(bool bad, std::string text) const;
   void SetUp(Scanner& scanner, bool up);
   static void SetCircuit(Scanner& scanner, Circuit circuit);

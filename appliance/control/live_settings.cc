@@ -99,9 +99,9 @@ absl::Status LiveSettings::Make(const Addresses& found) {
   const uint32_t carried = RaiseDescriptorLimit(config_.connections_max);
   const bool news = shared_.connections_max.exchange(carried) != carried;
   if (carried < config_.connections_max && news) {
-    host_.say(Severity::kWarning,
-              core::Cat("MaxConnections: the descriptor limit carries ", carried, " connections, not ",
-                        config_.connections_max, "; raise it (ulimit -n)"));
+    callbacks_.say(Severity::kWarning,
+                   core::Cat("MaxConnections: the descriptor limit carries ", carried, " connections, not ",
+                             config_.connections_max, "; raise it (ulimit -n)"));
   }
   if (config_.connections_per_client_max != 0 && shared_.client_counts == nullptr)
     shared_.client_counts = std::make_unique<ClientCounts>();
@@ -121,7 +121,7 @@ absl::Status LiveSettings::Make(const Addresses& found) {
 
   const std::vector<scan::ScannerLimits> limits = LimitsOfScanners(config_);
   for (const std::string& warning : QueueWarnings(config_, limits, workers_count_))
-    host_.say(Severity::kWarning, warning);
+    callbacks_.say(Severity::kWarning, warning);
   const Names names = NamesOf(config_);
   by_worker_.clear();
   for (size_t i = 0; i < workers_count_; ++i) {
@@ -142,8 +142,8 @@ absl::Status LiveSettings::Make(const Addresses& found) {
   }
   for (size_t n = 0; n < found.size(); ++n) {
     if (!found[n].empty()) continue;
-    host_.say(Severity::kWarning,
-              core::Cat("'", names.names[n].name, "' cannot be looked up; it is tried again and again"));
+    callbacks_.say(Severity::kWarning,
+                   core::Cat("'", names.names[n].name, "' cannot be looked up; it is tried again and again"));
   }
   return absl::OkStatus();
 }
@@ -199,7 +199,7 @@ void LiveSettings::Reload() {
   reading_ = true;
   look_up_ = std::make_unique<NameLookUp>(names.names,
                                           [this, fresh = std::move(parsed.config)](Addresses addresses) {
-                                            host_.post([this, fresh, addresses = std::move(addresses)] {
+                                            callbacks_.post([this, fresh, addresses = std::move(addresses)] {
                                               if (stopped_) return;
                                               reading_ = false;
                                               Apply(fresh, addresses);
@@ -219,8 +219,8 @@ bool LiveSettings::Report(const std::vector<Problem>& problems) {
   const Problem* first = nullptr;
   for (const Problem& problem : problems) {
     const bool warning = problem.kind == Problem::Kind::kWarning;
-    host_.say(warning ? Severity::kWarning : Severity::kError,
-              core::Cat(warning ? "warning: " : "", ToString(problem)));
+    callbacks_.say(warning ? Severity::kWarning : Severity::kError,
+                   core::Cat(warning ? "warning: " : "", ToString(problem)));
     if (!warning && first == nullptr) first = &problem;
   }
   if (first != nullptr) Fail(ToString(*first));
@@ -232,8 +232,9 @@ bool LiveSettings::KeepAndCheck(Parsed& parsed) {
   Config& fresh = parsed.config;
   const Changes changes = ChangesOf(config_, fresh);
   if (!changes.at_next_start.empty()) {
-    host_.say(Severity::kWarning, core::Cat("cannot change while the program runs, and stay as they were: ",
-                                            Joined(changes.at_next_start)));
+    callbacks_.say(Severity::kWarning,
+                   core::Cat("cannot change while the program runs, and stay as they were: ",
+                             Joined(changes.at_next_start)));
   }
   KeepWhatCannotChange(config_, fresh);
   const std::vector<std::string_view> missing = MissingSettings(fresh);
@@ -264,12 +265,12 @@ void LiveSettings::Apply(Config fresh, const Addresses& found) {
   ++reloads_.count;
   reloads_.last_error.clear();
   reloads_.time = std::chrono::system_clock::now();
-  host_.changed();
-  host_.say(Severity::kNotice, changed.empty()
-                                   ? "the configuration was read again; nothing has changed"
-                                   : core::Cat("the configuration was read again: ", changed,
-                                               changed.find(',') == std::string::npos ? " has a new value"
-                                                                                      : " have new values"));
+  callbacks_.changed();
+  callbacks_.say(Severity::kNotice,
+                 changed.empty() ? "the configuration was read again; nothing has changed"
+                                 : core::Cat("the configuration was read again: ", changed,
+                                             changed.find(',') == std::string::npos ? " has a new value"
+                                                                                    : " have new values"));
   NotifyServiceManager("READY=1\nSTATUS=The configuration was read again.");
 }
 
@@ -277,8 +278,8 @@ void LiveSettings::Fail(std::string_view why) {
   ++reloads_.failed;
   reloads_.last_error = why;
   reloads_.time = std::chrono::system_clock::now();
-  host_.changed();
-  host_.say(Severity::kError, core::Cat("the configuration is not taken, the old settings stay: ", why));
+  callbacks_.changed();
+  callbacks_.say(Severity::kError, core::Cat("the configuration is not taken, the old settings stay: ", why));
   NotifyServiceManager(core::Cat("READY=1\nSTATUS=The configuration was not taken: ", why));
 }
 

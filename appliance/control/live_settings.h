@@ -35,15 +35,15 @@ std::vector<std::string> QueueWarnings(const Config& config, const std::vector<s
 
 class LiveSettings {
  public:
-  struct Host {
+  struct Callbacks {
     std::function<void(Severity, std::string)> say;   // a line for the log
     std::function<void(std::function<void()>)> post;  // any thread: runs it on the control thread
     std::function<void()> changed;  // other settings hold now, or reloads() says something else
   };
 
   // `command_line`: with a path of the file that does not depend on the working directory.
-  LiveSettings(const CommandLine& command_line, SharedState& shared, Host host)
-      : command_line_(command_line), shared_(shared), host_(std::move(host)) {}
+  LiveSettings(const CommandLine& command_line, SharedState& shared, Callbacks callbacks)
+      : command_line_(command_line), shared_(shared), callbacks_(std::move(callbacks)) {}
   LiveSettings(const LiveSettings&) = delete;
 
   // The settings of the start. Blocks: names are looked up once before the first connection. With
@@ -91,7 +91,7 @@ class LiveSettings {
 
   const CommandLine& command_line_;
   SharedState& shared_;
-  Host host_;
+  Callbacks callbacks_;
   Config config_ = {};
   size_t workers_count_ = 0;
   bool listen_is_void_ = false;

@@ -26,7 +26,7 @@ void Watchdog::Ask() {
   answered_.assign(workers_.size(), false);
   for (size_t i = 0; i < workers_.size(); ++i) {
     workers_[i]->Post([this, i, round = round_] {
-      host_.post([this, i, round] {
+      callbacks_.post([this, i, round] {
         if (round != round_ || answered_[i]) return;
         answered_[i] = true;
         if (--missing_ == 0) wake_.Notify();
@@ -38,7 +38,7 @@ void Watchdog::Ask() {
 void Watchdog::Complain() {
   for (size_t i = 0; i < answered_.size(); ++i) {
     if (!answered_[i])
-      host_.say(
+      callbacks_.say(
           Severity::kError,
           core::Cat("worker ", i, " does not answer; the service manager is not told that all is well"));
   }

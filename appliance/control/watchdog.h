@@ -19,13 +19,13 @@ namespace bivalve::appliance {
 
 class Watchdog {
  public:
-  struct Host {
+  struct Callbacks {
     std::function<void(Severity, std::string)> say;
     std::function<void(std::function<void()>)> post;  // any thread: runs it on the control thread
   };
 
-  Watchdog(core::Loop& loop, std::vector<Worker*> workers, Host host)
-      : loop_(loop), wake_(loop), workers_(std::move(workers)), host_(std::move(host)) {}
+  Watchdog(core::Loop& loop, std::vector<Worker*> workers, Callbacks callbacks)
+      : loop_(loop), wake_(loop), workers_(std::move(workers)), callbacks_(std::move(callbacks)) {}
   Watchdog(const Watchdog&) = delete;
 
   // Asks the workers and tells the service manager, at half of the time after which that would act; returns
@@ -40,7 +40,7 @@ class Watchdog {
   core::Loop& loop_;
   core::Condition wake_;
   const std::vector<Worker*> workers_;
-  const Host host_;
+  const Callbacks callbacks_;
   std::vector<bool> answered_;  // by worker, since the last question
   size_t missing_ = 0;
   uint64_t round_ = 0;

@@ -57,13 +57,13 @@ core::Task<void> Successor::Start(std::chrono::seconds timeout) {
   co_await Run(attempt);
   under_way_ = false;
   if (attempt.took) co_return;
-  host_.say(Severity::kError,
-            core::Cat("the new process has not taken over, this one goes on: ", attempt.fault));
-  host_.failed(std::move(attempt.fault));
+  callbacks_.say(Severity::kError,
+                 core::Cat("the new process has not taken over, this one goes on: ", attempt.fault));
+  callbacks_.failed(std::move(attempt.fault));
 }
 
 core::Task<void> Successor::Run(Attempt& attempt) {
-  Legacy legacy = host_.legacy();
+  Legacy legacy = callbacks_.legacy();
   if (legacy.smtp.size() > kLegacySocketsMax) {
     attempt.fault = core::Cat("there are more than ", kLegacySocketsMax, " listening sockets");
     co_return;
@@ -86,7 +86,7 @@ core::Task<void> Successor::Run(Attempt& attempt) {
       attempt.fault += "; the program was removed or has another name now, put one there";
     co_return;
   }
-  host_.say(Severity::kNotice, core::Cat("process ", attempt.pid, " is to take over"));
+  callbacks_.say(Severity::kNotice, core::Cat("process ", attempt.pid, " is to take over"));
   core::Stream stream(loop_, wake_);
   stream.Adopt(ends[0]);
   bool given_up = false;
@@ -100,7 +100,7 @@ core::Task<void> Successor::Run(Attempt& attempt) {
       attempt.fault = stopping_ ? "the service stops" : "it was not ready in time (RestartTimeOut)";
   }
   if (attempt.took) {
-    host_.took(attempt.pid, std::move(attempt.left));
+    callbacks_.took(attempt.pid, std::move(attempt.left));
     while (!accepts_no_more_ && !stopping_) (void)co_await wake_.Wait();
   } else {
     const std::string end = co_await End(attempt.pid, !given_up);
@@ -124,7 +124,7 @@ bool Successor::TakeLine(Attempt& attempt, core::Stream& stream) {
     attempt.took = true;
   } else if (line->starts_with(kFailed)) {
     const std::string text = line->substr(kFailed.size());
-    host_.say(Severity::kError, core::Cat("the new process says: ", text));
+    callbacks_.say(Severity::kError, core::Cat("the new process says: ", text));
     if (attempt.fault.empty()) attempt.fault = text;
   } else if (line->starts_with(kLeft)) {
     int number = -1;
@@ -168,15 +168,15 @@ void Predecessor::Failed(std::string_view text) const {
   (void)send(channel_.get(), line.data(), line.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-core::Task<absl::Status> Predecessor::TakeOver(core::Loop& loop, Host host) {
+core::Task<absl::Status> Predecessor::TakeOver(core::Loop& loop, Callbacks callbacks) {
   core::Condition wake(loop);
   wake_ = &wake;
   core::Stream stream(loop, wake);
   stream.Adopt(channel_.Release());
-  absl::Status status = co_await Talk(stream, wake, host);
+  absl::Status status = co_await Talk(stream, wake, callbacks);
   if (status.ok() && !stopping_) {
     co_await AwaitEnd(stream, wake);
-    host.alone();
+    callbacks.alone();
   }
   (void)co_await stream.Drain(loop.Now() + kLastWords);
   co_await stream.Close();
@@ -184,10 +184,12 @@ core::Task<absl::Status> Predecessor::TakeOver(core::Loop& loop, Host host) {
   co_return status;
 }
 
-core::Task<absl::Status> Predecessor::Talk(core::Stream& stream, core::Condition& wake, Host& host) {
+core::Task<absl::Status> Predecessor::Talk(core::Stream& stream, core::Condition& wake,
+                                           Callbacks& callbacks) {
   core::Loop& loop = wake.loop();
   const core::MonoTime until = loop.Now() + kScannerWait;
-  while (!stopping_ && !host.prepared() && loop.Now() < until) (void)co_await wake.Wait(loop.Now() + kLook);
+  while (!stopping_ && !callbacks.prepared() && loop.Now() < until)
+    (void)co_await wake.Wait(loop.Now() + kLook);
   stream.Write("ready\n");
   stream.Flush();
   bool agreed = false;
@@ -198,11 +200,11 @@ core::Task<absl::Status> Predecessor::Talk(core::Stream& stream, core::Condition
     (void)co_await wake.Wait();
   }
   if (stopping_) co_return absl::OkStatus();
-  absl::Status status = host.take_over();
+  absl::Status status = callbacks.take_over();
   if (!status.ok()) {
     stream.Write(core::Cat("failed ", std::string(status.message()), "\n"));
   } else {
-    for (const int number : host.left) stream.Write(core::Cat("left ", number, "\n"));
+    for (const int number : callbacks.left) stream.Write(core::Cat("left ", number, "\n"));
     stream.Write("took\n");
   }
   stream.Flush();

@@ -42,15 +42,15 @@ class Successor {
     std::vector<std::string> arguments;
     bool new_session = false;  // for a daemon
   };
-  struct Host {
+  struct Callbacks {
     std::function<void(Severity, std::string)> say;
     std::function<Legacy()> legacy;                     // all but the channel
     std::function<void(std::string why)> failed;        // everything is as before
     std::function<void(pid_t, std::vector<int>)> took;  // and what it has left; AcceptsNoMore() must follow
   };
 
-  Successor(core::Loop& loop, Program program, Host host)
-      : loop_(loop), wake_(loop), program_(std::move(program)), host_(std::move(host)) {}
+  Successor(core::Loop& loop, Program program, Callbacks callbacks)
+      : loop_(loop), wake_(loop), program_(std::move(program)), callbacks_(std::move(callbacks)) {}
   Successor(const Successor&) = delete;
 
   bool under_way() const { return under_way_; }
@@ -70,7 +70,7 @@ class Successor {
   core::Loop& loop_;
   core::Condition wake_;
   const Program program_;
-  const Host host_;
+  const Callbacks callbacks_;
   bool under_way_ = false;
   bool stopping_ = false;
   bool accepts_no_more_ = false;
@@ -79,7 +79,7 @@ class Successor {
 // The process that this one follows.
 class Predecessor {
  public:
-  struct Host {
+  struct Callbacks {
     std::function<bool()> prepared;           // scanners and all
     std::function<absl::Status()> take_over;  // accepts from now on
     std::function<void()> alone;              // nobody else accepts any more
@@ -95,11 +95,11 @@ class Predecessor {
   void Failed(std::string_view text) const;
   // Waits until this process is prepared, then until the other one agrees, and takes over; also when the
   // other one has ended meanwhile, since then there is nobody else. Suspends.
-  core::Task<absl::Status> TakeOver(core::Loop& loop, Host host);
+  core::Task<absl::Status> TakeOver(core::Loop& loop, Callbacks callbacks);
   void Stop();
 
  private:
-  core::Task<absl::Status> Talk(core::Stream& stream, core::Condition& wake, Host& host);
+  core::Task<absl::Status> Talk(core::Stream& stream, core::Condition& wake, Callbacks& callbacks);
   core::Task<void> AwaitEnd(core::Stream& stream, core::Condition& wake);
 
   pid_t pid_ = 0;

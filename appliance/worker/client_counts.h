@@ -29,9 +29,9 @@ class ClientCounts {
   }
   ClientCounts(const ClientCounts&) = delete;
 
-  // Counts a connection and returns how many the client has now, this one included. Leave() exactly once for
+  // Counts a connection and returns how many the client has now, this one included. Remove() exactly once for
   // each. Addresses that are none (local sockets) do not count: always 1.
-  uint32_t Enter(const net::SocketAddress& client) {
+  uint32_t Add(const net::SocketAddress& client) {
     uint64_t words[2];
     if (!WordsOf(client, words)) return 1;
     uint32_t count = UINT32_MAX;
@@ -40,7 +40,7 @@ class ClientCounts {
     }
     return count;
   }
-  void Leave(const net::SocketAddress& client) {
+  void Remove(const net::SocketAddress& client) {
     uint64_t words[2];
     if (!WordsOf(client, words)) return;
     for (size_t row = 0; row < kRows; ++row) Cell(row, words).fetch_sub(1, std::memory_order_relaxed);

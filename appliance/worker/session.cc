@@ -62,7 +62,7 @@ core::Task<void> Session::Run() {
     reason = CloseReason::kClientGone;
   }
   if (reason == CloseReason::kNone && config().proxy_protocol) reason = co_await TakeProxyHeader();
-  if (reason == CloseReason::kNone) reason = EnterClient();
+  if (reason == CloseReason::kNone) reason = CountClient();
   if (services_.log.Wants(Severity::kInfo)) {
     services_.log.Begin(EventKind::kConnection, Severity::kInfo, number_)
         .Add(EventField::kClient, client_host_);
@@ -71,12 +71,12 @@ core::Task<void> Session::Run() {
   if (reason == CloseReason::kNone) reason = co_await OpenServer();
   while (reason == CloseReason::kNone) reason = co_await Step();
   co_await End(reason);
-  LeaveClient();
+  UncountClient();
   counters().Subtract(Metric::kActive);
 }
 
 core::Task<void> Session::End(CloseReason reason) {
-  Enter(SessionPhase::kEnd);
+  SetPhase(SessionPhase::kEnd);
   const CloseReasonInfo& info = InfoOf(reason);
   if (info.metric.has_value()) counters().Add(*info.metric);
   if (!info.message.empty()) LogText(info.severity, info.message);
@@ -131,7 +131,7 @@ core::Task<CloseReason> Session::Step() {
 // hangs up or says 421 between two commands is noticed at once.
 core::Task<CloseReason> Session::AwaitCommand(bool* too_long) {
   const core::MonoTime deadline = Deadline();
-  Enter(SessionPhase::kCommand);
+  SetPhase(SessionPhase::kCommand);
   for (;;) {
     // First of all: what a server says unasked must not pass for the reply to the next command.
     if (server_.HasSpoken()) co_return co_await RelayUnasked();
@@ -142,14 +142,14 @@ core::Task<CloseReason> Session::AwaitCommand(bool* too_long) {
       co_return CloseReason::kShutdown;
     switch (line.state) {
       case net::Connection::LineState::kLine:
-        Enter(SessionPhase::kServer);
+        SetPhase(SessionPhase::kServer);
         co_return CloseReason::kNone;
       case net::Connection::LineState::kTooLong: {
         counters().Add(Metric::kProtocolErrors);
         counters().Add(Metric::kLinesTooLong);
         if (too_long != nullptr) {
           *too_long = true;
-          Enter(SessionPhase::kServer);
+          SetPhase(SessionPhase::kServer);
           co_return CloseReason::kNone;
         }
         Answer(replies::kLineTooLong);

@@ -73,8 +73,8 @@ class Session : public core::Linked<Session> {
   core::Task<void> Run();
   // --- Before the first command (session_start.cc, session_transparent.cc, session_xclient.cc).
   core::Task<CloseReason> TakeProxyHeader();
-  CloseReason EnterClient();
-  void LeaveClient();
+  CloseReason CountClient();
+  void UncountClient();
   core::Task<CloseReason> OpenServer();
   core::Task<bool> ConnectServer();
   // Where to connect to, in order; with TransparentProxy where the client wanted to.
@@ -142,7 +142,7 @@ class Session : public core::Linked<Session> {
   void WriteReply(std::string_view text, uint16_t code);
   CloseReason CheckPatience() const;
 
-  void Enter(SessionPhase phase) {
+  void SetPhase(SessionPhase phase) {
     phase_ = phase;
     phase_since_ = services_.loop.Now();
   }
@@ -180,7 +180,7 @@ class Session : public core::Linked<Session> {
   Transaction transaction_;
   std::vector<Pending> group_;
   net::DataRate bdat_rate_;                       // of the message that comes in chunks
-  std::optional<net::SocketAddress> entered_as_;  // in services_.client_counts
+  std::optional<net::SocketAddress> counted_as_;  // in services_.client_counts
   uint32_t errors_in_a_row_ = 0;
   uint32_t commands_without_message_ = 0;
 };

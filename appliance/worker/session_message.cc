@@ -47,7 +47,7 @@ core::Task<CloseReason> Session::Data(std::string_view arguments, std::string_vi
   if (!transaction_.has_recipients()) co_return co_await DataWithoutRecipients(line);
   const core::MonoTime wait_until =
       services_.loop.Now() + std::min<core::Duration>(config().timeout, net::kRoomWaitMax);
-  Enter(SessionPhase::kRoom);
+  SetPhase(SessionPhase::kRoom);
   std::unique_ptr<core::Body> body =
       co_await services_.bodies.AcquireInTime(transaction_.declared_bytes, wait_until);
   if (body == nullptr) {
@@ -60,7 +60,7 @@ core::Task<CloseReason> Session::Data(std::string_view arguments, std::string_vi
   account_.Begin();
   Answer(replies::kStartMail);
   server_.StartKeepAlive();
-  Enter(SessionPhase::kReceive);
+  SetPhase(SessionPhase::kReceive);
   incoming_ = body.get();
   const net::MailDataResult data =
       co_await net::ReceiveData(services_.loop, client_, services_.bodies, *body, DataCheck(), DataLimits());
@@ -100,7 +100,7 @@ core::Task<CloseReason> Session::Bdat(std::string_view arguments) {
     account_.Begin();
     const core::MonoTime wait_until =
         account_.began_at() + std::min<core::Duration>(config().timeout, net::kRoomWaitMax);
-    Enter(SessionPhase::kRoom);
+    SetPhase(SessionPhase::kRoom);
     body =
         co_await services_.bodies.AcquireInTime(std::max(t.declared_bytes, chunk->chunk_bytes), wait_until);
     if (body == nullptr) t.chunks_fault = net::MailDataFault::kNoRoom;
@@ -108,7 +108,7 @@ core::Task<CloseReason> Session::Bdat(std::string_view arguments) {
   }
   server_.StartKeepAlive();
   const bool discard = t.chunks_fault != net::MailDataFault::kNone;
-  Enter(SessionPhase::kReceive);
+  SetPhase(SessionPhase::kReceive);
   incoming_ = body.get();
   net::MailDataResult data =
       co_await net::ReceiveChunk(services_.loop, client_, services_.bodies, body.get(), chunk->chunk_bytes,
@@ -181,7 +181,7 @@ core::Task<CloseReason> Session::DeliverMessage(core::Body& body, const Onward& 
   };
   MessageRecord& record = account_.record();
   const core::MonoTime began = services_.loop.Now();
-  Enter(SessionPhase::kDeliver);
+  SetPhase(SessionPhase::kDeliver);
   std::string text;
   const net::DeliveryResult result = co_await server_.Deliver(delivery, text);
   record.deliver = services_.loop.Now() - began;
@@ -219,7 +219,7 @@ core::Task<CloseReason> Session::AnswerAndReset(const OwnReply& reply, Outcome o
 }
 
 core::Task<CloseReason> Session::ResetServer() {
-  Enter(SessionPhase::kServer);
+  SetPhase(SessionPhase::kServer);
   const ServerReply reply = co_await server_.Reset();
   co_return reply.ok() ? CloseReason::kNone : Relay(reply);
 }

@@ -72,19 +72,19 @@ core::Task<CloseReason> Session::TakeProxyHeader() {
 }
 
 // MaxConnectionsPerClient. By the client's own address, so behind a proxy it is not the proxy that counts.
-CloseReason Session::EnterClient() {
+CloseReason Session::CountClient() {
   if (services_.client_counts == nullptr || config().connections_per_client_max == 0)
     return CloseReason::kNone;
-  entered_as_ = client_address_;
-  const uint32_t connections = services_.client_counts->Enter(*entered_as_);
+  counted_as_ = client_address_;
+  const uint32_t connections = services_.client_counts->Add(*counted_as_);
   if (connections <= config().connections_per_client_max) return CloseReason::kNone;
   LogText(Severity::kWarning,
           core::Cat("client has more than ", config().connections_per_client_max, " connections"));
   return CloseReason::kTooManyConnections;
 }
 
-void Session::LeaveClient() {
-  if (entered_as_.has_value()) services_.client_counts->Leave(*entered_as_);
+void Session::UncountClient() {
+  if (counted_as_.has_value()) services_.client_counts->Remove(*counted_as_);
 }
 
 // Connects to the server and greets the client in its stead (RFC 5321 section 4.3.1).

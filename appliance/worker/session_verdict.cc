@@ -37,7 +37,7 @@ constexpr std::array<Metric, kFailureCauses> kCauseMetrics = {Metric::kFailedDow
 core::Task<CloseReason> Session::ScanAndAct(std::unique_ptr<core::Body> body, bool may_need_stuffing) {
   MessageScan scan(services_, wake_, client_, server_);
   const core::MonoTime began = services_.loop.Now();
-  Enter(SessionPhase::kScan);
+  SetPhase(SessionPhase::kScan);
   scan_ = &scan;
   const MessageScan::End end = co_await scan.Run(*body, header_, began + config().clam_timeout);
   scan_ = nullptr;
