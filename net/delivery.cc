@@ -4,9 +4,12 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <memory>
 #include <span>
+#include <utility>
 
+#include "core/check.h"
 #include "core/shrunken_file.h"
 #include "core/text.h"
 #include "net/end_of_data.h"
@@ -22,9 +25,9 @@ bool IsUnknownCommand(uint16_t code) { return code >= 500 && code <= 504; }
 iovec Piece(std::string_view text) { return {const_cast<char*>(text.data()), text.size()}; }
 
 // A header behind a last line without line end would become part of that line.
-std::string_view LineEndBefore(const Delivery& delivery) {
-  const bool inside_line = delivery.header_offset > 0 && delivery.content[delivery.header_offset - 1] != '\n';
-  return inside_line && !delivery.header.empty() ? "\r\n" : "";
+std::string_view LineEndBefore(const WholeMessage& message) {
+  const bool inside_line = message.header_offset > 0 && message.content[message.header_offset - 1] != '\n';
+  return inside_line && !message.header.empty() ? "\r\n" : "";
 }
 
 // To some servers a line behind a bare LF is one whose dot is stuffing, and to some it is not. With CRLF in
@@ -45,10 +48,7 @@ constexpr size_t kScratchBytes = size_t{64} << 10;
 // from the second batch on, where dots stand close, to a copy with the stuffing in it.
 class WirePieces {
  public:
-  explicit WirePieces(const Delivery& d)
-      : stuffing_(d.may_need_stuffing),
-        parts_{d.content.substr(0, d.header_offset), LineEndBefore(d), d.header,
-               d.content.substr(d.header_offset)} {}
+  WirePieces(std::span<const std::string_view> parts, bool stuffing) : stuffing_(stuffing), parts_(parts) {}
 
   // Fills `pieces` and returns how many; 0 when all was given out. Those of the call before are not valid any
   // more.
@@ -134,35 +134,8 @@ class WirePieces {
   size_t batches_ = 0;
   size_t copied_ = 0;  // of this batch
   std::unique_ptr<char[]> scratch_;
-  std::array<std::string_view, 4> parts_;
+  std::span<const std::string_view> parts_;
 };
-
-core::Task<DeliveryResult> AwaitFinalReply(Connection& server, core::Condition& wake, core::Duration timeout,
-                                           std::string& text) {
-  const size_t before = text.size();
-  const Reply reply = co_await ReadReply(server, wake, timeout, text);
-  DeliveryResult result;
-  if (!reply.ok() || IsIntermediate(reply.code)) {
-    text.resize(before);
-    co_return result;
-  }
-  result.status = DeliveryResult::Status::kReplied;
-  result.code = reply.code;
-  co_return result;
-}
-
-// A server that refuses in mid-message says so and closes: a negative reply counts, anything else is a loss.
-core::Task<DeliveryResult> AwaitReplyAfterFailure(Connection& server, core::Condition& wake,
-                                                  std::string& text) {
-  const size_t before = text.size();
-  DeliveryResult result = co_await AwaitFinalReply(server, wake, std::chrono::seconds(1), text);
-  if (result.status == DeliveryResult::Status::kReplied && !IsTransient(result.code) &&
-      !IsPermanent(result.code)) {
-    text.resize(before);
-    result = DeliveryResult();
-  }
-  co_return result;
-}
 
 // What is longer is sent without its end at first: until then the server has time for a reply that is none.
 constexpr size_t kBytesAtOnceMax = size_t{256} << 10;
@@ -173,15 +146,10 @@ size_t Bytes(std::span<const iovec> pieces) {
   return bytes;
 }
 
-// Looked at before the end of the message is sent, and not behind that: what is there then may be the reply
-// to the message.
-bool HasTakenItEarly(Connection& server) {
-  const std::string_view input = server.stream().input();
-  if (input.empty()) {
-    server.stream().StartReading();
-    return false;
-  }
-  return input.front() != '4' && input.front() != '5';
+size_t Bytes(std::span<const std::string_view> parts) {
+  size_t bytes = 0;
+  for (const std::string_view part : parts) bytes += part.size();
+  return bytes;
 }
 
 DeliveryResult TakenEarly() {
@@ -190,119 +158,218 @@ DeliveryResult TakenEarly() {
   return result;
 }
 
-// Takes one byte off the front of the message, as a chunk of its own. A server that does not know BDAT has
-// then the start of a line, which is no command; Postfix refuses chunks of no bytes. kReplied: the server
-// took it.
-core::Task<DeliveryResult> SendFirstByte(Connection& server, core::Condition& wake, std::span<iovec> message,
-                                         core::Duration timeout, std::string& text) {
-  static constexpr std::string_view kCommand = "BDAT 1\r\n";
-  const size_t before = text.size();
-  iovec& first = *std::find_if(message.begin(), message.end(), [](const iovec& p) { return p.iov_len > 0; });
-  const std::array<iovec, 2> pieces = {Piece(kCommand), {first.iov_base, 1}};
-  first = {static_cast<char*>(first.iov_base) + 1, first.iov_len - 1};
-  server.stream().StartReading();
-  const core::IoResult sent = co_await server.stream().SendPieces(pieces, timeout);
-  if (!sent.ok()) co_return co_await AwaitReplyAfterFailure(server, wake, text);
-  DeliveryResult result = co_await AwaitFinalReply(server, wake, timeout, text);
-  if (result.status != DeliveryResult::Status::kReplied) co_return result;
-  if (IsPositive(result.code)) {
-    text.resize(before);
-    co_return result;
+// A chunk as it goes over the wire. Lives until it was sent.
+class Chunk {
+ public:
+  Chunk(std::span<const std::string_view> parts, std::string_view last)
+      : command_(core::Cat("BDAT ", Bytes(parts), last, "\r\n")) {
+    BV_CHECK(parts.size() <= Delivery::kPartsMax);
+    pieces_[count_++] = Piece(command_);
+    for (const std::string_view part : parts) {
+      if (!part.empty()) pieces_[count_++] = Piece(part);
+    }
   }
-  result.status = DeliveryResult::Status::kRefusedData;
-  if (IsUnknownCommand(result.code)) {
-    // Its next reply may be one to that byte.
-    text.resize(before);
-    result.status = DeliveryResult::Status::kLost;
-    result.no_chunking = true;
+  Chunk(const Chunk&) = delete;
+
+  std::span<const iovec> pieces() const { return std::span(pieces_).first(count_); }
+  // Takes the last byte away, and returns it.
+  iovec CutLastByte() {
+    iovec& last = pieces_[count_ - 1];
+    return {static_cast<char*>(last.iov_base) + --last.iov_len, 1};
   }
-  co_return result;
+
+ private:
+  std::string command_;
+  std::array<iovec, Delivery::kPartsMax + 1> pieces_ = {};
+  size_t count_ = 0;
+};
+
+}  // namespace
+
+core::Task<bool> Delivery::Begin() {
+  ended_ = true;
+  if (!server_.stream().input().empty()) {
+    // It has said something unasked. Taken for the reply to this message, a "250" would lose the message.
+    result_ = co_await AwaitReplyAfterFailure();
+    if (result_.status == DeliveryResult::Status::kReplied)
+      result_.status = DeliveryResult::Status::kRefusedData;
+    co_return false;
+  }
+  if (!options_.chunking) {
+    server_.stream().Write("DATA\r\n");
+    server_.stream().Flush();
+    const size_t before = text_.size();
+    const Reply start = co_await ReadReply(server_, wake_, options_.timeout, text_);
+    if (start.ok() && (IsTransient(start.code) || IsPermanent(start.code))) {
+      result_.status = DeliveryResult::Status::kRefusedData;
+      result_.code = start.code;
+      co_return false;
+    }
+    text_.resize(before);
+    if (!start.ok() || start.code != kStartMail) co_return false;
+  }
+  ended_ = false;
+  co_return true;
 }
 
-core::Task<DeliveryResult> DeliverByBdat(Connection& server, core::Condition& wake, const Delivery& d,
-                                         std::string& text) {
-  const std::string_view line_end = LineEndBefore(d);
-  std::array<iovec, 5> pieces = {iovec{}, Piece(d.content.substr(0, d.header_offset)), Piece(line_end),
-                                 Piece(d.header), Piece(d.content.substr(d.header_offset))};
-  const std::span<iovec> message = std::span(pieces).subspan(1);
-  if (!d.chunking_proven && Bytes(message) > 1) {
-    const DeliveryResult taken = co_await SendFirstByte(server, wake, message, d.timeout, text);
-    if (taken.status != DeliveryResult::Status::kReplied || !IsPositive(taken.code)) co_return taken;
+core::Task<bool> Delivery::Feed(std::span<const std::string_view> parts) {
+  BV_CHECK(options_.chunking && parts.size() <= kPartsMax);
+  if (ended_) co_return false;
+  std::array<std::string_view, kPartsMax> rest;
+  std::copy(parts.begin(), parts.end(), rest.begin());
+  const std::span<std::string_view> left = std::span(rest).first(parts.size());
+  const bool taken = co_await FeedFirstByte(left);
+  if (!taken) co_return false;
+  if (Bytes(left) == 0) co_return true;
+  co_return co_await SendChunk(left);
+}
+
+core::Task<DeliveryResult> Delivery::End(std::span<const std::string_view> parts) {
+  if (ended_) co_return result_;
+  ended_ = true;
+  if (options_.chunking) co_return co_await EndByBdat(parts);
+  co_return co_await EndByData(parts);
+}
+
+// Takes one byte off the front of the message, as a chunk of its own, for a server that has not taken a chunk
+// before. One that does not know BDAT has then the start of a line, which is no command; Postfix refuses
+// chunks of no bytes.
+core::Task<bool> Delivery::FeedFirstByte(std::span<std::string_view> parts) {
+  if (options_.chunking_proven || chunk_sent_ || Bytes(parts) < 2) co_return true;
+  std::string_view& first =
+      *std::find_if(parts.begin(), parts.end(), [](std::string_view part) { return !part.empty(); });
+  const std::array<std::string_view, 1> byte = {first.substr(0, 1)};
+  first.remove_prefix(1);
+  co_return co_await SendChunk(byte);
+}
+
+core::Task<bool> Delivery::SendChunk(std::span<const std::string_view> parts) {
+  const bool taken = co_await TakeChunkReply();
+  if (!taken) co_return false;
+  const Chunk chunk(parts, "");
+  server_.stream().StartReading();
+  chunk_sent_ = chunk_unanswered_ = true;
+  const core::IoResult sent = co_await server_.stream().SendPieces(chunk.pieces(), options_.timeout);
+  if (sent.ok()) co_return true;
+  ended_ = true;
+  result_ = co_await AwaitReplyAfterFailure();
+  co_return false;
+}
+
+// Of the chunk that was sent last. True: the server has taken it.
+core::Task<bool> Delivery::TakeChunkReply() {
+  if (!std::exchange(chunk_unanswered_, false)) co_return true;
+  const size_t before = text_.size();
+  result_ = co_await AwaitFinalReply(options_.timeout);
+  if (result_.status == DeliveryResult::Status::kReplied) {
+    if (IsPositive(result_.code)) {
+      text_.resize(before);
+      result_ = DeliveryResult();
+      co_return true;
+    }
+    result_.status = DeliveryResult::Status::kRefusedData;
+    if (IsUnknownCommand(result_.code)) {
+      // Its next reply may be one to what was in the chunk.
+      text_.resize(before);
+      result_.status = DeliveryResult::Status::kLost;
+      result_.no_chunking = true;
+    }
   }
-  const std::string command = core::Cat("BDAT ", Bytes(message), " LAST\r\n");
-  pieces[0] = Piece(command);
-  std::string_view end;
-  if (Bytes(message) > kBytesAtOnceMax) {
-    iovec& last =
-        *std::find_if(message.rbegin(), message.rend(), [](const iovec& p) { return p.iov_len > 0; });
-    end = {static_cast<const char*>(last.iov_base) + --last.iov_len, 1};
+  ended_ = true;
+  co_return false;
+}
+
+core::Task<DeliveryResult> Delivery::EndByBdat(std::span<const std::string_view> parts) {
+  std::array<std::string_view, kPartsMax> rest;
+  std::copy(parts.begin(), parts.end(), rest.begin());
+  const std::span<std::string_view> left = std::span(rest).first(parts.size());
+  bool taken = co_await FeedFirstByte(left);
+  if (taken) taken = co_await TakeChunkReply();
+  if (!taken) co_return result_;
+  if (chunk_sent_ && HasTakenItEarly()) co_return TakenEarly();
+  Chunk chunk(left, " LAST");
+  std::array<iovec, 1> end = {};
+  if (Bytes(left) > kBytesAtOnceMax) end[0] = chunk.CutLastByte();
+  server_.stream().StartReading();
+  core::IoResult sent = co_await server_.stream().SendPieces(chunk.pieces(), options_.timeout);
+  if (sent.ok() && end[0].iov_len > 0) {
+    if (HasTakenItEarly()) co_return TakenEarly();
+    sent = co_await server_.stream().SendPieces(end, options_.timeout);
   }
-  server.stream().StartReading();
-  core::IoResult sent = co_await server.stream().SendPieces(pieces, d.timeout);
-  if (sent.ok() && !end.empty()) {
-    if (HasTakenItEarly(server)) co_return TakenEarly();
-    const std::array<iovec, 1> last = {Piece(end)};
-    sent = co_await server.stream().SendPieces(last, d.timeout);
-  }
-  if (!sent.ok()) co_return co_await AwaitReplyAfterFailure(server, wake, text);
-  DeliveryResult result = co_await AwaitFinalReply(server, wake, d.timeout, text);
+  if (!sent.ok()) co_return co_await AwaitReplyAfterFailure();
+  DeliveryResult result = co_await AwaitFinalReply(options_.timeout);
   result.no_chunking = result.status == DeliveryResult::Status::kReplied && IsUnknownCommand(result.code);
   co_return result;
 }
 
-core::Task<DeliveryResult> DeliverByData(Connection& server, core::Condition& wake, const Delivery& d,
-                                         std::string& text) {
-  server.stream().Write("DATA\r\n");
-  server.stream().Flush();
-  const size_t before = text.size();
-  const Reply start = co_await ReadReply(server, wake, d.timeout, text);
-  DeliveryResult result;
-  if (!start.ok() || start.code != kStartMail) {
-    if (start.ok() && (IsTransient(start.code) || IsPermanent(start.code))) {
-      result.status = DeliveryResult::Status::kRefusedData;
-      result.code = start.code;
-    } else {
-      text.resize(before);
-    }
-    co_return result;
-  }
-  text.resize(before);
-
-  WirePieces wire(d);
+core::Task<DeliveryResult> Delivery::EndByData(std::span<const std::string_view> parts) {
+  WirePieces wire(parts, options_.may_need_stuffing);
   std::array<iovec, 32> pieces;
   for (bool more = true; more;) {
     size_t count = wire.Next(std::span(pieces).first(pieces.size() - 1));
     // The last batch takes the terminating line along.
     more = !wire.finished();
     // What was read of the content since the message began may be zeros: it gets no end.
-    if (!more && core::ShrunkenFilesMet() != d.shrunken_files) co_return DeliveryResult();
-    const bool alone = !more && Bytes(std::span(pieces).first(count)) > kBytesAtOnceMax;
+    if (!more && core::ShrunkenFilesMet() != options_.shrunken_files) co_return DeliveryResult();
+    const bool alone = !more && Bytes(std::span<const iovec>(pieces).first(count)) > kBytesAtOnceMax;
     if (!more && !alone) pieces[count++] = Piece(wire.end());
-    if (HasTakenItEarly(server)) co_return TakenEarly();
-    core::IoResult sent = co_await server.stream().SendPieces(std::span(pieces).first(count), d.timeout);
+    if (HasTakenItEarly()) co_return TakenEarly();
+    core::IoResult sent =
+        co_await server_.stream().SendPieces(std::span(pieces).first(count), options_.timeout);
     if (sent.ok() && alone) {
-      if (HasTakenItEarly(server)) co_return TakenEarly();
+      if (HasTakenItEarly()) co_return TakenEarly();
       const std::array<iovec, 1> end = {Piece(wire.end())};
-      sent = co_await server.stream().SendPieces(end, d.timeout);
+      sent = co_await server_.stream().SendPieces(end, options_.timeout);
     }
-    if (!sent.ok()) co_return co_await AwaitReplyAfterFailure(server, wake, text);
+    if (!sent.ok()) co_return co_await AwaitReplyAfterFailure();
   }
-  co_return co_await AwaitFinalReply(server, wake, d.timeout, text);
+  co_return co_await AwaitFinalReply(options_.timeout);
 }
 
-}  // namespace
-
-core::Task<DeliveryResult> Deliver(Connection& server, core::Condition& wake, const Delivery& delivery,
-                                   std::string& text) {
-  if (!server.stream().input().empty()) {
-    // It has said something unasked. Taken for the reply to this message, a "250" would lose the message.
-    DeliveryResult result = co_await AwaitReplyAfterFailure(server, wake, text);
-    if (result.status == DeliveryResult::Status::kReplied)
-      result.status = DeliveryResult::Status::kRefusedData;
+core::Task<DeliveryResult> Delivery::AwaitFinalReply(core::Duration timeout) {
+  const size_t before = text_.size();
+  const Reply reply = co_await ReadReply(server_, wake_, timeout, text_);
+  DeliveryResult result;
+  if (!reply.ok() || IsIntermediate(reply.code)) {
+    text_.resize(before);
     co_return result;
   }
-  if (delivery.chunking) co_return co_await DeliverByBdat(server, wake, delivery, text);
-  co_return co_await DeliverByData(server, wake, delivery, text);
+  result.status = DeliveryResult::Status::kReplied;
+  result.code = reply.code;
+  co_return result;
+}
+
+// A server that refuses in mid-message says so and closes: a negative reply counts, anything else is a loss.
+core::Task<DeliveryResult> Delivery::AwaitReplyAfterFailure() {
+  const size_t before = text_.size();
+  DeliveryResult result = co_await AwaitFinalReply(std::chrono::seconds(1));
+  if (result.status == DeliveryResult::Status::kReplied && !IsTransient(result.code) &&
+      !IsPermanent(result.code)) {
+    text_.resize(before);
+    result = DeliveryResult();
+  }
+  co_return result;
+}
+
+// Looked at before the end of the message is sent, and not behind that: what is there then may be the reply
+// to the message.
+bool Delivery::HasTakenItEarly() {
+  const std::string_view input = server_.stream().input();
+  if (input.empty()) {
+    server_.stream().StartReading();
+    return false;
+  }
+  return input.front() != '4' && input.front() != '5';
+}
+
+core::Task<DeliveryResult> Deliver(Connection& server, core::Condition& wake, const WholeMessage& message,
+                                   const DeliveryOptions& options, std::string& text) {
+  const std::array<std::string_view, 4> parts = {message.content.substr(0, message.header_offset),
+                                                 LineEndBefore(message), message.header,
+                                                 message.content.substr(message.header_offset)};
+  Delivery delivery(server, wake, options, text);
+  (void)co_await delivery.Begin();
+  co_return co_await delivery.End(parts);
 }
 
 }  // namespace bivalve::net

@@ -1,15 +1,20 @@
-// Delivers a body to a server whose mail transaction is open: by BDAT (RFC 3030) where it can, else by DATA
-// with the dot-stuffing put back; a dot behind a bare LF gets a CR before the LF there. A header is put in by
-// reference; the body is not changed, and not copied but where many lines begin with a dot (into 64 KB that
-// live as long as the delivery).
+// Delivers a message to a server whose mail transaction is open: by BDAT (RFC 3030) where it can, else by
+// DATA with the dot-stuffing put back; a dot behind a bare LF gets a CR before the LF there. The content is
+// not changed, and not copied except where many lines begin with a dot (into 64 KB that live as long as the
+// delivery).
+//
+//   net::Delivery delivery(server, wake, options, text);
+//   if (co_await delivery.Begin()) ...
+//   while (more) co_await delivery.Feed(parts);      // by BDAT only
+//   net::DeliveryResult result = co_await delivery.End(parts);
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
-#include "core/body.h"
 #include "core/condition.h"
 #include "core/mono_time.h"
 #include "core/task.h"
@@ -17,10 +22,7 @@
 
 namespace bivalve::net {
 
-struct Delivery {
-  std::string_view content = {};
-  std::string_view header = {};    // whole lines with CRLF; empty: none
-  size_t header_offset = 0;        // where in the content it goes; at the end of a line
+struct DeliveryOptions {
   bool chunking = false;           // the server lists CHUNKING
   bool chunking_proven = false;    // and has taken chunks before; else one of a single byte goes ahead
   bool may_need_stuffing = false;  // some line of the content may begin with a dot
@@ -45,11 +47,59 @@ struct DeliveryResult {
 // A reply that is there before the end of the message went out says nothing about the message: a refusal may
 // be meant so, and the message goes out to its end behind it; behind anything else the end is not sent, so
 // that the server cannot take the message while the client is told otherwise (kLost).
-//
-// Appends the server's reply to `text`. `wake` is the server stream's Condition. The views in `delivery` must
-// live until it returns; the kernel may refer to the content's pages until the reply is there, and with kLost
-// until the stream is closed. Suspends.
-core::Task<DeliveryResult> Deliver(Connection& server, core::Condition& wake, const Delivery& delivery,
-                                   std::string& text);
+class Delivery {
+ public:
+  // The server's reply that counts is appended to `text`. `wake` is the server stream's Condition. All
+  // outlive the delivery.
+  Delivery(Connection& server, core::Condition& wake, const DeliveryOptions& options, std::string& text)
+      : server_(server), wake_(wake), options_(options), text_(text) {}
+  Delivery(const Delivery&) = delete;
+
+  // Has the server take a message: DATA, where chunks are not possible. False: it does not, End() says why.
+  // Suspends.
+  core::Task<bool> Begin();
+  // Sends what comes next of the message, with chunking only (RFC 3030 section 2: BDAT without LAST). Returns
+  // when it was sent; the reply to it is read at the next call. False: the server does not take it, End()
+  // says why. Suspends.
+  core::Task<bool> Feed(std::span<const std::string_view> parts);
+  // Sends the rest of the message and its end, and waits for the final reply; after a false of Begin() or
+  // Feed() it sends nothing. The server can take the message from here on, and not before. Suspends.
+  //
+  // The memory of all parts must live until it returns; the kernel may refer to it until the reply is there,
+  // and with kLost until the stream is closed.
+  core::Task<DeliveryResult> End(std::span<const std::string_view> parts);
+
+  static constexpr size_t kPartsMax = 4;  // of one call
+
+ private:
+  core::Task<bool> FeedFirstByte(std::span<std::string_view> parts);
+  core::Task<bool> SendChunk(std::span<const std::string_view> parts);
+  core::Task<bool> TakeChunkReply();
+  core::Task<DeliveryResult> EndByBdat(std::span<const std::string_view> parts);
+  core::Task<DeliveryResult> EndByData(std::span<const std::string_view> parts);
+  core::Task<DeliveryResult> AwaitFinalReply(core::Duration timeout);
+  core::Task<DeliveryResult> AwaitReplyAfterFailure();
+  bool HasTakenItEarly();
+
+  Connection& server_;
+  core::Condition& wake_;
+  const DeliveryOptions options_;
+  std::string& text_;
+  bool chunk_unanswered_ = false;
+  bool chunk_sent_ = false;
+  bool ended_ = false;  // as result_ says
+  DeliveryResult result_;
+};
+
+// A message that is there as a whole.
+struct WholeMessage {
+  std::string_view content = {};
+  std::string_view header = {};  // whole lines with CRLF, put in by reference; empty: none
+  size_t header_offset = 0;      // where in the content it goes; at the end of a line
+};
+
+// Begins, sends the message and ends. Suspends.
+core::Task<DeliveryResult> Deliver(Connection& server, core::Condition& wake, const WholeMessage& message,
+                                   const DeliveryOptions& options, std::string& text);
 
 }  // namespace bivalve::net

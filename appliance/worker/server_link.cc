@@ -114,19 +114,20 @@ core::Task<ServerReply> ServerLink::Reset() {
   co_return reply;
 }
 
-core::Task<net::DeliveryResult> ServerLink::Deliver(net::Delivery delivery, std::string& reply_text) {
+core::Task<net::DeliveryResult> ServerLink::Deliver(net::WholeMessage message, net::DeliveryOptions options,
+                                                    std::string& reply_text) {
   net::DeliveryResult result;  // lost
   const bool lives = co_await SettleKeepAlive();
   if (!lives) co_return result;
-  delivery.chunking = extensions_.chunking;
-  delivery.chunking_proven = services_.chunking_proof.Has(address_);
-  delivery.timeout = config_.timeout;
-  result = co_await net::Deliver(connection_, wake_, delivery, reply_text);
+  options.chunking = extensions_.chunking;
+  options.chunking_proven = services_.chunking_proof.Has(address_);
+  options.timeout = config_.timeout;
+  result = co_await net::Deliver(connection_, wake_, message, options, reply_text);
   if (result.no_chunking) {
     services_.log.Text(Severity::kWarning, session_,
                        "mail server lists CHUNKING and refuses BDAT; it gets no more of it for an hour");
     services_.chunking_proof.Refuse(address_, services_.loop.Now());
-  } else if (delivery.chunking && !delivery.chunking_proven &&
+  } else if (options.chunking && !options.chunking_proven &&
              result.status == net::DeliveryResult::Status::kReplied) {
     services_.chunking_proof.Accept(address_);
   }

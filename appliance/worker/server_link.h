@@ -80,9 +80,11 @@ class ServerLink {
   void StartKeepAlive() { keep_alive_.Start(config_.keep_alives); }
   // Ends that. False when the server is lost. Suspends.
   core::Task<bool> SettleKeepAlive() { return keep_alive_.Settle(config_.timeout); }
-  // Ends that, and delivers a message in the form that this server takes: `delivery` without `chunking` and
-  // `timeout`, which the link knows. See net::Deliver; kLost when the server was lost before. Suspends.
-  core::Task<net::DeliveryResult> Deliver(net::Delivery delivery, std::string& reply_text);
+  // Ends that, and delivers a message in the form that this server takes: what is to be known of the server
+  // and the timeout are filled in in `options`. See net::Deliver; kLost when the server was lost before.
+  // Suspends.
+  core::Task<net::DeliveryResult> Deliver(net::WholeMessage message, net::DeliveryOptions options,
+                                          std::string& reply_text);
 
   // --- The end.
   // Says QUIT where the server listens, without waiting for the reply. Suspends.

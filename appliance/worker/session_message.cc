@@ -172,10 +172,12 @@ core::Task<CloseReason> Session::FinishMessage(std::unique_ptr<core::Body> body,
 }
 
 core::Task<CloseReason> Session::DeliverMessage(core::Body& body, const Onward& onward) {
-  const net::Delivery delivery{
+  const net::WholeMessage message{
       .content = body.content(),
       .header = onward.header,
       .header_offset = onward.header.empty() || onward.header_at_top ? 0 : header_.bytes,
+  };
+  const net::DeliveryOptions options{
       .may_need_stuffing = onward.may_need_stuffing,
       .shrunken_files = account_.shrunken_files(),
   };
@@ -183,7 +185,7 @@ core::Task<CloseReason> Session::DeliverMessage(core::Body& body, const Onward& 
   const core::MonoTime began = services_.loop.Now();
   SetPhase(SessionPhase::kDeliver);
   std::string text;
-  const net::DeliveryResult result = co_await server_.Deliver(delivery, text);
+  const net::DeliveryResult result = co_await server_.Deliver(message, options, text);
   record.deliver = services_.loop.Now() - began;
   services_.stats.Record(Phase::kDeliver, record.deliver);
   if (result.status == net::DeliveryResult::Status::kLost) {

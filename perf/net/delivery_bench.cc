@@ -56,11 +56,12 @@ void Deliver(benchmark::State& state, const std::string& line) {
   connection.stream().Adopt(fds[0]);
   const core::UniqueFd peer(fds[1]);
   std::thread server([&peer] { Serve(peer.get(), ~size_t{0}); });
-  const net::Delivery delivery{
-      .content = content, .may_need_stuffing = true, .timeout = std::chrono::seconds(60)};
+  const net::WholeMessage message{.content = content};
+  const net::DeliveryOptions options{.may_need_stuffing = true, .timeout = std::chrono::seconds(60)};
   for (auto _ : state) {
     std::string text;
-    const net::DeliveryResult result = core::RunTask(loop, net::Deliver(connection, wake, delivery, text));
+    const net::DeliveryResult result =
+        core::RunTask(loop, net::Deliver(connection, wake, message, options, text));
     if (result.code != 250) std::abort();
   }
   core::RunTask(loop, connection.stream().Close());

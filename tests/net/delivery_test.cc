@@ -90,13 +90,35 @@ class Repeating final : public sim::SimPeer {
   std::string_view reply_;
 };
 
+// A message and how it is delivered, to be written in one go.
+struct Job {
+  std::string_view content = {};
+  std::string_view header = {};
+  size_t header_offset = 0;
+  bool chunking = false;
+  bool chunking_proven = true;
+  bool may_need_stuffing = false;
+  uint64_t shrunken_files = 0;
+
+  WholeMessage message() const {
+    return {.content = content, .header = header, .header_offset = header_offset};
+  }
+  DeliveryOptions options() const {
+    return {.chunking = chunking,
+            .chunking_proven = chunking_proven,
+            .may_need_stuffing = may_need_stuffing,
+            .shrunken_files = core::ShrunkenFilesMet() + shrunken_files,
+            .timeout = kTimeout};
+  }
+};
+
 struct Got {
   DeliveryResult result;
   std::string text;
   core::Duration took{};
 };
 
-Got DeliverTo(Server& server, const Delivery& delivery, uint64_t seed = 1) {
+Got DeliverTo(Server& server, const Job& job, uint64_t seed = 1) {
   sim::SimIo io(seed, {.short_recv = seed % 2 == 0 ? 0.0 : 0.5, .send_buffer_bytes = 2000});
   core::Loop loop(io);
   core::Condition wake(loop);
@@ -106,14 +128,10 @@ Got DeliverTo(Server& server, const Delivery& delivery, uint64_t seed = 1) {
     connection.stream().StartReading();
     loop.Turn();
   }
-  Delivery timed = delivery;
-  timed.timeout = kTimeout;
-  timed.chunking_proven = true;
-  timed.shrunken_files += core::ShrunkenFilesMet();
   Got got;
   got.text = "before:";
   const core::MonoTime began = io.Now();
-  got.result = core::RunTask(loop, Deliver(connection, wake, timed, got.text));
+  got.result = core::RunTask(loop, Deliver(connection, wake, job.message(), job.options(), got.text));
   got.took = io.Now() - began;
   core::RunTask(loop, connection.stream().Close());
   EXPECT_THAT(io.Problems(), IsEmpty());
@@ -193,9 +211,9 @@ TEST(Delivery, StuffsAroundAHeaderWhereverItStands) {
     for (const size_t offset : Offsets(content)) {
       SCOPED_TRACE(testing::Message() << content.substr(0, 60) << " offset " << offset);
       Server server;
-      const Delivery delivery{
+      const Job job{
           .content = content, .header = kHeader, .header_offset = offset, .may_need_stuffing = true};
-      (void)DeliverTo(server, delivery, offset);
+      (void)DeliverTo(server, job, offset);
       EXPECT_EQ(server.bytes, "DATA\r\n" + Wire(Inserted(content, offset, kHeader)));
     }
   }
@@ -207,12 +225,12 @@ TEST(Delivery, SendsByBdatExactlyAsManyBytesAsItSays) {
       for (const std::string_view header : {std::string_view(), kHeader}) {
         SCOPED_TRACE(testing::Message() << content.substr(0, 60) << " offset " << offset);
         Server server;
-        const Delivery delivery{.content = content,
-                                .header = header,
-                                .header_offset = offset,
-                                .chunking = true,
-                                .may_need_stuffing = true};
-        const Got got = DeliverTo(server, delivery, offset);
+        const Job job{.content = content,
+                      .header = header,
+                      .header_offset = offset,
+                      .chunking = true,
+                      .may_need_stuffing = true};
+        const Got got = DeliverTo(server, job, offset);
         EXPECT_EQ(got.result.code, 250);
         const std::string expected = Inserted(content, offset, header);
         EXPECT_EQ(server.bytes, Cat("BDAT ", expected.size(), " LAST\r\n", expected));
@@ -280,8 +298,8 @@ TEST(Delivery, TakesFewSendsForManyDottedLines) {
   Connection connection(loop, wake, kReplyLineBytesMax);
   connection.stream().Adopt(io.Accept(server));
   std::string text;
-  const Delivery delivery{.content = content, .may_need_stuffing = true, .timeout = kTimeout};
-  EXPECT_EQ(core::RunTask(loop, Deliver(connection, wake, delivery, text)).code, 250);
+  const Job job{.content = content, .may_need_stuffing = true};
+  EXPECT_EQ(core::RunTask(loop, Deliver(connection, wake, job.message(), job.options(), text)).code, 250);
   EXPECT_TRUE(server.bytes == "DATA\r\n" + Wire(content));
   EXPECT_LE(io.completions(), 40u);
   core::RunTask(loop, connection.stream().Close());
@@ -315,8 +333,9 @@ TEST(Delivery, TriesAChunkOfOneByteFirst) {
     Connection connection(loop, wake, kReplyLineBytesMax);
     connection.stream().Adopt(io.Accept(server));
     std::string text;
-    const Delivery delivery{.content = "a: b\r\n", .chunking = true, .timeout = kTimeout};
-    const DeliveryResult result = core::RunTask(loop, Deliver(connection, wake, delivery, text));
+    const Job job{.content = "a: b\r\n", .chunking = true, .chunking_proven = false};
+    const DeliveryResult result =
+        core::RunTask(loop, Deliver(connection, wake, job.message(), job.options(), text));
     EXPECT_EQ(result.status, c.status);
     EXPECT_EQ(result.no_chunking, c.no_chunking);
     EXPECT_EQ(server.bytes, c.sent);
@@ -339,17 +358,14 @@ TEST(Delivery, SendsALargeMessageWhole) {
   for (int i = 0; content.size() < 2'500'000; ++i) core::Append(content, "line ", i, " of many\r\n");
   for (const bool chunking : {false, true}) {
     Server server;
-    const Delivery delivery{.content = content, .header = kHeader, .header_offset = 0, .chunking = chunking};
+    const Job job{.content = content, .header = kHeader, .header_offset = 0, .chunking = chunking};
     sim::SimIo io(7, {.send_buffer_bytes = 1 << 20});
     core::Loop loop(io);
     core::Condition wake(loop);
     Connection connection(loop, wake, kReplyLineBytesMax);
     connection.stream().Adopt(io.Accept(server));
-    Delivery timed = delivery;
-    timed.timeout = kTimeout;
-    timed.chunking_proven = true;
     std::string text;
-    EXPECT_EQ(core::RunTask(loop, Deliver(connection, wake, timed, text)).code, 250);
+    EXPECT_EQ(core::RunTask(loop, Deliver(connection, wake, job.message(), job.options(), text)).code, 250);
     EXPECT_TRUE(server.Message() == Cat(kHeader, content, chunking ? "" : ".\r\n"));
     core::RunTask(loop, connection.stream().Close());
   }
