@@ -38,33 +38,22 @@ sigset_t HandledSignals() {
 
 // What is known of a quarantined message.
 QuarantineRecord RecordOf(const VirusReport& report, const Quarantine::Kept& kept) {
-  QuarantineRecord record{.id = kept.path.substr(kept.path.rfind('/') + 1),
-                          .time = report.found_at,
-                          .session = SessionText(report.session),
-                          .virus = report.virus,
-                          .from = report.sender,
-                          .mail_parameters = report.mail_parameters,
-                          .recipients_left_out = report.recipients_left_out,
-                          .client = report.client,
-                          .helo = report.helo,
-                          .remote = report.remote,
-                          .remote_helo = report.remote_helo,
-                          .scanner = report.scanner,
-                          .scanner_version = report.scanner_version,
-                          .size_bytes = report.content_bytes,
-                          .sha256 = ToHex(kept.sha256)};
-  for (std::string_view rest = report.recipients; !rest.empty();) {
-    const size_t end = std::min(rest.find('\n'), rest.size());
-    record.recipients.emplace_back(rest.substr(0, end));
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-  }
-  std::string_view parameters = report.recipient_parameters;
-  for (size_t i = 0; i < record.recipients.size(); ++i) {
-    const size_t end = std::min(parameters.find('\n'), parameters.size());
-    record.recipient_parameters.emplace_back(parameters.substr(0, end));
-    parameters.remove_prefix(std::min(end + 1, parameters.size()));
-  }
-  return record;
+  return {.id = kept.path.substr(kept.path.rfind('/') + 1),
+          .time = report.found_at,
+          .session = SessionText(report.session),
+          .virus = report.virus,
+          .from = report.sender,
+          .mail_parameters = report.mail_parameters,
+          .recipients = report.recipients,
+          .recipients_left_out = report.recipients_left_out,
+          .client = report.client,
+          .helo = report.helo,
+          .remote = report.remote,
+          .remote_helo = report.remote_helo,
+          .scanner = report.scanner,
+          .scanner_version = report.scanner_version,
+          .size_bytes = report.content_bytes,
+          .sha256 = ToHex(kept.sha256)};
 }
 
 }  // namespace

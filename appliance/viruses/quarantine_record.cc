@@ -98,18 +98,19 @@ std::string ToHex(const scan::Sha256::Digest& digest) {
 }
 
 std::string ToJson(const QuarantineRecord& record) {
-  const bool plain = IsUtf8(record.from) && std::ranges::all_of(record.recipients, IsUtf8) &&
-                     IsUtf8(record.mail_parameters) &&
-                     std::ranges::all_of(record.recipient_parameters, IsUtf8);
+  const bool plain = IsUtf8(record.from) && IsUtf8(record.mail_parameters) &&
+                     std::ranges::all_of(record.recipients, IsUtf8, &net::Recipient::path) &&
+                     std::ranges::all_of(record.recipients, IsUtf8, &net::Recipient::parameters);
   const auto path = [plain](const std::string& text) { return plain ? text : ToLatin1(text); };
   Json json = {{"id", record.id},       {"time", FormatTime(record.time)}, {"session", record.session},
                {"virus", record.virus}, {"from", path(record.from)},       {"recipients", Json::array()}};
-  for (const std::string& recipient : record.recipients) json["recipients"].push_back(path(recipient));
+  for (const net::Recipient& recipient : record.recipients)
+    json["recipients"].push_back(path(recipient.path));
   if (!record.mail_parameters.empty()) json["mail_parameters"] = path(record.mail_parameters);
-  if (!std::ranges::all_of(record.recipient_parameters, &std::string::empty)) {
+  if (!std::ranges::all_of(record.recipients, &std::string::empty, &net::Recipient::parameters)) {
     json["recipient_parameters"] = Json::array();
-    for (const std::string& one : record.recipient_parameters)
-      json["recipient_parameters"].push_back(path(one));
+    for (const net::Recipient& recipient : record.recipients)
+      json["recipient_parameters"].push_back(path(recipient.parameters));
   }
   if (!plain) json["envelope_encoding"] = kLatin1;
   json["recipients_left_out"] = record.recipients_left_out;
@@ -149,7 +150,7 @@ absl::StatusOr<QuarantineRecord> ParseQuarantineRecord(std::string_view text) {
   for (const Json& one : *recipients) {
     const std::optional<std::string> recipient = path(one);
     if (!recipient.has_value()) return Wrong("has a recipient that cannot be read");
-    record.recipients.push_back(*recipient);
+    record.recipients.push_back({.path = *recipient});
   }
   // Records of older versions have no parameters.
   const std::optional<std::string> mail_parameters =
@@ -159,10 +160,10 @@ absl::StatusOr<QuarantineRecord> ParseQuarantineRecord(std::string_view text) {
   if (const auto parameters = json.find("recipient_parameters"); parameters != json.end()) {
     if (!parameters->is_array() || parameters->size() != recipients->size())
       return Wrong("has recipient_parameters for other recipients than it has");
-    for (const Json& one : *parameters) {
-      const std::optional<std::string> words = path(one);
+    for (size_t i = 0; i < record.recipients.size(); ++i) {
+      const std::optional<std::string> words = path((*parameters)[i]);
       if (!words.has_value()) return Wrong("has parameters of RCPT that cannot be read");
-      record.recipient_parameters.push_back(*words);
+      record.recipients[i].parameters = *words;
     }
   }
   record.recipients_left_out = Number(json, "recipients_left_out");

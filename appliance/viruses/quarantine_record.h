@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "net/recipient.h"
 #include "scan/sha256.h"
 
 namespace bivalve::appliance {
@@ -27,9 +28,8 @@ struct QuarantineRecord {
   std::string virus = {};
   std::string from = {};             // empty: the null reverse-path
   std::string mail_parameters = {};  // of MAIL, as they came, with white space between them
-  std::vector<std::string> recipients = {};
-  std::vector<std::string> recipient_parameters = {};  // the same of RCPT, in that order; or none at all
-  uint64_t recipients_left_out = 0;                    // accepted, and more than is kept of one transaction
+  std::vector<net::Recipient> recipients = {};
+  uint64_t recipients_left_out = 0;  // accepted, and more than is kept of one transaction
   // Who connected and what it called itself; with XFORWARD, who had connected to that one. Empty: not known.
   std::string client = {};
   std::string helo = {};

@@ -55,23 +55,27 @@ class SpawnSettings {
 // Linux takes 128 KiB for one variable (execve(2)).
 constexpr size_t kRecipientsBytesMax = size_t{100} << 10;
 
-// As many whole lines as fit.
-std::string_view FittingLines(std::string_view lines) {
-  if (lines.size() < kRecipientsBytesMax) return lines;
-  const size_t end = lines.rfind('\n', kRecipientsBytesMax);
-  return lines.substr(0, end == std::string_view::npos ? 0 : end);
+// One a line, as many as fit.
+std::string RecipientLines(const std::vector<net::Recipient>& recipients) {
+  std::string lines;
+  for (const net::Recipient& recipient : recipients) {
+    if (lines.size() + 1 + recipient.path.size() > kRecipientsBytesMax) break;
+    if (!lines.empty()) lines += '\n';
+    lines += recipient.path;
+  }
+  return lines;
 }
 
 }  // namespace
 
 std::vector<std::string> ActionEnvironment(const VirusReport& report, std::string_view email,
                                            std::string_view temp_directory) {
+  const std::string recipients = RecipientLines(report.recipients);
   const std::pair<std::string_view, std::string_view> variables[] = {
-      {"PATH", kSafePath},        {"CLIENT", report.client},
-      {"EMAIL", email},           {"RECIPIENTS", FittingLines(report.recipients)},
-      {"REMOTE", report.remote},  {"REMOTE_HELO", report.remote_helo},
-      {"SENDER", report.sender},  {"SERVER", report.server},
-      {"TMPDIR", temp_directory}, {"VIRUS", report.virus},
+      {"PATH", kSafePath},        {"CLIENT", report.client}, {"EMAIL", email},
+      {"RECIPIENTS", recipients}, {"REMOTE", report.remote}, {"REMOTE_HELO", report.remote_helo},
+      {"SENDER", report.sender},  {"SERVER", report.server}, {"TMPDIR", temp_directory},
+      {"VIRUS", report.virus},
   };
   std::vector<std::string> environment;
   for (const auto& [name, value] : variables) {

@@ -10,8 +10,10 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "core/fd.h"
+#include "net/recipient.h"
 
 namespace bivalve::appliance {
 
@@ -26,15 +28,14 @@ struct VirusReport {
   std::string client = {};
   std::string server = {};
   std::string sender = {};
-  std::string recipients = {};       // one per line
-  uint32_t recipients_left_out = 0;  // of these
+  std::vector<net::Recipient> recipients = {};
+  uint32_t recipients_left_out = 0;  // accepted, and more than is kept of one transaction
   std::string remote = {};
   std::string remote_helo = {};
   // For the record beside a quarantined message.
   std::chrono::system_clock::time_point found_at = {};
   std::string helo = {};
   std::string mail_parameters = {};
-  std::string recipient_parameters = {};  // of `recipients`, one line each, ended by a line feed
   std::string scanner = {};
   std::string scanner_version = {};
   // A descriptor of the body of its own, invalid when nothing is kept. Nobody writes into the body any more.

@@ -1,5 +1,7 @@
 #include "appliance/worker/message_account.h"
 
+#include <algorithm>
+#include <span>
 #include <string>
 
 #include "core/text.h"
@@ -76,8 +78,9 @@ void MessageAccount::Log(Metric outcome, std::string_view status, const MessageO
   // The null reverse-path is "<>" in clamsmtpd's log too.
   add(EventField::kFrom,
       transaction.reverse_path.empty() ? "<>" : std::string_view(transaction.reverse_path));
-  for (const std::string& path : transaction.forward_paths) {
-    event.Add(EventField::kTo, std::string_view(path).substr(0, kLoggedBytesMax));
+  const size_t named = std::min(transaction.recipients.size(), Transaction::kRecipientsLogged);
+  for (const net::Recipient& recipient : std::span(transaction.recipients).first(named)) {
+    event.Add(EventField::kTo, std::string_view(recipient.path).substr(0, kLoggedBytesMax));
   }
   event.Add(EventField::kStatus, status);
   if (services_.log.detailed()) {

@@ -325,9 +325,8 @@ void Session::NoteReply(const Pending& pending, uint16_t code) {
       break;
     }
     case net::Verb::kRcpt:
-      transaction_.AddRecipient(pending.path);
-      if (config().quarantine || !config().virus_action.empty())
-        transaction_.AddRecipientLine(pending.path, config().quarantine ? pending.parameters : "");
+      transaction_.AddRecipient(pending.path, config().quarantine ? pending.parameters : "",
+                                config().quarantine || !config().virus_action.empty());
       break;
     case net::Verb::kXForward:
       net::ApplyXForward(pending.path, original_client_);

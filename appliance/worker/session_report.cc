@@ -29,10 +29,9 @@ void Session::ReportMessage(core::Body& body, const scan::Verdict& verdict) {
     report.client = client_host_;
     report.server = server_.host();
     report.sender = transaction_.reverse_path;
-    report.recipients = transaction_.recipient_lines;
-    report.recipients_left_out = transaction_.recipients_left_out;
+    report.recipients = transaction_.recipients;
+    report.recipients_left_out = transaction_.recipients_left_out();
     report.mail_parameters = transaction_.mail_parameters;
-    report.recipient_parameters = transaction_.recipient_parameters;
     report.helo = helo_;
     report.remote = original_client_.address;
     report.remote_helo = original_client_.helo;

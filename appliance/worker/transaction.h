@@ -9,25 +9,25 @@
 
 #include "core/body.h"
 #include "net/mail_data.h"
+#include "net/recipient.h"
 
 namespace bivalve::appliance {
 
 struct Transaction {
-  // Recipients kept for the log; further ones are only counted.
-  static constexpr size_t kRecipientsKept = 100;
-  // Those for Quarantine and VirusAction.
-  static constexpr size_t kRecipientLinesBytesMax = size_t{1} << 20;
+  // Recipients that the log names; of further ones it has the number.
+  static constexpr size_t kRecipientsLogged = 100;
+  // Paths and parameters of those that Quarantine and VirusAction get.
+  static constexpr size_t kRecipientBytesMax = size_t{1} << 20;
 
   bool mail_accepted = false;
   uint32_t recipients_accepted = 0;
   std::string reverse_path;
-  std::vector<std::string> forward_paths;
-  std::string mail_parameters;       // of MAIL, for Quarantine
-  std::string recipient_lines;       // for Quarantine and VirusAction, one per line
-  std::string recipient_parameters;  // theirs, one line each, ended by a line feed; for Quarantine
-  uint32_t recipients_left_out = 0;  // of these
-  uint64_t declared_bytes = 0;       // SIZE= of MAIL; 0: not said
-  bool binary_mime = false;          // BODY=BINARYMIME
+  std::string mail_parameters;  // of MAIL, for Quarantine
+  // The first ones of those that were accepted: as many as somebody wants to know of.
+  std::vector<net::Recipient> recipients;
+  size_t recipient_bytes = 0;   // of these
+  uint64_t declared_bytes = 0;  // SIZE= of MAIL; 0: not said
+  bool binary_mime = false;     // BODY=BINARYMIME
 
   // BDAT so far (RFC 3030). A transaction in which a chunk could not be kept takes no further ones.
   std::unique_ptr<core::Body> chunks;
@@ -36,22 +36,17 @@ struct Transaction {
   bool in_chunks() const { return chunks != nullptr || chunks_fault != net::MailDataFault::kNone; }
   bool has_recipients() const { return mail_accepted && recipients_accepted > 0; }
 
-  void AddRecipient(std::string_view path) {
-    ++recipients_accepted;
-    if (forward_paths.size() < kRecipientsKept) forward_paths.emplace_back(path);
+  uint32_t recipients_left_out() const {
+    return recipients_accepted - static_cast<uint32_t>(recipients.size());
   }
-  void AddRecipientLine(std::string_view path, std::string_view parameters) {
-    const size_t bytes = recipient_lines.size() + recipient_parameters.size();
-    if (bytes + path.size() + parameters.size() >= kRecipientLinesBytesMax) {
-      ++recipients_left_out;
-      return;
-    }
-    if (!recipient_lines.empty()) recipient_lines += '\n';
-    recipient_lines += path;
-    // An empty path in front leaves no line.
-    if (recipient_lines.empty()) return;
-    recipient_parameters += parameters;
-    recipient_parameters += '\n';
+  // `all`: also those that the log does not name.
+  void AddRecipient(std::string_view path, std::string_view parameters, bool all) {
+    // Those that are left out are the last ones.
+    const bool complete = recipients.size() == recipients_accepted++;
+    const size_t bytes = recipient_bytes + path.size() + parameters.size();
+    if (!complete || bytes > kRecipientBytesMax || (!all && recipients.size() >= kRecipientsLogged)) return;
+    recipient_bytes = bytes;
+    recipients.push_back({.path = std::string(path), .parameters = std::string(parameters)});
   }
 };
 

@@ -49,7 +49,8 @@ std::string SenderText(const QuarantineRecord& record) { return record.from.empt
 std::string RecipientsText(const QuarantineRecord& record) {
   if (record.recipients.empty()) return {};
   const uint64_t more = record.recipients.size() - 1 + record.recipients_left_out;
-  return more == 0 ? record.recipients[0] : core::Cat(record.recipients[0], " +", more);
+  const std::string& first = record.recipients.front().path;
+  return more == 0 ? first : core::Cat(first, " +", more);
 }
 
 std::string ListText(const std::vector<QuarantineEntry>& entries, size_t width) {
@@ -140,10 +141,7 @@ void PrintRecord(const QuarantineEntry& entry) {
       return parameters.empty() ? path : core::Cat(path, " ", parameters);
     };
     row("from", with(SenderText(record), record.mail_parameters));
-    for (size_t i = 0; i < record.recipients.size(); ++i) {
-      const bool has_some = i < record.recipient_parameters.size();
-      row("to", with(record.recipients[i], has_some ? record.recipient_parameters[i] : ""));
-    }
+    for (const auto& [path, parameters] : record.recipients) row("to", with(path, parameters));
     if (record.recipients_left_out > 0) row("to", core::Cat("and ", record.recipients_left_out, " more"));
     row("client", record.client);
     row("helo", record.helo);
@@ -228,8 +226,7 @@ int RunQuarantineRelease(const Invocation& invocation) {
                         .from = entry->record->from,
                         .recipients = entry->record->recipients,
                         .content = *content,
-                        .mail_parameters = entry->record->mail_parameters,
-                        .recipient_parameters = entry->record->recipient_parameters};
+                        .mail_parameters = entry->record->mail_parameters};
   if (config.ok()) submission.timeout = config->timeout;
   const absl::StatusOr<SubmissionResult> result = SubmitToAny(servers, submission);
   if (!result.ok()) return Fail(kExitFailed, core::Cat(*id, " is not released: ", Message(result.status())));

@@ -111,7 +111,7 @@ absl::Status CheckPaths(const Submission& submission) {
   };
   if (submission.recipients.empty()) return absl::InvalidArgumentError("there are no recipients");
   if (absl::Status status = check("sender", submission.from); !status.ok()) return status;
-  for (const std::string& recipient : submission.recipients) {
+  for (const auto& [recipient, parameters] : submission.recipients) {
     if (recipient.empty()) return absl::InvalidArgumentError("a recipient in the record is empty");
     if (absl::Status status = check("recipient", recipient); !status.ok()) return status;
   }
@@ -132,7 +132,8 @@ std::string MailCommand(const Submission& submission, std::string_view extension
   std::string line = core::Cat("MAIL FROM:<", submission.from, ">");
   if (offers("SIZE")) core::Append(line, " SIZE=", submission.content.size());
   if (offers("8BITMIME") && !IsAscii(submission.content)) line += " BODY=8BITMIME";
-  const bool plain = IsAscii(submission.from) && std::ranges::all_of(submission.recipients, IsAscii);
+  const bool plain =
+      IsAscii(submission.from) && std::ranges::all_of(submission.recipients, IsAscii, &net::Recipient::path);
   if (offers("SMTPUTF8") && !plain) line += " SMTPUTF8";
   return line;
 }
@@ -148,8 +149,8 @@ absl::StatusOr<SubmissionResult> Transact(Dialogue& server, const Submission& su
   const absl::StatusOr<std::string> parameters = OfferedParameters(submission.mail_parameters, extensions);
   if (!parameters.ok()) return parameters.status();
   std::vector<std::string> of_recipients(submission.recipients.size());
-  for (size_t i = 0; i < std::min(of_recipients.size(), submission.recipient_parameters.size()); ++i) {
-    absl::StatusOr<std::string> one = OfferedParameters(submission.recipient_parameters[i], extensions);
+  for (size_t i = 0; i < of_recipients.size(); ++i) {
+    absl::StatusOr<std::string> one = OfferedParameters(submission.recipients[i].parameters, extensions);
     if (!one.ok()) return one.status();
     of_recipients[i] = *std::move(one);
   }
@@ -158,7 +159,7 @@ absl::StatusOr<SubmissionResult> Transact(Dialogue& server, const Submission& su
   if (!net::IsPositive(reply->code)) return Failure(core::Cat("the sender is refused: ", reply->Line()));
   SubmissionResult result;
   for (size_t i = 0; i < submission.recipients.size(); ++i) {
-    const std::string& recipient = submission.recipients[i];
+    const std::string& recipient = submission.recipients[i].path;
     reply = server.Command(core::Cat("RCPT TO:<", recipient, ">", of_recipients[i]));
     if (!reply.ok()) return reply.status();
     if (!net::IsPositive(reply->code)) result.refused.emplace_back(recipient, reply->Line());

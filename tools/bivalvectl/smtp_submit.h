@@ -10,18 +10,18 @@
 
 #include "absl/status/statusor.h"
 #include "net/address.h"
+#include "net/recipient.h"
 
 namespace bivalve::ctl {
 
 struct Submission {
   std::string host_name;  // for EHLO
   std::string from;       // without angle brackets; empty: the null reverse-path
-  std::vector<std::string> recipients;
+  std::vector<net::Recipient> recipients;
   std::string_view content;
-  // Of MAIL and of each RCPT, as the client said them; or none. Those that ask for notifications and the like
-  // are sent where the server offers that; SIZE, BODY and SMTPUTF8 are of the content.
+  // Of MAIL, as the client said them; or none. Those that ask for notifications and the like are sent where
+  // the server offers that, and those of the recipients too; SIZE, BODY and SMTPUTF8 are of the content.
   std::string mail_parameters = {};
-  std::vector<std::string> recipient_parameters = {};
   std::chrono::seconds timeout{300};
 };
 

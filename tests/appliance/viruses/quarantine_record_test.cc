@@ -14,8 +14,9 @@ QuarantineRecord Example() {
           .virus = "Eicar \"quoted\" \x1b[2J",
           .from = "eve@example.com",
           .mail_parameters = "RET=HDRS ENVID=QQ314159",
-          .recipients = {"bob@example.net", "j\xc3\xb6rg@example.net"},
-          .recipient_parameters = {"", "NOTIFY=SUCCESS ORCPT=utf-8;j\xc3\xb6rg@example.net"},
+          .recipients = {{.path = "bob@example.net"},
+                         {.path = "j\xc3\xb6rg@example.net",
+                          .parameters = "NOTIFY=SUCCESS ORCPT=utf-8;j\xc3\xb6rg@example.net"}},
           .recipients_left_out = 3,
           .client = "192.0.2.7",
           .helo = "mx.example",
@@ -34,7 +35,6 @@ TEST(QuarantineRecord, ReadsWhatItWrote) {
   EXPECT_EQ(read->recipients, Example().recipients);
   EXPECT_EQ(read->virus, Example().virus);
   EXPECT_EQ(read->mail_parameters, Example().mail_parameters);
-  EXPECT_EQ(read->recipient_parameters, Example().recipient_parameters);
   EXPECT_EQ(read->time, Example().time);
   EXPECT_EQ(read->recipients_left_out, 3u);
 }
@@ -43,12 +43,11 @@ TEST(QuarantineRecord, ReadsWhatItWrote) {
 TEST(QuarantineRecord, KeepsAnEnvelopeThatIsNotUtf8) {
   QuarantineRecord record = Example();
   record.from = "j\xf6rg@example.com";
-  record.recipient_parameters[1] = "ORCPT=rfc822;j\xf6rg";
-  for (int c = 1; c < 256; ++c) record.recipients[0] += static_cast<char>(c);
+  record.recipients[1].parameters = "ORCPT=rfc822;j\xf6rg";
+  for (int c = 1; c < 256; ++c) record.recipients[0].path += static_cast<char>(c);
   const auto read = ParseQuarantineRecord(ToJson(record));
   ASSERT_TRUE(read.ok()) << read.status();
   EXPECT_EQ(read->from, record.from);
-  EXPECT_EQ(read->recipient_parameters, record.recipient_parameters);
   EXPECT_EQ(read->recipients, record.recipients);
 }
 
@@ -56,20 +55,22 @@ TEST(QuarantineRecord, KeepsAnEnvelopeThatIsNotUtf8) {
 TEST(QuarantineRecord, ReadsOneWithoutParameters) {
   QuarantineRecord record = Example();
   record.mail_parameters.clear();
-  record.recipient_parameters.clear();
+  for (net::Recipient& recipient : record.recipients) recipient.parameters.clear();
   const std::string json = ToJson(record);
   EXPECT_EQ(json.find("parameters"), std::string::npos);
   const auto read = ParseQuarantineRecord(json);
   ASSERT_TRUE(read.ok()) << read.status();
   EXPECT_EQ(read->mail_parameters, "");
-  EXPECT_TRUE(read->recipient_parameters.empty());
+  EXPECT_EQ(read->recipients, record.recipients);
 }
 
 TEST(QuarantineRecord, RefusesParametersOfOtherRecipients) {
-  QuarantineRecord record = Example();
-  record.recipient_parameters.pop_back();
-  record.recipient_parameters[0] = "NOTIFY=NEVER";
-  EXPECT_FALSE(ParseQuarantineRecord(ToJson(record)).ok());
+  std::string json = ToJson(Example());
+  const std::string_view parameters = "\"recipient_parameters\": [";
+  const size_t at = json.find(parameters);
+  ASSERT_NE(at, std::string::npos);
+  json.insert(at + parameters.size(), "\"NOTIFY=NEVER\",");
+  EXPECT_FALSE(ParseQuarantineRecord(json).ok());
 }
 
 TEST(QuarantineRecord, ReplacesWhatCannotBeShownOutsideTheEnvelope) {

@@ -24,11 +24,24 @@ TEST(ActionEnvironment, HasWhatIsKnownAndAPath) {
   report.virus = "Eicar";
   report.client = "192.0.2.7";
   report.sender = "a\nb";
-  report.recipients = "c\nd";
+  report.recipients = {{.path = "c", .parameters = "NOTIFY=NEVER"}, {.path = "d"}};
   EXPECT_THAT(ActionEnvironment(report, "", "/tmp"),
               UnorderedElementsAre("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                                    "CLIENT=192.0.2.7", "RECIPIENTS=c\nd", "SENDER=a\nb", "TMPDIR=/tmp",
                                    "VIRUS=Eicar"));
+}
+
+// Linux takes 128 KiB for one variable, and starts nothing when it is longer.
+TEST(ActionEnvironment, NamesAsManyRecipientsAsFit) {
+  VirusReport report;
+  for (int i = 0; i < 2000; ++i) report.recipients.push_back({.path = std::string(99, 'r')});
+  for (const std::string& variable : ActionEnvironment(report, "", "")) {
+    if (!variable.starts_with("RECIPIENTS=")) continue;
+    EXPECT_EQ(variable.size(), 11 + size_t{1024} * 100 - 1);
+    EXPECT_TRUE(variable.ends_with(std::string(99, 'r')));
+    return;
+  }
+  FAIL() << "there is no such variable";
 }
 
 TEST(ActionEnvironment, EndsAValueAtANul) {
