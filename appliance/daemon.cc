@@ -321,7 +321,7 @@ class Daemon {
       Worker::Options worker{.index = i,
                              .workers = count,
                              .settings = settings_.ForWorker(i),
-                             .listen_fds = listening_.of_worker(i),
+                             .listening = listening_.of_worker(i),
                              .finished = [this] { control_->WorkerFinished(); },
                              .reports = &control_->reports(),
                              .ring = RingOptions(),

@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <cstddef>
 #include <functional>
 #include <vector>
 
@@ -16,6 +17,12 @@ namespace bivalve::net {
 
 // Nobody but user and group may connect.
 inline constexpr mode_t kLocalSocketMode = 0660;
+
+// One that a listener, that is a Listen setting, has opened.
+struct ListeningSocket {
+  int fd = -1;          // borrowed
+  size_t listener = 0;  // counted from 0
+};
 
 // Binds and listens. With `shared`, several workers' sockets share a TCP port (SO_REUSEPORT); for a path,
 // every worker accepts from the same socket. A stale path (nobody listens there) is replaced. The socket at a

@@ -87,6 +87,7 @@ absl::Status LiveSettings::Begin(Config config, size_t workers, bool listen_is_v
   listen_is_void_ = listen_is_void;
   config_ = std::move(config);
   workers_count_ = workers;
+  listeners_count_ = std::max(config_.listen.size(), size_t{1});
   Addresses found;
   for (const net::HostName& name : NamesOf(config_).names) found.push_back(LookUp(name));
   return Make(found);
@@ -126,13 +127,15 @@ absl::Status LiveSettings::Make(const Addresses& found) {
   by_worker_.clear();
   for (size_t i = 0; i < workers_count_; ++i) {
     WorkerSettings worker;
-    worker.sessions = std::make_shared<SessionSettings>();
-    worker.sessions->config = config_;
-    worker.sessions->header = *header;
-    worker.sessions->servers = AddressList(config_.out_address);
+    worker.config = config_;
+    const auto sessions = std::make_shared<SessionSettings>();
+    sessions->config = config_;
+    sessions->header = *header;
+    sessions->servers = AddressList(config_.out_address);
+    worker.sessions.assign(listeners_count_, sessions);
     worker.scanner_addresses = std::make_shared<AddressList>(config_.clam_address);
     for (size_t n = 0; n < found.size(); ++n) {
-      AddressList& list = n < names.of_servers ? worker.sessions->servers : *worker.scanner_addresses;
+      AddressList& list = n < names.of_servers ? sessions->servers : *worker.scanner_addresses;
       list.Set(names.endpoints[n], found[n]);
     }
     worker.scanner_limits = limits;
@@ -172,9 +175,14 @@ void LiveSettings::Watch() {
     resolver_->Watch(names.names[n], [workers = workers_, lists = by_worker_, endpoint,
                                       server](const std::vector<net::SocketAddress>& addresses) {
       for (size_t i = 0; i < workers.size(); ++i) {
-        workers[i]->Post([sessions = lists[i].sessions, scanners = lists[i].scanner_addresses, endpoint,
-                          server,
-                          addresses] { (server ? sessions->servers : *scanners).Set(endpoint, addresses); });
+        const WorkerSettings& one = lists[i];
+        workers[i]->Post(
+            [sessions = one.sessions, scanners = one.scanner_addresses, endpoint, server, addresses] {
+              if (!server) scanners->Set(endpoint, addresses);
+              for (const auto& settings : sessions) {
+                if (server) settings->servers.Set(endpoint, addresses);
+              }
+            });
       }
     });
   }

@@ -94,6 +94,7 @@ class LiveSettings {
   Callbacks callbacks_;
   Config config_ = {};
   size_t workers_count_ = 0;
+  size_t listeners_count_ = 1;  // as at the start, whatever Listen says later
   bool listen_is_void_ = false;
   std::vector<Worker*> workers_;
   std::vector<WorkerSettings> by_worker_;

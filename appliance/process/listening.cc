@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <variant>
 
-#include "net/listener.h"
 #include "net/transparent.h"
 
 namespace bivalve::appliance {
@@ -39,17 +38,17 @@ absl::Status Listening::Open(const std::vector<net::Endpoint>& endpoints, size_t
     const int on = 1;
     for (const Inheritance::Socket& socket : inherited)
       setsockopt(socket.fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    while (!inherited.empty()) Share(TakeAt(NameOf(inherited.front().fd.get()), inherited), workers);
+    while (!inherited.empty()) Share(TakeAt(NameOf(inherited.front().fd.get()), inherited), 0, workers);
     return absl::OkStatus();
   }
-  for (const net::Endpoint& endpoint : endpoints) {
-    if (absl::Status status = OpenEndpoint(endpoint, workers, inherited); !status.ok()) return status;
+  for (size_t i = 0; i < endpoints.size(); ++i) {
+    if (absl::Status status = OpenEndpoint(endpoints[i], i, workers, inherited); !status.ok()) return status;
   }
   for (const Inheritance::Socket& socket : inherited) left_.push_back(socket.number);
   return absl::OkStatus();
 }
 
-absl::Status Listening::OpenEndpoint(const net::Endpoint& endpoint, size_t workers,
+absl::Status Listening::OpenEndpoint(const net::Endpoint& endpoint, size_t listener, size_t workers,
                                      std::vector<Inheritance::Socket>& inherited) {
   absl::StatusOr<std::vector<net::SocketAddress>> addresses = net::ListenAddresses(endpoint);
   if (!addresses.ok()) return addresses.status();
@@ -64,11 +63,11 @@ absl::Status Listening::OpenEndpoint(const net::Endpoint& endpoint, size_t worke
         if (!fd.ok()) break;
         taken.push_back(std::move(*fd));
       }
-      Share(std::move(taken), workers);
+      Share(std::move(taken), listener, workers);
       ++opened;
       continue;
     }
-    const absl::Status status = OpenAddress(address, workers);
+    const absl::Status status = OpenAddress(address, listener, workers);
     if (status.ok()) {
       ++opened;
     } else {
@@ -82,7 +81,7 @@ absl::Status Listening::OpenEndpoint(const net::Endpoint& endpoint, size_t worke
   return absl::OkStatus();
 }
 
-absl::Status Listening::OpenAddress(const net::SocketAddress& address, size_t workers) {
+absl::Status Listening::OpenAddress(const net::SocketAddress& address, size_t listener, size_t workers) {
   const bool local = address.family() == AF_UNIX;
   // Without sharing first: SO_REUSEPORT alone would let two daemons run on one port and split the mail
   // between them.
@@ -96,14 +95,14 @@ absl::Status Listening::OpenAddress(const net::SocketAddress& address, size_t wo
     if (!fd.ok()) return fd.status();
     sockets.push_back(std::move(*fd));
   }
-  Share(std::move(sockets), workers);
+  Share(std::move(sockets), listener, workers);
   return absl::OkStatus();
 }
 
 // Every worker gets one, and every socket a worker.
-void Listening::Share(std::vector<core::UniqueFd> sockets, size_t workers) {
+void Listening::Share(std::vector<core::UniqueFd> sockets, size_t listener, size_t workers) {
   for (size_t i = 0; i < std::max(workers, sockets.size()); ++i)
-    by_worker_[i % workers].push_back(sockets[i % sockets.size()].get());
+    by_worker_[i % workers].push_back({.fd = sockets[i % sockets.size()].get(), .listener = listener});
   for (core::UniqueFd& fd : sockets) owned_.push_back(std::move(fd));
 }
 

@@ -15,21 +15,22 @@
 #include "appliance/settings/config.h"
 #include "core/fd.h"
 #include "net/address.h"
+#include "net/listener.h"
 
 namespace bivalve::appliance {
 
 class Listening {
  public:
   // Opens what `endpoints` say. Sockets that were inherited for these addresses are taken; the others are
-  // closed here, and left() names them. With `by_manager` all that were inherited are taken and `endpoints`
-  // mean nothing. A TCP address has a socket for each worker where that can be had, so that the kernel
-  // spreads the connections; otherwise several workers accept from one. A path has one for all. Blocks.
-  // Sockets that are made at a path get `mode`.
+  // closed here, and left() names them. With `by_manager` all that were inherited are taken, as of the first
+  // listener, and `endpoints` mean nothing. A TCP address has a socket for each worker where that can be had,
+  // so that the kernel spreads the connections; otherwise several workers accept from one. A path has one for
+  // all. Blocks. Sockets that are made at a path get `mode`.
   absl::Status Open(const std::vector<net::Endpoint>& endpoints, size_t workers, FileMode mode,
                     std::vector<Inheritance::Socket> inherited, bool by_manager);
 
   // Of the worker with that index.
-  const std::vector<int>& of_worker(size_t index) const { return by_worker_[index]; }
+  const std::vector<net::ListeningSocket>& of_worker(size_t index) const { return by_worker_[index]; }
   std::vector<int> descriptors() const;
   // The inherited sockets that are not wanted, by their number in the process that gave them: it empties
   // them.
@@ -41,13 +42,13 @@ class Listening {
   void RemovePaths(const std::vector<int>& kept) const;
 
  private:
-  absl::Status OpenEndpoint(const net::Endpoint& endpoint, size_t workers,
+  absl::Status OpenEndpoint(const net::Endpoint& endpoint, size_t listener, size_t workers,
                             std::vector<Inheritance::Socket>& inherited);
-  absl::Status OpenAddress(const net::SocketAddress& address, size_t workers);
-  void Share(std::vector<core::UniqueFd> sockets, size_t workers);
+  absl::Status OpenAddress(const net::SocketAddress& address, size_t listener, size_t workers);
+  void Share(std::vector<core::UniqueFd> sockets, size_t listener, size_t workers);
 
   std::vector<core::UniqueFd> owned_;
-  std::vector<std::vector<int>> by_worker_;
+  std::vector<std::vector<net::ListeningSocket>> by_worker_;
   std::vector<int> left_;
   mode_t mode_ = 0;  // of new local sockets
   bool by_manager_ = false;

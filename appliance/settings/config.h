@@ -38,44 +38,49 @@ inline constexpr size_t kFailureCauses = 5;
 enum class FailurePolicy : uint8_t { kTempfail, kReject, kPass };
 using FailurePolicies = std::array<FailurePolicy, kFailureCauses>;  // indexed by FailureCause
 
-struct Config {
+// What a session goes by. It keeps what was set when it began; each listener may have its own.
+struct SessionConfig {
   std::vector<net::Endpoint> out_address;
-  std::vector<net::Endpoint> listen;
-  std::vector<net::Endpoint> clam_address;
   std::string header;  // as written, escapes not yet replaced; empty: none
   VirusPolicy action;
-  std::string temp_directory;
-  uint32_t connections_max;
   std::chrono::seconds timeout;
-  std::string pid_file;  // empty: none
-  uint32_t workers;      // 0: one per usable CPU
-  ClamMethod clam_method;
-  uint32_t clam_connections;
   std::chrono::seconds clam_timeout;
   FailurePolicies scan_failure;
-  scan::CanaryMode canary;
   uint64_t message_bytes_max;  // 0: no limit
-  uint64_t body_memory_bytes;  // 0: a quarter of memory
   BareNewline bare_newline;
   bool binary_mime;
   bool proxy_protocol;
   std::vector<net::Network> proxy_protocol_from;  // empty: this machine
   uint32_t connections_per_client_max;            // 0: no limit
   std::string host_name;
-  std::optional<net::Endpoint> stats_address;  // nullopt: off
-  bool stats_address_set;                      // by the operator, not by default
-  FileMode socket_mode;
-  std::chrono::seconds shutdown_timeout;
-  std::chrono::seconds drain_timeout;
-  std::chrono::seconds restart_timeout;
   std::chrono::seconds keep_alives;  // 0: none
   bool quarantine;
   std::string virus_action;  // for /bin/sh -c; empty: none
   bool xclient;
   XClientFailure xclient_failure;
   bool transparent_proxy;
-  std::string user;  // name or number; empty: stays who it is
   bool debug_files;
+};
+
+// All that is set: what sessions go by, and what the process has once.
+struct Config : SessionConfig {
+  std::vector<net::Endpoint> listen;
+  std::vector<net::Endpoint> clam_address;
+  std::string temp_directory;
+  uint32_t connections_max;
+  std::string pid_file;  // empty: none
+  uint32_t workers;      // 0: one per usable CPU
+  ClamMethod clam_method;
+  uint32_t clam_connections;
+  scan::CanaryMode canary;
+  uint64_t body_memory_bytes;                  // 0: a quarter of memory
+  std::optional<net::Endpoint> stats_address;  // nullopt: off
+  bool stats_address_set;                      // by the operator, not by default
+  FileMode socket_mode;
+  std::chrono::seconds shutdown_timeout;
+  std::chrono::seconds drain_timeout;
+  std::chrono::seconds restart_timeout;
+  std::string user;  // name or number; empty: stays who it is
   LogFormat log_format;
 };
 

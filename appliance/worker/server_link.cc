@@ -35,7 +35,7 @@ ServerReply Failed(CloseReason reason) { return {.failure = reason}; }
 
 }  // namespace
 
-ServerLink::ServerLink(SessionServices& services, const Config& config, core::Condition& wake,
+ServerLink::ServerLink(SessionServices& services, const SessionConfig& config, core::Condition& wake,
                        uint64_t session)
     : services_(services),
       config_(config),

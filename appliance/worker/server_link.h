@@ -37,7 +37,7 @@ class ServerLink {
  public:
   // `wake` is notified of whatever happens to the connection; `session` is the number for the log. Both
   // services and config outlive the link.
-  ServerLink(SessionServices& services, const Config& config, core::Condition& wake, uint64_t session);
+  ServerLink(SessionServices& services, const SessionConfig& config, core::Condition& wake, uint64_t session);
   ServerLink(const ServerLink&) = delete;
 
   // Connects to `address` and is silent so far; false when it could not, which is logged and counted. With
@@ -96,7 +96,7 @@ class ServerLink {
   core::MonoTime Deadline() const { return services_.loop.Now() + config_.timeout; }
 
   SessionServices& services_;
-  const Config& config_;
+  const SessionConfig& config_;
   core::Condition& wake_;
   uint64_t session_;
   net::Connection connection_;

@@ -23,17 +23,15 @@ bool IsQuit(const net::Connection::Line& line) {
 
 }  // namespace
 
-core::Task<void> Session::Serve(SessionServices& services, int client_fd, net::SocketAddress client_address,
-                                uint64_t number) {
-  Session session(services, client_fd, client_address, number);
+core::Task<void> Session::Serve(SessionServices& services, Client client, uint64_t number) {
+  Session session(services, client, number);
   co_await session.Run();
 }
 
-Session::Session(SessionServices& services, int client_fd, const net::SocketAddress& client_address,
-                 uint64_t number)
+Session::Session(SessionServices& services, const Client& client, uint64_t number)
     : services_(services),
-      settings_(services.settings),
-      client_address_(client_address),
+      settings_(services.settings.at(client.listener)),
+      client_address_(client.address),
       number_(number),
       began_at_(services.loop.Now()),
       phase_since_(began_at_),
@@ -41,8 +39,8 @@ Session::Session(SessionServices& services, int client_fd, const net::SocketAddr
       client_(services.loop, wake_, net::kCommandLineBytesMax),
       server_(services, settings_->config, wake_, number),
       account_(services, number),
-      client_host_(client_address.Host()) {
-  client_.stream().Adopt(client_fd);
+      client_host_(client.address.Host()) {
+  client_.stream().Adopt(client.fd);
   services_.sessions.Append(*this);
 }
 

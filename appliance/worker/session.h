@@ -42,10 +42,14 @@ namespace bivalve::appliance {
 
 class Session : public core::Linked<Session> {
  public:
-  // Serves a client until its connection is closed. Takes ownership of the descriptor. `number` is the one in
-  // the log.
-  static core::Task<void> Serve(SessionServices& services, int client_fd, net::SocketAddress client_address,
-                                uint64_t number);
+  // A connection that was accepted.
+  struct Client {
+    int fd = -1;          // the session takes ownership
+    size_t listener = 0;  // which one it came to
+    net::SocketAddress address = {};
+  };
+  // Serves a client until its connection is closed. `number` is the one in the log.
+  static core::Task<void> Serve(SessionServices& services, Client client, uint64_t number);
   // services.stopping was set: the session ends as soon as no transaction is open, and before its greeting at
   // once. Never suspends.
   void OnStopping();
@@ -66,8 +70,7 @@ class Session : public core::Linked<Session> {
   // A client that does not read its replies is not read from either.
   static constexpr size_t kUnsentBytesMax = size_t{64} << 10;
 
-  Session(SessionServices& services, int client_fd, const net::SocketAddress& client_address,
-          uint64_t number);
+  Session(SessionServices& services, const Client& client, uint64_t number);
   ~Session();
 
   core::Task<void> Run();
@@ -152,7 +155,7 @@ class Session : public core::Linked<Session> {
   bool MayStop() const { return services_.stopping && !transaction_.mail_accepted; }
 
   MetricCounters& counters() { return services_.stats.counters; }
-  const Config& config() const { return settings_->config; }
+  const SessionConfig& config() const { return settings_->config; }
   const net::ServerExtensions& extensions() const { return server_.extensions(); }
   core::MonoTime Deadline() const { return services_.loop.Now() + config().timeout; }
 

@@ -25,7 +25,7 @@ class Session;
 
 // The settings as a worker's sessions use them: its own copy, shared by the sessions that began under it.
 struct SessionSettings {
-  Config config = {};
+  SessionConfig config = {};
   HeaderTemplate header = {};
   AddressList servers = {};  // OutAddress; the worker's thread only, once a session has it
 };
@@ -36,7 +36,8 @@ struct SessionServices {
   scan::ClamdPool& scanners;
   WorkerStats& stats;
   EventLog& log;
-  std::shared_ptr<SessionSettings> settings;       // for new sessions
+  // For new sessions, one for each listener.
+  std::vector<std::shared_ptr<SessionSettings>> settings;
   core::LinkedList<Session> sessions = {};         // those that are served now, in the order of their start
   bool stopping = false;                           // sessions end when no transaction is open
   ClientCounts* client_counts = nullptr;           // of all workers; null: clients are not counted

@@ -19,7 +19,6 @@
 #include "core/scope.h"
 #include "core/start_thread.h"
 #include "core/text.h"
-#include "net/listener.h"
 #include "scan/clamd_pool.h"
 #include "scan/scan_image.h"
 
@@ -94,13 +93,13 @@ struct Worker::Running {
     options.kept_bodies_max = KeptBodiesMax(worker.options_.workers);
     options.in_memory_message_bytes_max =
         std::min(options.in_memory_message_bytes_max, options.memory_bytes_max / 2);
-    options.temp_directory = worker.options_.settings.sessions->config.temp_directory;
+    options.temp_directory = worker.options_.settings.config.temp_directory;
     options.name = core::Cat("bivalve-", worker.options_.index);
     options.front = scan::Front();
     return options;
   }
   scan::ClamdPool::Options PoolOptions(Worker& worker, const WorkerSettings& settings) {
-    const Config& config = settings.sessions->config;
+    const Config& config = settings.config;
     scan::ClamdPool::Options options;
     options.connections = config.clam_connections;
     options.canary = config.canary;
@@ -136,12 +135,13 @@ struct Worker::Running {
     services.settings = settings.sessions;
     services.client_counts = client_counts;
     bodies.set_memory_bytes_max(settings.body_memory_bytes);
-    bodies.set_temp_directory(settings.sessions->config.temp_directory);
+    bodies.set_temp_directory(settings.config.temp_directory);
     scanners.Change(PoolOptions(worker, settings), std::move(scanner_stats));
   }
   static std::vector<net::SocketAddress> ListeningAddresses(const Worker& worker) {
     std::vector<net::SocketAddress> addresses;
-    for (const int fd : worker.options_.listen_fds) addresses.push_back(net::SocketName(fd));
+    for (const net::ListeningSocket& one : worker.options_.listening)
+      addresses.push_back(net::SocketName(one.fd));
     return addresses;
   }
   // Waits for the order to stop and carries it out.
@@ -286,9 +286,10 @@ void Worker::Run(std::function<void(absl::Status)> started) {
 
 void Worker::StartAccepting(Running& running) {
   if (running.services.stopping || running.draining) return;
-  for (const int fd : options_.listen_fds) {
+  for (const net::ListeningSocket& one : options_.listening) {
     running.acceptors.push_back(std::make_unique<net::Acceptor>(
-        running.loop, fd, [this, &running](int client) { Accepted(running, client); },
+        running.loop, one.fd,
+        [this, &running, listener = one.listener](int client) { Accepted(running, listener, client); },
         [this, &running](int error) {
           stats_.counters.Add(Metric::kAcceptErrors);
           running.log.Text(Severity::kError, 0,
@@ -301,18 +302,17 @@ void Worker::StartAccepting(Running& running) {
 // Takes what waits in the queue of a socket from which nobody will accept any more. Nobody else has it, so it
 // may be made not to wait.
 void Worker::Empty(Running& running, int listen_fd) {
-  if (std::find(options_.listen_fds.begin(), options_.listen_fds.end(), listen_fd) ==
-      options_.listen_fds.end())
-    return;
+  const auto one = std::ranges::find(options_.listening, listen_fd, &net::ListeningSocket::fd);
+  if (one == options_.listening.end()) return;
   fcntl(listen_fd, F_SETFL, fcntl(listen_fd, F_GETFL) | O_NONBLOCK);
   for (;;) {
     const int fd = accept4(listen_fd, nullptr, nullptr, SOCK_CLOEXEC);
     if (fd < 0) return;
-    Accepted(running, fd);
+    Accepted(running, one->listener, fd);
   }
 }
 
-void Worker::Accepted(Running& running, int fd) {
+void Worker::Accepted(Running& running, size_t listener, int fd) {
   stats_.counters.Add(Metric::kAccepted);
   if (shared_.connections.fetch_add(1, std::memory_order_relaxed) >=
       shared_.connections_max.load(std::memory_order_relaxed)) {
@@ -320,14 +320,14 @@ void Worker::Accepted(Running& running, int fd) {
     RefuseBusy(fd);
     return;
   }
-  const net::SocketAddress client = net::PeerName(fd);
+  const Session::Client client = {.fd = fd, .listener = listener, .address = net::PeerName(fd)};
   const uint64_t number = running.next_session;
   running.next_session += options_.workers;
-  running.sessions.Spawn(ServeAndCount(running, fd, client, number));
+  running.sessions.Spawn(ServeAndCount(running, client, number));
 }
 
-core::Task<void> Worker::ServeAndCount(Running& running, int fd, net::SocketAddress client, uint64_t number) {
-  co_await Session::Serve(running.services, fd, client, number);
+core::Task<void> Worker::ServeAndCount(Running& running, Session::Client client, uint64_t number) {
+  co_await Session::Serve(running.services, client, number);
   shared_.connections.fetch_sub(1, std::memory_order_relaxed);
   if (running.draining) running.stop_requested.Notify();
 }

@@ -19,6 +19,7 @@
 #include "core/mailbox.h"
 #include "core/ring.h"
 #include "net/address.h"
+#include "net/listener.h"
 #include "net/transparent.h"
 
 namespace bivalve::appliance {
@@ -37,11 +38,12 @@ struct SharedState {
 // What a worker takes from the settings, at the start and each time they were read again. Objects of its own,
 // so that workers do not share the memory in which references are counted.
 struct WorkerSettings {
-  std::shared_ptr<SessionSettings> sessions;
-  std::shared_ptr<AddressList> scanner_addresses;        // the worker's thread only, once it has them
-  std::vector<scan::ScannerLimits> scanner_limits = {};  // in the order of ClamAddress; may be shorter
-  std::vector<size_t> scanner_rows;                      // in that order: where it counts, WorkerStats
-  uint64_t body_memory_bytes = 0;                        // this worker's share
+  Config config = {};
+  std::vector<std::shared_ptr<SessionSettings>> sessions;  // one for each listener
+  std::shared_ptr<AddressList> scanner_addresses;          // the worker's thread only, once it has them
+  std::vector<scan::ScannerLimits> scanner_limits = {};    // in the order of ClamAddress; may be shorter
+  std::vector<size_t> scanner_rows;                        // in that order: where it counts, WorkerStats
+  uint64_t body_memory_bytes = 0;                          // this worker's share
 };
 
 class Worker {
@@ -50,9 +52,9 @@ class Worker {
     size_t index = 0;
     size_t workers = 1;
     WorkerSettings settings;
-    std::vector<int> listen_fds;      // borrowed; outlive the worker
-    std::function<void()> finished;   // called on the worker's thread when it has stopped
-    ReportOutlet* reports = nullptr;  // outlives the worker
+    std::vector<net::ListeningSocket> listening;  // outlive the worker
+    std::function<void()> finished;               // called on the worker's thread when it has stopped
+    ReportOutlet* reports = nullptr;              // outlives the worker
     core::Ring::Options ring = {};
     // Called on the worker's thread when a session with this scanner was opened, which runs as `user` as far
     // as that is known.
@@ -97,11 +99,11 @@ class Worker {
   struct Running;
 
   void Run(std::function<void(absl::Status)> started);
-  void Accepted(Running& running, int fd);
+  void Accepted(Running& running, size_t listener, int fd);
   void StartAccepting(Running& running);
   void Empty(Running& running, int listen_fd);
   std::vector<scan::ScannerStats*> ScannerStatsOf(const WorkerSettings& settings);
-  core::Task<void> ServeAndCount(Running& running, int fd, net::SocketAddress client, uint64_t number);
+  core::Task<void> ServeAndCount(Running& running, Session::Client client, uint64_t number);
   void RefuseBusy(int fd);
 
   SharedState& shared_;

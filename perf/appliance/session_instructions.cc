@@ -182,8 +182,7 @@ int Run(int messages, size_t bytes, bool kept) {
   for (int i = 0; i < sessions; ++i) {
     Client& client = clients.emplace_back(messages / sessions, content);
     const int fd = io.Accept(client);
-    worker.scope.Spawn(
-        appliance::Session::Serve(worker.services, fd, Address("192.0.2.50", 1234), 0x100000 + i));
+    worker.scope.Spawn(worker.Serve(fd, Address("192.0.2.50", 1234), 0x100000 + i));
     std::string line;
     io.Run(worker.loop, [&] {
       while (worker.queue.Pop(line)) {

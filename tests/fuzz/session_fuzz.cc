@@ -396,7 +396,7 @@ net::SocketAddress Address(uint32_t host, uint16_t port) {
 
 std::shared_ptr<appliance::SessionSettings> Settings(uint8_t kind, const net::SocketAddress& server) {
   auto settings = std::make_shared<appliance::SessionSettings>();
-  appliance::Config& config = settings->config;
+  appliance::SessionConfig& config = settings->config;
   config.out_address = {server};
   config.action = static_cast<appliance::VirusPolicy>(kind % 2);  // drop or bounce
   config.timeout = std::chrono::seconds(30);
@@ -440,7 +440,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     worker.pool.Start();
     BV_CHECK(io.Run(worker.loop, [&] { return worker.pool.up(); }, 10'000));
     const int fd = io.Accept(client);
-    worker.scope.Spawn(appliance::Session::Serve(worker.services, fd, Address(0x7f000001, 1234), 1));
+    worker.scope.Spawn(worker.Serve(fd, Address(0x7f000001, 1234), 1));
     uint64_t turns = 0;
     BV_CHECK(io.Run(
         worker.loop,

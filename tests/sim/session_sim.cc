@@ -92,7 +92,7 @@ SessionSim::SessionSim(uint64_t seed, const SessionChances& chances, Mutation mu
   ledger_.mutation = mutation;
   ledger_.connections_break = chances.io.reset + chances.io.hang_up + chances.io.silence > 0;
   auto settings = std::make_shared<appliance::SessionSettings>();
-  appliance::Config& config = settings->config;
+  appliance::SessionConfig& config = settings->config;
   config.out_address = {Address("192.0.2.1", 25)};
   if (random_.Chance(0.1))
     config.out_address.insert(config.out_address.begin(), net::Endpoint(Address("192.0.2.9", 25)));
@@ -125,7 +125,7 @@ SessionSim::~SessionSim() = default;
 
 void SessionSim::MakeMessages() {
   World& w = *world_;
-  const appliance::Config& config = w.worker.services.settings->config;
+  const appliance::SessionConfig& config = w.worker.services.settings[0]->config;
   const uint64_t clients = 1 + random_.Below(3);
   for (uint64_t c = 0; c < clients; ++c) {
     w.clients.push_back(
@@ -215,8 +215,7 @@ void SessionSim::Run() {
   uint64_t number = 1;
   for (const auto& client : w.clients) {
     const int fd = w.io.Accept(*client);
-    w.worker.scope.Spawn(
-        appliance::Session::Serve(w.worker.services, fd, Address("192.0.2.50", 1234), number++));
+    w.worker.scope.Spawn(w.worker.Serve(fd, Address("192.0.2.50", 1234), number++));
   }
   if (chances_.stops) {
     w.io.After(milliseconds(random_.Below(random_.Chance(0.5) ? 5 : 3000)), [this, &w] {
@@ -262,8 +261,8 @@ void SessionSim::CheckWellAgain() {
   bool over = false;
   w.io.After(w.pool_options.connections > 1 ? kWellTimeMax : kWellTimeMaxOfOne, [&over] { over = true; });
   w.io.Run(w.worker.loop, [&over] { return over; }, kTurnsMax);
-  w.worker.scope.Spawn(appliance::Session::Serve(w.worker.services, w.io.Accept(*w.last_client),
-                                                 Address("192.0.2.50", 1234), w.clients.size() + 1));
+  w.worker.scope.Spawn(
+      w.worker.Serve(w.io.Accept(*w.last_client), Address("192.0.2.50", 1234), w.clients.size() + 1));
   w.io.Run(w.worker.loop, [&w] { return w.worker.scope.running() == 0; }, kTurnsMax);
 }
 
@@ -389,7 +388,7 @@ void SessionSim::CheckMessage(const Message& message) {
 
 // The answer when nothing goes wrong.
 uint16_t SessionSim::Deserved(const Message& message) const {
-  const appliance::Config& config = world_->worker.services.settings->config;
+  const appliance::SessionConfig& config = world_->worker.services.settings[0]->config;
   if (config.message_bytes_max != 0 && message.content.size() > config.message_bytes_max) return 552;
   if (!message.by_bdat) {
     if (message.smuggles && config.bare_newline != BareNewline::kPass) return 550;

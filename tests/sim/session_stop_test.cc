@@ -136,8 +136,7 @@ TEST(SessionStop, ComesToAClientThatIsNeverAtRest) {
       worker.services.stopping = true;
       for (appliance::Session* session : worker.services.sessions) session->OnStopping();
     });
-    worker.scope.Spawn(
-        appliance::Session::Serve(worker.services, io.Accept(client), Address("192.0.2.50", 1234), 1));
+    worker.scope.Spawn(worker.Serve(io.Accept(client), Address("192.0.2.50", 1234), 1));
     ASSERT_TRUE(io.Run(worker.loop, [&worker] { return worker.scope.running() == 0; }));
     EXPECT_EQ(client.last_reply(), kShutdown);
     EXPECT_TRUE(client.closed());
@@ -191,8 +190,7 @@ TEST(SessionStop, ComesToASessionThatWaitsForItsServer) {
       for (appliance::Session* session : worker.services.sessions) session->OnStopping();
     });
     const core::MonoTime began = io.Now();
-    worker.scope.Spawn(
-        appliance::Session::Serve(worker.services, io.Accept(client), Address("192.0.2.50", 1234), 1));
+    worker.scope.Spawn(worker.Serve(io.Accept(client), Address("192.0.2.50", 1234), 1));
     ASSERT_TRUE(io.Run(worker.loop, [&worker] { return worker.scope.running() == 0; }));
     EXPECT_LE(io.Now() - began, std::chrono::seconds(4));
     EXPECT_EQ(client.heard(), kShutdown);

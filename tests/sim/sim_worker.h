@@ -3,7 +3,7 @@
 //   sim::SimIo io(seed);
 //   sim::SimWorker worker(io, settings, {.scanners = {sim::ScannerAt(address)}});
 //   worker.pool.Start();
-//   worker.scope.Spawn(appliance::Session::Serve(worker.services, io.Accept(client), client_address, 1));
+//   worker.scope.Spawn(worker.Serve(io.Accept(client), client_address, 1));
 //   io.Run(worker.loop, [&] { return worker.scope.running() == 0; });
 //   worker.scope.Spawn(worker.Stop());
 #pragma once
@@ -61,9 +61,13 @@ struct SimWorker {
                  .scanners = pool,
                  .stats = stats,
                  .log = log,
-                 .settings = std::move(settings)},
+                 .settings = {std::move(settings)}},
         scope(loop) {}
 
+  // Serves a client of the first listener. Suspends.
+  core::Task<void> Serve(int fd, const net::SocketAddress& address, uint64_t number) {
+    return appliance::Session::Serve(services, {.fd = fd, .address = address}, number);
+  }
   // Ends the pool; due before the end. Suspends.
   core::Task<void> Stop() { co_await pool.Stop(); }
 

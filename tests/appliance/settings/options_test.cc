@@ -621,7 +621,9 @@ void ExpectSame(const Config& a, const Config& b) {
     for (const net::Endpoint& endpoint : endpoints) out.push_back(endpoint.index());
     return out;
   };
-  for (const auto member : {&Config::out_address, &Config::listen, &Config::clam_address}) {
+  std::vector<net::Endpoint> Config::* const lists[] = {&Config::out_address, &Config::listen,
+                                                        &Config::clam_address};
+  for (const auto member : lists) {
     EXPECT_EQ(Texts(a.*member), Texts(b.*member));
     EXPECT_EQ(kinds(a.*member), kinds(b.*member));
   }
