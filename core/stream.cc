@@ -213,10 +213,16 @@ Task<IoResult> Stream::SendMessage(const msghdr& message, MonoTime deadline) {
   co_return IoResult(-write_error_);
 }
 
-Task<IoResult> Stream::SendPieces(std::span<const iovec> pieces, Duration timeout) {
+Task<IoResult> Stream::SendPieces(std::span<const iovec> pieces, Duration silence) {
+  Patience patience(silence);
+  patience.Start(loop_.Now());
+  co_return co_await SendPieces(pieces, patience);
+}
+
+Task<IoResult> Stream::SendPieces(std::span<const iovec> pieces, Patience& patience) {
   // What was written goes out in front, in the same message.
   bool idle = true;
-  if (sending()) idle = co_await Drain(loop_.Now() + timeout);
+  if (sending()) idle = co_await Drain(patience.Deadline(loop_.Now()));
   if (!idle || write_error_ != 0) co_return IoResult(write_error_ != 0 ? -write_error_ : -ETIMEDOUT);
   std::string front;
   front.swap(output_);
@@ -229,6 +235,7 @@ Task<IoResult> Stream::SendPieces(std::span<const iovec> pieces, Duration timeou
     size_t bytes = 0;
     if (!front_out) {
       step[count++] = {front.data(), front.size()};
+      bytes = front.size();
       front_out = true;
     }
     while (next < pieces.size() && count < step.size() && bytes < kSendStepBytes) {
@@ -245,8 +252,12 @@ Task<IoResult> Stream::SendPieces(std::span<const iovec> pieces, Duration timeou
     msghdr message = {};
     message.msg_iov = step.data();
     message.msg_iovlen = count;
-    const IoResult result = co_await SendMessage(message, loop_.Now() + timeout);
+    const IoResult result = co_await SendMessage(message, patience.Deadline(loop_.Now()));
     if (!result.ok()) co_return result;
+    patience.Add(bytes);
+    if (patience.Check(loop_.Now()) || next == pieces.size()) continue;
+    write_error_ = ETIMEDOUT;
+    co_return IoResult(-write_error_);
   }
   co_return IoResult(0);
 }

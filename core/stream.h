@@ -22,6 +22,7 @@
 #include "core/condition.h"
 #include "core/io.h"
 #include "core/loop.h"
+#include "core/patience.h"
 #include "core/plain_transport.h"
 #include "core/task.h"
 #include "core/transport.h"
@@ -89,9 +90,12 @@ class Stream final : private Transport::Owner {
   int write_error() const { return write_error_; }
   // Suspends until everything written was handed to the kernel. False on failure or after the deadline.
   Task<bool> Drain(MonoTime deadline);
-  // Sends what was written and then `pieces`, without copying them, whole. `timeout` bounds each step of at
-  // most kSendStepBytes. 0, or a negated errno. Suspends; the pieces' memory is free again when it returns.
-  Task<IoResult> SendPieces(std::span<const iovec> pieces, Duration timeout);
+  // Sends what was written and then `pieces`, without copying them, whole, in steps of at most kSendStepBytes
+  // for which the peer has `patience`'s time, which was started. 0, or a negated errno, -ETIMEDOUT when the
+  // peer is too slow. Suspends; the pieces' memory is free again when it returns.
+  Task<IoResult> SendPieces(std::span<const iovec> pieces, Patience& patience);
+  // The same for one that begins now.
+  Task<IoResult> SendPieces(std::span<const iovec> pieces, Duration silence);
   // Sends `bytes` with one descriptor attached to them (SCM_RIGHTS); local sockets only. Suspends.
   Task<IoResult> SendDescriptor(std::string_view bytes, int descriptor, MonoTime deadline);
   static constexpr size_t kSendStepBytes = size_t{1} << 20;

@@ -249,7 +249,8 @@ core::Task<bool> Delivery::SendChunk(std::span<const std::string_view> parts) {
   const Chunk chunk(parts, "");
   server_.stream().StartReading();
   chunk_sent_ = chunk_unanswered_ = true;
-  const core::IoResult sent = co_await server_.stream().SendPieces(chunk.pieces(), options_.timeout);
+  patience_.Start(wake_.loop().Now());
+  const core::IoResult sent = co_await server_.stream().SendPieces(chunk.pieces(), patience_);
   if (sent.ok()) co_return true;
   ended_ = true;
   result_ = co_await AwaitReplyAfterFailure();
@@ -291,10 +292,11 @@ core::Task<DeliveryResult> Delivery::EndByBdat(std::span<const std::string_view>
   std::array<iovec, 1> end = {};
   if (Bytes(left) > kBytesAtOnceMax) end[0] = chunk.CutLastByte();
   server_.stream().StartReading();
-  core::IoResult sent = co_await server_.stream().SendPieces(chunk.pieces(), options_.timeout);
+  patience_.Start(wake_.loop().Now());
+  core::IoResult sent = co_await server_.stream().SendPieces(chunk.pieces(), patience_);
   if (sent.ok() && end[0].iov_len > 0) {
     if (HasTakenItEarly()) co_return TakenEarly();
-    sent = co_await server_.stream().SendPieces(end, options_.timeout);
+    sent = co_await server_.stream().SendPieces(end, patience_);
   }
   if (!sent.ok()) co_return co_await AwaitReplyAfterFailure();
   DeliveryResult result = co_await AwaitFinalReply(options_.timeout);
@@ -304,6 +306,7 @@ core::Task<DeliveryResult> Delivery::EndByBdat(std::span<const std::string_view>
 
 core::Task<DeliveryResult> Delivery::EndByData(std::span<const std::string_view> parts) {
   WirePieces wire(parts, options_.may_need_stuffing);
+  patience_.Start(wake_.loop().Now());
   std::array<iovec, 32> pieces;
   for (bool more = true; more;) {
     size_t count = wire.Next(std::span(pieces).first(pieces.size() - 1));
@@ -314,12 +317,11 @@ core::Task<DeliveryResult> Delivery::EndByData(std::span<const std::string_view>
     const bool alone = !more && Bytes(std::span<const iovec>(pieces).first(count)) > kBytesAtOnceMax;
     if (!more && !alone) pieces[count++] = Piece(wire.end());
     if (HasTakenItEarly()) co_return TakenEarly();
-    core::IoResult sent =
-        co_await server_.stream().SendPieces(std::span(pieces).first(count), options_.timeout);
+    core::IoResult sent = co_await server_.stream().SendPieces(std::span(pieces).first(count), patience_);
     if (sent.ok() && alone) {
       if (HasTakenItEarly()) co_return TakenEarly();
       const std::array<iovec, 1> end = {Piece(wire.end())};
-      sent = co_await server_.stream().SendPieces(end, options_.timeout);
+      sent = co_await server_.stream().SendPieces(end, patience_);
     }
     if (!sent.ok()) co_return co_await AwaitReplyAfterFailure();
   }

@@ -17,6 +17,7 @@
 
 #include "core/condition.h"
 #include "core/mono_time.h"
+#include "core/patience.h"
 #include "core/task.h"
 #include "net/connection.h"
 
@@ -27,7 +28,7 @@ struct DeliveryOptions {
   bool chunking_proven = false;    // and has taken chunks before; else one of a single byte goes ahead
   bool may_need_stuffing = false;  // some line of the content may begin with a dot
   uint64_t shrunken_files = 0;     // core::ShrunkenFilesMet() when the message began
-  core::Duration timeout{};
+  core::Duration timeout{};        // silence of the server; see core::Patience
 };
 
 struct DeliveryResult {
@@ -52,7 +53,7 @@ class Delivery {
   // The server's reply that counts is appended to `text`. `wake` is the server stream's Condition. All
   // outlive the delivery.
   Delivery(Connection& server, core::Condition& wake, const DeliveryOptions& options, std::string& text)
-      : server_(server), wake_(wake), options_(options), text_(text) {}
+      : server_(server), wake_(wake), options_(options), text_(text), patience_(options.timeout) {}
   Delivery(const Delivery&) = delete;
 
   // Has the server take a message: DATA, where chunks are not possible. False: it does not, End() says why.
@@ -85,6 +86,7 @@ class Delivery {
   core::Condition& wake_;
   const DeliveryOptions options_;
   std::string& text_;
+  core::Patience patience_;  // while it is sent to
   bool chunk_unanswered_ = false;
   bool chunk_sent_ = false;
   bool ended_ = false;  // as result_ says

@@ -26,15 +26,15 @@ MailDataResult::Status StatusOf(core::IoResult result) {
 
 // One receive, bounded by silence and by the rate.
 core::Task<core::IoResult> ReceiveInTime(core::Loop& loop, Connection& client, std::span<char> room,
-                                         std::span<char> spill, core::Duration timeout, DataRate& rate,
+                                         std::span<char> spill, core::Patience& patience,
                                          MailDataResult& result) {
-  const core::MonoTime deadline = std::min(loop.Now() + timeout, rate.Deadline());
-  const core::IoResult received = co_await client.stream().Receive(room, spill, deadline);
-  if (received.ok()) rate.Add(received.value());
+  const core::IoResult received =
+      co_await client.stream().Receive(room, spill, patience.Deadline(loop.Now()));
+  if (received.ok()) patience.Add(received.value());
   if (!received.ok() || received.eof()) {
     result.status = StatusOf(received);
-    if (received.error() == ETIMEDOUT && !rate.silent()) result.status = MailDataResult::Status::kTooSlow;
-  } else if (!rate.Check(loop.Now())) {
+    if (received.error() == ETIMEDOUT && !patience.silent()) result.status = MailDataResult::Status::kTooSlow;
+  } else if (!patience.Check(loop.Now())) {
     result.status = MailDataResult::Status::kTooSlow;
   }
   co_return received;
@@ -43,13 +43,13 @@ core::Task<core::IoResult> ReceiveInTime(core::Loop& loop, Connection& client, s
 // Makes room for at least `wanted` bytes behind the content and the `held` bytes that follow it (they move
 // along when the body does). False when the body cannot grow in time.
 core::Task<bool> MakeRoom(core::Loop& loop, core::BodyPool& bodies, core::Body& body, size_t held,
-                          size_t wanted, core::Duration timeout, DataRate& rate) {
+                          size_t wanted, core::Patience& patience) {
   while (body.room().size() < held + wanted) {
     std::array<char, EndOfData::kHeldBytesMax> kept;
     std::memcpy(kept.data(), body.room().data(), held);
     const core::MonoTime began = loop.Now();
-    const bool grown = co_await bodies.GrowInTime(body, began + std::min(timeout, kRoomWaitMax));
-    if (loop.Now() > began) rate.Forgive(loop.Now());
+    const bool grown = co_await bodies.GrowInTime(body, began + std::min(patience.silence(), kRoomWaitMax));
+    if (loop.Now() > began) patience.Start(loop.Now());
     if (!grown) co_return false;
     std::memcpy(body.room().data(), kept.data(), held);
   }
@@ -67,12 +67,12 @@ void DropContent(core::BodyPool& bodies, core::Body& body, const char* held_byte
 }  // namespace
 
 core::Task<MailDataResult> ReceiveData(core::Loop& loop, Connection& client, core::BodyPool& bodies,
-                                       core::Body& body, EndOfData::Check check, MailDataLimits limits) {
+                                       core::Body& body, EndOfData::Check check, MailDataLimits limits,
+                                       core::Patience patience) {
   MailDataResult result;
   EndOfData end(check);
   EndOfData::Result found;
-  DataRate rate;
-  rate.Start(loop.Now(), limits.timeout);
+  patience.Start(loop.Now());
   // Behind the room of a short file; in front of it, place for what was held back.
   std::array<char, EndOfData::kHeldBytesMax + kSpillBytes> beside;
   const std::span<char> spill = std::span(beside).subspan(EndOfData::kHeldBytesMax);
@@ -94,8 +94,8 @@ core::Task<MailDataResult> ReceiveData(core::Loop& loop, Connection& client, cor
   };
   while (!found.ended) {
     const bool short_file = body.short_file();
-    const bool has_room = co_await MakeRoom(loop, bodies, body, found.held_bytes,
-                                            short_file ? 1 : kReceiveBytesMin, limits.timeout, rate);
+    const bool has_room =
+        co_await MakeRoom(loop, bodies, body, found.held_bytes, short_file ? 1 : kReceiveBytesMin, patience);
     if (!has_room) {
       // Goes on in the place of what there is.
       result.Add(MailDataFault::kNoRoom);
@@ -105,7 +105,7 @@ core::Task<MailDataResult> ReceiveData(core::Loop& loop, Connection& client, cor
     const size_t empty_bytes = std::min(room.size() - found.held_bytes, kReceiveBytesMax);
     const core::IoResult received =
         co_await ReceiveInTime(loop, client, room.subspan(found.held_bytes, empty_bytes),
-                               body.short_file() ? spill : std::span<char>(), limits.timeout, rate, result);
+                               body.short_file() ? spill : std::span<char>(), patience, result);
     if (!received.ok() || received.eof()) co_return result;
     const size_t placed_bytes = std::min<size_t>(received.value(), empty_bytes);
     std::span<char> spilled = spill.first(received.value() - placed_bytes);
@@ -119,7 +119,7 @@ core::Task<MailDataResult> ReceiveData(core::Loop& loop, Connection& client, cor
       process(block);
       const size_t used_bytes = found.content_bytes + found.held_bytes;
       if (kept() && used_bytes > 0) {
-        const bool grown = co_await MakeRoom(loop, bodies, body, 0, used_bytes, limits.timeout, rate);
+        const bool grown = co_await MakeRoom(loop, bodies, body, 0, used_bytes, patience);
         if (grown) std::memcpy(body.room().data(), block.data(), used_bytes);
         if (!grown) result.Add(MailDataFault::kNoRoom);
       }
@@ -141,7 +141,7 @@ core::Task<MailDataResult> ReceiveData(core::Loop& loop, Connection& client, cor
 
 core::Task<MailDataResult> ReceiveChunk(core::Loop& loop, Connection& client, core::BodyPool& bodies,
                                         core::Body* body, uint64_t chunk_bytes, bool discard,
-                                        MailDataLimits limits, DataRate& rate) {
+                                        MailDataLimits limits, core::Patience& patience) {
   MailDataResult result;
   const uint64_t before = body != nullptr ? body->content_bytes() : 0;
   if (limits.message_bytes_max != 0 && before + chunk_bytes > limits.message_bytes_max) {
@@ -152,7 +152,7 @@ core::Task<MailDataResult> ReceiveChunk(core::Loop& loop, Connection& client, co
   for (uint64_t left = chunk_bytes; left > 0;) {
     if (!discard && body != nullptr) {
       const size_t wanted = std::min(static_cast<uint64_t>(kReceiveBytesMin), left);
-      const bool has_room = co_await MakeRoom(loop, bodies, *body, 0, wanted, limits.timeout, rate);
+      const bool has_room = co_await MakeRoom(loop, bodies, *body, 0, wanted, patience);
       if (!has_room) {
         result.Add(MailDataFault::kNoRoom);
         discard = true;
@@ -161,8 +161,8 @@ core::Task<MailDataResult> ReceiveChunk(core::Loop& loop, Connection& client, co
     if (discard && body != nullptr) bodies.Shrink(*body);
     const std::span<char> room = body != nullptr ? body->room() : std::span<char>(nowhere);
     const size_t bytes = std::min({room.size(), kReceiveBytesMax, static_cast<size_t>(left)});
-    const core::IoResult received = co_await ReceiveInTime(loop, client, room.first(bytes), std::span<char>(),
-                                                           limits.timeout, rate, result);
+    const core::IoResult received =
+        co_await ReceiveInTime(loop, client, room.first(bytes), std::span<char>(), patience, result);
     if (!received.ok() || received.eof()) co_return result;
     if (!discard && body != nullptr) body->Extend(received.value());
     left -= received.value();

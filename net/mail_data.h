@@ -9,16 +9,15 @@
 #include "core/body.h"
 #include "core/body_pool.h"
 #include "core/loop.h"
+#include "core/patience.h"
 #include "core/task.h"
 #include "net/connection.h"
-#include "net/data_rate.h"
 #include "net/end_of_data.h"
 
 namespace bivalve::net {
 
 struct MailDataLimits {
   uint64_t message_bytes_max = 0;      // 0: none
-  core::Duration timeout{};            // longest silence of the client; and a wait for room
   bool bare_dot_is_ambiguous = false;  // see MailDataFault::kAmbiguousDot
 };
 
@@ -40,7 +39,7 @@ struct MailDataResult {
     kComplete,  // all of it was read
     kClientGone,
     kTimeout,
-    kTooSlow,  // see DataRate
+    kTooSlow,  // see core::Patience
   };
   Status status = Status::kComplete;
   MailDataFault fault = MailDataFault::kNone;  // with kComplete
@@ -57,14 +56,15 @@ struct MailDataResult {
 inline constexpr core::Duration kRoomWaitMax = std::chrono::seconds(100);
 
 // Reads up to and including the end of data. What the client sent behind it stays in its stream. While there
-// is no room for more, it does not read. Suspends.
+// is no room for more, it does not read, for as long as `patience` allows silence. Suspends.
 core::Task<MailDataResult> ReceiveData(core::Loop& loop, Connection& client, core::BodyPool& bodies,
-                                       core::Body& body, EndOfData::Check check, MailDataLimits limits);
+                                       core::Body& body, EndOfData::Check check, MailDataLimits limits,
+                                       core::Patience patience);
 
 // Reads the `chunk_bytes` of one BDAT (RFC 3030) behind what `body` holds already. With `discard`, or without
-// a body, it only reads. `rate` belongs to the whole message and was started. Suspends.
+// a body, it only reads. `patience` is the whole message's and was started. Suspends.
 core::Task<MailDataResult> ReceiveChunk(core::Loop& loop, Connection& client, core::BodyPool& bodies,
                                         core::Body* body, uint64_t chunk_bytes, bool discard,
-                                        MailDataLimits limits, DataRate& rate);
+                                        MailDataLimits limits, core::Patience& patience);
 
 }  // namespace bivalve::net

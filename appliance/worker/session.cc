@@ -39,7 +39,8 @@ Session::Session(SessionServices& services, const Client& client, uint64_t numbe
       client_(services.loop, wake_, net::kCommandLineBytesMax),
       server_(services, settings_->config, wake_, number),
       account_(services, number),
-      client_host_(client.address.Host()) {
+      client_host_(client.address.Host()),
+      bdat_patience_(config().timeout) {
   client_.stream().Adopt(client.fd);
   services_.sessions.Append(*this);
 }

@@ -26,10 +26,10 @@
 #include "core/body.h"
 #include "core/condition.h"
 #include "core/linked_list.h"
+#include "core/patience.h"
 #include "core/task.h"
 #include "net/address.h"
 #include "net/connection.h"
-#include "net/data_rate.h"
 #include "net/ehlo.h"
 #include "net/end_of_data.h"
 #include "net/header_section.h"
@@ -182,7 +182,7 @@ class Session : public core::Linked<Session> {
   const MessageScan* scan_ = nullptr;     // while a verdict is awaited
   Transaction transaction_;
   std::vector<Pending> group_;
-  net::DataRate bdat_rate_;                       // of the message that comes in chunks
+  core::Patience bdat_patience_;                  // of the message that comes in chunks
   std::optional<net::SocketAddress> counted_as_;  // in services_.client_counts
   uint32_t errors_in_a_row_ = 0;
   uint32_t commands_without_message_ = 0;

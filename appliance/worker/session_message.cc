@@ -63,7 +63,8 @@ core::Task<CloseReason> Session::Data(std::string_view arguments, std::string_vi
   SetPhase(SessionPhase::kReceive);
   incoming_ = body.get();
   const net::MailDataResult data =
-      co_await net::ReceiveData(services_.loop, client_, services_.bodies, *body, DataCheck(), DataLimits());
+      co_await net::ReceiveData(services_.loop, client_, services_.bodies, *body, DataCheck(), DataLimits(),
+                                core::Patience(config().timeout));
   incoming_ = nullptr;
   co_return co_await FinishMessage(std::move(body), data);
 }
@@ -104,7 +105,7 @@ core::Task<CloseReason> Session::Bdat(std::string_view arguments) {
     body =
         co_await services_.bodies.AcquireInTime(std::max(t.declared_bytes, chunk->chunk_bytes), wait_until);
     if (body == nullptr) t.chunks_fault = net::MailDataFault::kNoRoom;
-    bdat_rate_.Start(services_.loop.Now(), config().timeout);
+    bdat_patience_.Start(services_.loop.Now());
   }
   server_.StartKeepAlive();
   const bool discard = t.chunks_fault != net::MailDataFault::kNone;
@@ -112,12 +113,12 @@ core::Task<CloseReason> Session::Bdat(std::string_view arguments) {
   incoming_ = body.get();
   net::MailDataResult data =
       co_await net::ReceiveChunk(services_.loop, client_, services_.bodies, body.get(), chunk->chunk_bytes,
-                                 discard, DataLimits(), bdat_rate_);
+                                 discard, DataLimits(), bdat_patience_);
   incoming_ = nullptr;
   data.Add(t.chunks_fault);
   t.chunks_fault = data.fault;
   // A dribble of tiny chunks is a dribble.
-  const bool slow = !chunk->last && !bdat_rate_.Check(services_.loop.Now());
+  const bool slow = !chunk->last && !bdat_patience_.Check(services_.loop.Now());
   if (slow && data.status == net::MailDataResult::Status::kComplete)
     data.status = net::MailDataResult::Status::kTooSlow;
   if (data.status != net::MailDataResult::Status::kComplete || chunk->last) {
@@ -134,10 +135,10 @@ core::Task<CloseReason> Session::Bdat(std::string_view arguments) {
 
 // Its bytes are no commands, so they are read and thrown away.
 core::Task<CloseReason> Session::RefuseChunk(uint64_t chunk_bytes, const OwnReply& reply) {
-  net::DataRate rate;
-  rate.Start(services_.loop.Now(), config().timeout);
-  const net::MailDataResult data = co_await net::ReceiveChunk(services_.loop, client_, services_.bodies,
-                                                              nullptr, chunk_bytes, true, DataLimits(), rate);
+  core::Patience patience(config().timeout);
+  patience.Start(services_.loop.Now());
+  const net::MailDataResult data = co_await net::ReceiveChunk(
+      services_.loop, client_, services_.bodies, nullptr, chunk_bytes, true, DataLimits(), patience);
   ++commands_without_message_;
   const CloseReason reason = ReasonOf(data.status);
   if (reason == CloseReason::kNone) Answer(reply);
@@ -254,7 +255,6 @@ net::EndOfData::Check Session::DataCheck() const {
 
 net::MailDataLimits Session::DataLimits() const {
   return {.message_bytes_max = MessageBytesMax(),
-          .timeout = config().timeout,
           // By BDAT a server gets what was scanned, whatever it takes for stuffing.
           .bare_dot_is_ambiguous = config().bare_newline == BareNewline::kGuard && !extensions().chunking};
 }

@@ -57,14 +57,14 @@ core::Task<void> Receive(core::Loop& loop, core::BodyPool& bodies, int fd, const
   net::Connection client(loop, wake, 1000);
   client.stream().Adopt(fd);
   std::unique_ptr<core::Body> body = co_await bodies.Acquire(0);
+  core::Patience patience(std::chrono::seconds(30));
   if (plan.bdat) {
-    net::DataRate rate;
-    rate.Start(loop.Now(), plan.limits.timeout);
+    patience.Start(loop.Now());
     got.result = co_await net::ReceiveChunk(loop, client, bodies, body.get(), plan.chunk_bytes, false,
-                                            plan.limits, rate);
+                                            plan.limits, patience);
   } else {
-    got.result =
-        co_await net::ReceiveData(loop, client, bodies, *body, net::EndOfData::Check::kGuard, plan.limits);
+    got.result = co_await net::ReceiveData(loop, client, bodies, *body, net::EndOfData::Check::kGuard,
+                                           plan.limits, patience);
   }
   got.content = body->content();
   got.rest = client.stream().input();
@@ -82,7 +82,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   plan.bdat = choices.Below(2) == 0;
   plan.chunk_bytes = choices.Byte() * 17u;
   plan.limits.message_bytes_max = choices.Below(4) == 0 ? 100 : 0;
-  plan.limits.timeout = std::chrono::seconds(30);
   std::string wire(choices.rest());
   // Now and then more than a body has room for at first.
   if (seed % 16 == 0 && !wire.empty()) {

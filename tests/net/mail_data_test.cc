@@ -13,8 +13,8 @@
 #include <string_view>
 #include <utility>
 
+#include "core/patience.h"
 #include "core/text.h"
-#include "net/data_rate.h"
 #include "net/smtp_command.h"
 #include "tests/core/run_task.h"
 #include "tests/sim/sim_io.h"
@@ -74,7 +74,7 @@ class MailDataTest : public testing::Test {
 
   Peer peer_;
   EndOfData::Check check_ = EndOfData::Check::kGuard;
-  MailDataLimits limits_{.message_bytes_max = 0, .timeout = kTimeout};
+  MailDataLimits limits_;
   core::BodyPool::Options pool_;
   std::string held_;                  // content of the body before
   std::optional<size_t> last_bytes_;  // of the message that the body held before this one
@@ -105,11 +105,11 @@ class MailDataTest : public testing::Test {
     }
     Got got;
     const core::MonoTime began = io.Now();
-    DataRate rate;
-    rate.Start(began, limits_.timeout);
+    core::Patience patience(kTimeout);
+    patience.Start(began);
     got.result = core::RunTask(
-        loop, chunk ? ReceiveChunk(loop, client, bodies, body.get(), bytes, discard, limits_, rate)
-                    : ReceiveData(loop, client, bodies, *body, check_, limits_));
+        loop, chunk ? ReceiveChunk(loop, client, bodies, body.get(), bytes, discard, limits_, patience)
+                    : ReceiveData(loop, client, bodies, *body, check_, limits_, patience));
     got.took = io.Now() - began;
     got.content = body->content();
     got.short_file = body->short_file();
@@ -329,16 +329,17 @@ TEST_F(MailDataTest, WaitsForASlowClientThatGoesOn) {
 }
 
 // By DATA and by a chunk of as many bytes, what a client sends on and on.
-class DataRateTest : public MailDataTest {
+class MailDataRateTest : public MailDataTest {
  protected:
-  static constexpr uint64_t kEnough = DataRate::kBytesPerSecondMin * static_cast<uint64_t>(kTimeout.count());
+  static constexpr uint64_t kEnough =
+      core::Patience::kBytesPerSecondMin * static_cast<uint64_t>(kTimeout.count());
   std::array<Got, 2> Both(uint64_t seed) {
     const uint64_t bytes = peer_.first.size() + peer_.pieces * peer_.piece.size();
     return {Data(seed), Chunk(bytes, false, seed)};
   }
 };
 
-TEST_F(DataRateTest, AGoodStartDoesNotPayForWhatFollows) {
+TEST_F(MailDataRateTest, AGoodStartDoesNotPayForWhatFollows) {
   peer_.first = std::string(kEnough + 1, 'x');
   peer_.piece = "x";
   peer_.pieces = 60;
@@ -354,8 +355,8 @@ TEST_F(DataRateTest, AGoodStartDoesNotPayForWhatFollows) {
   }
 }
 
-TEST_F(DataRateTest, ASteadyClientMayTakeManyIntervals) {
-  peer_.piece = std::string(DataRate::kBytesPerSecondMin * 3, 'x');
+TEST_F(MailDataRateTest, ASteadyClientMayTakeManyIntervals) {
+  peer_.piece = std::string(core::Patience::kBytesPerSecondMin * 3, 'x');
   peer_.pieces = 60;
   peer_.pause = seconds(2);
   peer_.second = "\r\n.\r\nQUIT\r\n";

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -232,6 +233,35 @@ TEST(StreamSim, ReceiveEndsAtItsDeadlineThoughBuffersRanOut) {
     ASSERT_LE(waited, milliseconds(110));
     ASSERT_THAT(io.Problems(), IsEmpty());
   }
+}
+
+// Each byte comes in time, and all of them together are too slow.
+TEST(StreamSim, SendingHasAMinimumRate) {
+  SimIo io(1, {.delay = 1.0, .delay_max = std::chrono::seconds(2), .send_buffer_bytes = 1});
+  Loop loop(io);
+  Keeper peer;
+  core::Condition wake(loop);
+  Stream stream(loop, wake);
+  stream.Adopt(io.Accept(peer));
+  core::Patience patience(std::chrono::seconds(10));
+  int sent = 0;
+  IoResult result;
+  const auto dribble = [&]() -> Task<void> {
+    patience.Start(loop.Now());
+    const iovec byte = {const_cast<char*>("x"), 1};
+    const std::span<const iovec> pieces(&byte, 1);
+    for (; sent < 100; ++sent) {
+      result = co_await stream.SendPieces(pieces, patience);
+      if (!result.ok()) break;
+    }
+    co_await stream.Close();
+  };
+  core::Scope scope(loop);
+  scope.Spawn(dribble());
+  ASSERT_TRUE(io.Run(loop, [&] { return scope.running() == 0; }));
+  EXPECT_EQ(result.raw(), -ETIMEDOUT);
+  EXPECT_GE(sent, 5);
+  EXPECT_LE(sent, 40);
 }
 
 Task<void> ConnectOnce(Loop& loop, const sockaddr& address, int& result) {
