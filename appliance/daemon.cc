@@ -33,7 +33,7 @@
 #include "appliance/process/privileges.h"
 #include "appliance/process/service_notify.h"
 #include "appliance/settings/config.h"
-#include "appliance/settings/options.h"
+#include "appliance/settings/config_file.h"
 #include "appliance/worker/worker.h"
 #include "core/shrunken_file.h"
 #include "core/text.h"

@@ -9,6 +9,7 @@
 #include "appliance/process/config_check.h"
 #include "appliance/process/machine.h"
 #include "appliance/process/service_notify.h"
+#include "appliance/settings/config_changes.h"
 #include "core/text.h"
 
 namespace bivalve::appliance {

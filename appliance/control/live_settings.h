@@ -15,7 +15,7 @@
 #include "appliance/control/resolver.h"
 #include "appliance/log/event.h"
 #include "appliance/settings/command_line.h"
-#include "appliance/settings/options.h"
+#include "appliance/settings/config_file.h"
 #include "appliance/stats/stats_report.h"
 #include "appliance/worker/worker.h"
 #include "scan/clamd_conf.h"

@@ -18,7 +18,7 @@
 #include "appliance/process/pid_file.h"
 #include "appliance/process/privileges.h"
 #include "appliance/process/trusted_path.h"
-#include "appliance/settings/option_values.h"
+#include "appliance/settings/quoted_value.h"
 #include "core/text.h"
 #include "scan/scanner_facts.h"
 

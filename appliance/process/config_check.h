@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "appliance/settings/options.h"
+#include "appliance/settings/config_file.h"
 
 namespace bivalve::appliance {
 

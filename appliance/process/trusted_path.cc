@@ -8,7 +8,7 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "appliance/settings/option_values.h"
+#include "appliance/settings/quoted_value.h"
 #include "core/text.h"
 
 namespace bivalve::appliance {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "appliance/settings/config_file.h"
 #include "appliance/settings/options.h"
 
 namespace bivalve::appliance {

@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "appliance/settings/quoted_value.h"
 #include "core/check.h"
 #include "core/text.h"
 
@@ -358,13 +359,6 @@ auto VisitMember(const Option& option, Function function) {
 }
 
 }  // namespace
-
-std::string QuotedValue(std::string_view value) {
-  std::string out = "'";
-  core::AppendEscaped(out, value, 200);
-  out += '\'';
-  return out;
-}
 
 absl::Status ParseSwitch(std::string_view text, bool& out) {
   return text.empty() ? absl::InvalidArgumentError(kNoValue) : Parse({}, text, out);

@@ -1,5 +1,5 @@
 // One setting's value, from the operator's words and back. The type of the setting's member decides; a new
-// type is a Parse, a Print and an alternative of Field. Not for whole configurations: see options.h.
+// type is a Parse, a Print and an alternative of Field. Not for whole configurations: see config_file.h.
 #pragma once
 
 #include <string>
@@ -22,8 +22,5 @@ std::vector<std::string> PrintOption(const Config& config, const Option& option)
 
 // "on", "no", "1" and so on.
 absl::Status ParseSwitch(std::string_view text, bool& out);
-
-// A value for a message: between quotes, printable, cut when very long.
-std::string QuotedValue(std::string_view value);
 
 }  // namespace bivalve::appliance

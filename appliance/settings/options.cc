@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "appliance/settings/header_template.h"
-#include "appliance/settings/option_values.h"
+#include "appliance/settings/quoted_value.h"
 #include "core/text.h"
 
 namespace bivalve::appliance {
@@ -389,69 +389,6 @@ std::string_view DefaultText(const Option& option, ProgramName program, PathExis
     return option.default_else_path;
   }
   return option.default_text;
-}
-
-std::string ToString(const Problem& problem) {
-  std::string out;
-  core::AppendEscaped(out, problem.file);
-  if (problem.line != 0) core::Append(out, ':', problem.line);
-  for (const std::string& piece : {problem.setting, problem.text}) {
-    if (!piece.empty()) core::Append(out, out.empty() ? "" : ": ", piece);
-  }
-  return out;
-}
-
-namespace {
-
-// Whether the operator sees a difference.
-bool Differs(const Option& option, const Config& a, const Config& b) {
-  if (option.set_flag != nullptr && a.*option.set_flag != b.*option.set_flag) return true;
-  return PrintOption(a, option) != PrintOption(b, option);
-}
-
-}  // namespace
-
-Changes ChangesOf(const Config& before, const Config& after) {
-  Changes changes;
-  for (const Option& option : kOptions) {
-    if (!option.alias_of.empty() || !Differs(option, before, after)) continue;
-    const bool waits = option.on_reload == OnReload::kNextStart;
-    (waits ? changes.at_next_start : changes.now).push_back(option.name);
-  }
-  return changes;
-}
-
-void KeepWhatCannotChange(const Config& before, Config& after) {
-  for (const Option& option : kOptions) {
-    if (option.on_reload != OnReload::kNextStart) continue;
-    if (option.set_flag != nullptr) after.*option.set_flag = before.*option.set_flag;
-    std::visit(
-        [&](auto member) {
-          if constexpr (!std::is_same_v<decltype(member), std::monostate>) after.*member = before.*member;
-        },
-        option.field);
-  }
-}
-
-std::vector<std::string_view> MissingSettings(const Config& config) {
-  std::vector<std::string_view> missing;
-  for (const Option& option : kOptions) {
-    if (!option.required || (option.required_unless != nullptr && config.*option.required_unless)) continue;
-    if (PrintOption(config, option).empty()) missing.push_back(option.name);
-  }
-  return missing;
-}
-
-std::string DumpConfig(const Config& config) {
-  std::string out;
-  for (const Option& option : kOptions) {
-    if (!option.alias_of.empty()) continue;
-    const bool is_default = option.set_flag != nullptr && !(config.*option.set_flag);
-    for (const std::string& value : PrintOption(config, option)) {
-      core::Append(out, is_default ? "#" : "", option.name, value.empty() ? ":" : ": ", value, '\n');
-    }
-  }
-  return out;
 }
 
 }  // namespace bivalve::appliance

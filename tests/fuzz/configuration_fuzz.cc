@@ -2,7 +2,7 @@
 // again and prints the same.
 #include <string>
 
-#include "appliance/settings/options.h"
+#include "appliance/settings/config_file.h"
 #include "tests/fuzz/fuzz.h"
 
 using namespace bivalve;

@@ -10,7 +10,7 @@
 
 #include "appliance/process/config_check.h"
 #include "appliance/settings/command_line.h"
-#include "appliance/settings/options.h"
+#include "appliance/settings/config_file.h"
 #include "core/text.h"
 #include "scan/clamd_conf.h"
 #include "tools/bivalvectl/command.h"

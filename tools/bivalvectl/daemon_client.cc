@@ -12,7 +12,7 @@
 #include <variant>
 
 #include "appliance/settings/command_line.h"
-#include "appliance/settings/options.h"
+#include "appliance/settings/config_file.h"
 #include "core/fd.h"
 #include "core/text.h"
 #include "tools/bivalvectl/output.h"

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "appliance/settings/options.h"
+#include "appliance/settings/config_file.h"
 #include "scan/clamd_conf.h"
 #include "tools/bivalvectl/postfix_conf.h"
 

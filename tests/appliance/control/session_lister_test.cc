@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include "appliance/settings/options.h"
+#include "appliance/settings/config_file.h"
 #include "core/ring.h"
 #include "core/scope.h"
 #include "core/text.h"

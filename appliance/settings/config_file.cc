@@ -1,4 +1,5 @@
-// A configuration as text: every line of it read by the table in options.cc, and every problem reported.
+#include "appliance/settings/config_file.h"
+
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -7,7 +8,7 @@
 #include <utility>
 
 #include "appliance/settings/option_values.h"
-#include "appliance/settings/options.h"
+#include "appliance/settings/quoted_value.h"
 #include "core/check.h"
 #include "core/fd.h"
 #include "core/text.h"
@@ -254,6 +255,16 @@ class Reader {
 
 }  // namespace
 
+std::string ToString(const Problem& problem) {
+  std::string out;
+  core::AppendEscaped(out, problem.file);
+  if (problem.line != 0) core::Append(out, ':', problem.line);
+  for (const std::string& piece : {problem.setting, problem.text}) {
+    if (!piece.empty()) core::Append(out, out.empty() ? "" : ": ", piece);
+  }
+  return out;
+}
+
 bool Parsed::ok() const {
   return std::ranges::none_of(problems, [](const Problem& p) { return p.kind == Problem::Kind::kError; });
 }
@@ -298,6 +309,18 @@ absl::StatusOr<std::string> ReadConfigFile(std::string_view path) {
   core::AppendEscaped(message, name);
   core::Append(message, ": is larger than ", kConfigBytesMax, " bytes; is it a configuration file?");
   return absl::InvalidArgumentError(message);
+}
+
+std::string DumpConfig(const Config& config) {
+  std::string out;
+  for (const Option& option : Options()) {
+    if (!option.alias_of.empty()) continue;
+    const bool is_default = option.set_flag != nullptr && !(config.*option.set_flag);
+    for (const std::string& value : PrintOption(config, option)) {
+      core::Append(out, is_default ? "#" : "", option.name, value.empty() ? ":" : ": ", value, '\n');
+    }
+  }
+  return out;
 }
 
 }  // namespace bivalve::appliance
