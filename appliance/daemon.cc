@@ -38,6 +38,7 @@
 #include "core/shrunken_file.h"
 #include "core/text.h"
 #include "net/listener.h"
+#include "net/socket_name.h"
 
 #ifndef BIVALVE_VERSION
 #define BIVALVE_VERSION "unknown"

@@ -1,5 +1,6 @@
 #include "net/connection.h"
 
+#include "net/socket_name.h"
 #include "net/transparent.h"
 
 namespace bivalve::net {

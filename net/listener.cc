@@ -1,6 +1,5 @@
 #include "net/listener.h"
 
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -13,6 +12,7 @@
 #include <vector>
 
 #include "core/text.h"
+#include "net/look_up.h"
 
 namespace bivalve::net {
 namespace {
@@ -77,19 +77,7 @@ absl::StatusOr<std::vector<SocketAddress>> ListenAddresses(const Endpoint& endpo
     addresses.push_back(SocketAddress::FromIpv6(in6addr_any, port->port));
     addresses.push_back(SocketAddress::FromIpv4({htonl(INADDR_ANY)}, port->port));
   } else {
-    const auto& name = std::get<HostName>(endpoint);
-    addrinfo hints = {};
-    hints.ai_socktype = SOCK_STREAM;
-    hints.ai_flags = AI_PASSIVE;
-    addrinfo* found = nullptr;
-    if (const int error = getaddrinfo(name.name.c_str(), nullptr, &hints, &found); error != 0) {
-      return absl::UnavailableError(core::Cat("cannot look up '", name.name, "': ", gai_strerror(error)));
-    }
-    for (const addrinfo* one = found; one != nullptr; one = one->ai_next) {
-      addresses.push_back(SocketAddress::FromRaw(one->ai_addr, one->ai_addrlen));
-      addresses.back().set_port(name.port);
-    }
-    freeaddrinfo(found);
+    return LookUp(std::get<HostName>(endpoint), LookUpFor::kListening);
   }
   return addresses;
 }

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "net/socket_name.h"
+
 namespace bivalve::net {
 namespace {
 
@@ -23,20 +25,6 @@ bool IsAny(const SocketAddress& address) {
 }
 
 }  // namespace
-
-SocketAddress SocketName(int fd) {
-  sockaddr_storage storage = {};
-  socklen_t bytes = sizeof(storage);
-  if (getsockname(fd, Raw(storage), &bytes) != 0) return {};
-  return SocketAddress::FromRaw(Raw(storage), bytes);
-}
-
-SocketAddress PeerName(int fd) {
-  sockaddr_storage storage = {};
-  socklen_t bytes = sizeof(storage);
-  if (getpeername(fd, Raw(storage), &bytes) != 0) return {};
-  return SocketAddress::FromRaw(Raw(storage), bytes);
-}
 
 SocketAddress OriginalDestination(int fd) {
   SocketAddress own = SocketName(fd);

@@ -17,11 +17,6 @@ namespace bivalve::net {
 // was meant for us, and so has one of our own addresses. Never waits.
 SocketAddress OriginalDestination(int fd);
 
-// The address of our side of a connected or bound socket, and of the peer's side of a connected one. Never
-// wait.
-SocketAddress SocketName(int fd);
-SocketAddress PeerName(int fd);
-
 // Whether the address is one of this machine's.
 bool IsLocalAddress(const SocketAddress& address);
 

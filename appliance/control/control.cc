@@ -20,6 +20,7 @@
 #include "core/scope.h"
 #include "core/text.h"
 #include "net/address.h"
+#include "net/socket_name.h"
 
 namespace bivalve::appliance {
 namespace {

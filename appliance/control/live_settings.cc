@@ -90,7 +90,7 @@ absl::Status LiveSettings::Begin(Config config, size_t workers, bool listen_is_v
   workers_count_ = workers;
   listeners_count_ = std::max(config_.listen.size(), size_t{1});
   Addresses found;
-  for (const net::HostName& name : NamesOf(config_).names) found.push_back(LookUp(name));
+  for (const net::HostName& name : NamesOf(config_).names) found.push_back(AddressesOf(name));
   return Make(found);
 }
 

@@ -1,26 +1,14 @@
 #include "appliance/control/resolver.h"
 
-#include <netdb.h>
-#include <sys/socket.h>
-
 #include <thread>
 #include <utility>
 
+#include "net/look_up.h"
+
 namespace bivalve::appliance {
 
-std::vector<net::SocketAddress> LookUp(const net::HostName& name) {
-  addrinfo hints = {};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_ADDRCONFIG;
-  addrinfo* found = nullptr;
-  std::vector<net::SocketAddress> addresses;
-  if (getaddrinfo(name.name.c_str(), nullptr, &hints, &found) != 0) return addresses;
-  for (const addrinfo* one = found; one != nullptr; one = one->ai_next) {
-    addresses.push_back(net::SocketAddress::FromRaw(one->ai_addr, one->ai_addrlen));
-    addresses.back().set_port(name.port);
-  }
-  freeaddrinfo(found);
-  return addresses;
+std::vector<net::SocketAddress> AddressesOf(const net::HostName& name) {
+  return net::LookUp(name, net::LookUpFor::kConnecting).value_or(std::vector<net::SocketAddress>());
 }
 
 struct NameLookUp::State {
@@ -32,7 +20,7 @@ NameLookUp::NameLookUp(std::vector<net::HostName> names, Done done) : state_(std
   // Detached for the same reason as below.
   std::thread([state = state_, names = std::move(names), done = std::move(done)] {
     std::vector<std::vector<net::SocketAddress>> addresses;
-    for (const net::HostName& name : names) addresses.push_back(LookUp(name));
+    for (const net::HostName& name : names) addresses.push_back(AddressesOf(name));
     const std::lock_guard lock(state->mutex);
     if (state->wanted) done(std::move(addresses));
   }).detach();
@@ -58,7 +46,7 @@ struct Resolver::State {
     while (!stopping) {
       for (Watched& one : names) {
         lock.unlock();
-        const std::vector<net::SocketAddress> addresses = LookUp(one.name);
+        const std::vector<net::SocketAddress> addresses = AddressesOf(one.name);
         lock.lock();
         // Under the lock, so that nobody is called after the destructor.
         if (stopping) return;

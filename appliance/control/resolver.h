@@ -15,8 +15,8 @@
 
 namespace bivalve::appliance {
 
-// The addresses of a name, with its port; empty when it does not resolve. Blocks.
-std::vector<net::SocketAddress> LookUp(const net::HostName& name);
+// Where to connect for a name; empty when it does not resolve. Blocks.
+std::vector<net::SocketAddress> AddressesOf(const net::HostName& name);
 
 // Looks up names once, on a thread of its own.
 class NameLookUp {

@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <variant>
 
-#include "net/transparent.h"
+#include "net/socket_name.h"
 
 namespace bivalve::appliance {
 namespace {

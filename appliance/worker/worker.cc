@@ -19,6 +19,7 @@
 #include "core/scope.h"
 #include "core/start_thread.h"
 #include "core/text.h"
+#include "net/socket_name.h"
 #include "scan/clamd_pool.h"
 #include "scan/scan_image.h"
 

@@ -6,6 +6,8 @@
 
 #include <vector>
 
+#include "net/socket_name.h"
+
 namespace bivalve::net {
 namespace {
 

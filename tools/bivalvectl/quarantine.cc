@@ -9,10 +9,10 @@
 #include <variant>
 #include <vector>
 
-#include "appliance/control/resolver.h"
 #include "appliance/viruses/quarantine_record.h"
 #include "core/text.h"
 #include "net/address.h"
+#include "net/look_up.h"
 #include "scan/sha256.h"
 #include "tools/bivalvectl/command.h"
 #include "tools/bivalvectl/daemon_client.h"
@@ -102,7 +102,8 @@ absl::Status CheckContent(const QuarantineEntry& entry, const std::string& conte
 
 std::vector<net::SocketAddress> AddressesOf(const net::Endpoint& endpoint) {
   if (const auto* address = std::get_if<net::SocketAddress>(&endpoint)) return {*address};
-  if (const auto* name = std::get_if<net::HostName>(&endpoint)) return appliance::LookUp(*name);
+  if (const auto* name = std::get_if<net::HostName>(&endpoint))
+    return net::LookUp(*name, net::LookUpFor::kConnecting).value_or(std::vector<net::SocketAddress>());
   // A port alone stands for the client's own machine; here that is this one.
   const auto local = net::ParseEndpoint(core::Cat("127.0.0.1:", std::get<net::PortOnly>(endpoint).port));
   return {std::get<net::SocketAddress>(*local)};

@@ -1,7 +1,6 @@
 // Only names that need no name server: addresses in digits, and one that cannot exist.
 #include "appliance/control/resolver.h"
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -20,8 +19,6 @@ namespace bivalve::appliance {
 namespace {
 
 using std::chrono::seconds;
-using testing::ElementsAre;
-using testing::IsEmpty;
 
 // How many threads this process has. Not by listing /proc/self/task: where a thread ends meanwhile, the list
 // may lack another one.
@@ -41,20 +38,6 @@ const int kThreadsAtStart = [] {
   while (tgkill(getpid(), first, 0) == 0) std::this_thread::yield();
   return Threads();
 }();
-
-std::vector<std::string> Names(const std::vector<net::SocketAddress>& addresses) {
-  std::vector<std::string> names;
-  for (const net::SocketAddress& address : addresses) names.push_back(address.ToString());
-  return names;
-}
-
-TEST(LookUp, GivesTheAddressWithThePort) {
-  EXPECT_THAT(Names(LookUp({.name = "127.0.0.1", .port = 3310})), ElementsAre("127.0.0.1:3310"));
-}
-
-TEST(LookUp, GivesNothingForWhatIsNoName) {
-  EXPECT_THAT(LookUp({.name = "no such name", .port = 25}), IsEmpty());
-}
 
 TEST(Resolver, SaysWhatEachNameMeans) {
   // On the heap and never freed by a test that fails: the resolver's thread may still hold it.

@@ -19,6 +19,7 @@
 #include "core/scope.h"
 #include "core/text.h"
 #include "net/listener.h"
+#include "net/socket_name.h"
 #include "tests/core/run_task.h"
 
 namespace bivalve::appliance {

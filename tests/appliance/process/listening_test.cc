@@ -12,7 +12,7 @@
 
 #include "net/address.h"
 #include "net/listener.h"
-#include "net/transparent.h"
+#include "net/socket_name.h"
 
 namespace bivalve::appliance {
 namespace {
