@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "scan/sha256.h"
+#include "core/sha256.h"
 
 namespace bivalve::scan {
 
@@ -51,8 +51,8 @@ class LongScans {
   // A hash under way or done. The content lives as long as its scan or request.
   struct Hash {
     std::string_view rest;  // to be hashed
-    Sha256 state = {};
-    std::optional<Sha256::Digest> digest = {};
+    core::Sha256 state = {};
+    std::optional<core::Sha256::Digest> digest = {};
     void Step();
   };
   struct Scan {

@@ -54,7 +54,7 @@ QuarantineRecord RecordOf(const VirusReport& report, const Quarantine::Kept& kep
           .scanner = report.scanner,
           .scanner_version = report.scanner_version,
           .size_bytes = report.content_bytes,
-          .sha256 = ToHex(kept.sha256)};
+          .sha256 = core::ToHex(kept.sha256)};
 }
 
 }  // namespace

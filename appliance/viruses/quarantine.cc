@@ -94,7 +94,7 @@ core::Task<absl::StatusOr<Quarantine::Kept>> Quarantine::KeepOnce(Content conten
   if (const int failed = co_await Create(kept.path, file); failed != 0)
     co_return absl::UnavailableError(
         core::Cat("cannot make a file in ", directory_, ": ", ErrorText(failed)));
-  scan::Sha256 hash;
+  core::Sha256 hash;
   if (absl::Status status = co_await Copy(content, file.get(), hash, kept.path); !status.ok()) {
     RemovePartial();
     co_return status;
@@ -194,7 +194,7 @@ size_t Quarantine::RemoveLeftovers(const std::string& directory, std::span<const
   return removed;
 }
 
-core::Task<absl::Status> Quarantine::Copy(Content content, int to, scan::Sha256& hash,
+core::Task<absl::Status> Quarantine::Copy(Content content, int to, core::Sha256& hash,
                                           const std::string& path) {
   piece_.resize(kPieceBytes);
   for (uint64_t done = 0; done < content.bytes;) {

@@ -14,8 +14,8 @@
 #include "core/fd.h"
 #include "core/io.h"
 #include "core/loop.h"
+#include "core/sha256.h"
 #include "core/task.h"
-#include "scan/sha256.h"
 
 namespace bivalve::appliance {
 
@@ -38,7 +38,7 @@ class Quarantine {
 
   struct Kept {
     std::string path;
-    scan::Sha256::Digest sha256 = {};
+    core::Sha256::Digest sha256 = {};
   };
   // Writes a new file, mode 0600, called `prefix` and six random characters. It gets its name when it is
   // whole, and never the name of another file. After an error (a sentence for the log) nothing is left of it.
@@ -74,7 +74,7 @@ class Quarantine {
   // Gives it the name `path`. 0, or an errno; EEXIST: there is a file of that name.
   int Publish(int file, const std::string& path);
   // `path`: what the file is to be called, for the error.
-  core::Task<absl::Status> Copy(Content content, int to, scan::Sha256& hash, const std::string& path);
+  core::Task<absl::Status> Copy(Content content, int to, core::Sha256& hash, const std::string& path);
   core::Task<absl::Status> Write(int to, std::string_view bytes, uint64_t offset, const std::string& path);
 
   core::Loop& loop_;

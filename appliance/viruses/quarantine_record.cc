@@ -6,7 +6,9 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "core/sha256.h"
 #include "core/text.h"
+#include "core/utc_time.h"
 
 namespace bivalve::appliance {
 namespace {
@@ -79,31 +81,14 @@ absl::Status Wrong(std::string_view what) {
 
 }  // namespace
 
-std::string FormatTime(std::chrono::system_clock::time_point time) {
-  const time_t seconds = std::chrono::system_clock::to_time_t(time);
-  tm fields = {};
-  gmtime_r(&seconds, &fields);
-  char text[64];
-  return std::string(text, strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &fields));
-}
-
-std::string ToHex(const scan::Sha256::Digest& digest) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string text;
-  for (const uint8_t byte : digest) {
-    text += kDigits[byte >> 4];
-    text += kDigits[byte & 15];
-  }
-  return text;
-}
-
 std::string ToJson(const QuarantineRecord& record) {
   const bool plain = IsUtf8(record.from) && IsUtf8(record.mail_parameters) &&
                      std::ranges::all_of(record.recipients, IsUtf8, &net::Recipient::path) &&
                      std::ranges::all_of(record.recipients, IsUtf8, &net::Recipient::parameters);
   const auto path = [plain](const std::string& text) { return plain ? text : ToLatin1(text); };
-  Json json = {{"id", record.id},       {"time", FormatTime(record.time)}, {"session", record.session},
-               {"virus", record.virus}, {"from", path(record.from)},       {"recipients", Json::array()}};
+  Json json = {{"id", record.id},           {"time", core::FormatUtcTime(record.time)},
+               {"session", record.session}, {"virus", record.virus},
+               {"from", path(record.from)}, {"recipients", Json::array()}};
   for (const net::Recipient& recipient : record.recipients)
     json["recipients"].push_back(path(recipient.path));
   if (!record.mail_parameters.empty()) json["mail_parameters"] = path(record.mail_parameters);
@@ -179,7 +164,7 @@ absl::StatusOr<QuarantineRecord> ParseQuarantineRecord(std::string_view text) {
   if (size == json.end() || !size->is_number_unsigned()) return Wrong("has no size");
   record.size_bytes = size->get<uint64_t>();
   record.sha256 = Text(json, "sha256");
-  if (record.sha256.size() != 2 * scan::Sha256::Digest().size()) return Wrong("has no SHA-256");
+  if (record.sha256.size() != 2 * core::Sha256::Digest().size()) return Wrong("has no SHA-256");
   return record;
 }
 

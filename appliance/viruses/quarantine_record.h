@@ -11,7 +11,6 @@
 
 #include "absl/status/statusor.h"
 #include "net/recipient.h"
-#include "scan/sha256.h"
 
 namespace bivalve::appliance {
 
@@ -46,9 +45,5 @@ struct QuarantineRecord {
 std::string ToJson(const QuarantineRecord& record);
 // The reverse. An error says what is missing or wrong. Members that are not known are passed over.
 absl::StatusOr<QuarantineRecord> ParseQuarantineRecord(std::string_view json);
-
-// "2026-11-22T13:05:09Z" (RFC 3339).
-std::string FormatTime(std::chrono::system_clock::time_point time);
-std::string ToHex(const scan::Sha256::Digest& digest);
 
 }  // namespace bivalve::appliance

@@ -5,39 +5,12 @@
 
 #include <string>
 
-#include "scan/sha256.h"
 #include "tests/scan/pool_fixture.h"
 
 namespace bivalve::scan {
 namespace {
 
 using std::chrono::milliseconds;
-
-std::string Hex(std::string_view text, size_t step = std::string_view::npos) {
-  Sha256 hash;
-  for (; !text.empty(); text.remove_prefix(std::min(step, text.size()))) hash.Add(text.substr(0, step));
-  std::string hex;
-  for (const uint8_t byte : hash.Finish()) {
-    hex += "0123456789abcdef"[byte >> 4];
-    hex += "0123456789abcdef"[byte & 15];
-  }
-  return hex;
-}
-
-TEST(Sha256, HasTheDigestsOfTheStandard) {  // FIPS 180-4, and NIST's long message
-  EXPECT_EQ(Hex(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-  EXPECT_EQ(Hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-  EXPECT_EQ(Hex("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq"),
-            "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
-  EXPECT_EQ(Hex(std::string(1000000, 'a')),
-            "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
-}
-
-TEST(Sha256, TakesAnyPieces) {
-  const std::string text(300, 'x');
-  for (const size_t step : {1u, 3u, 55u, 56u, 63u, 64u, 65u, 127u})
-    EXPECT_EQ(Hex(text, step), Hex(text)) << step;
-}
 
 TEST(TraceBytes, TakesTraceFieldsAtTheTop) {
   const std::string trace =

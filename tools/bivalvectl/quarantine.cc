@@ -10,10 +10,11 @@
 #include <vector>
 
 #include "appliance/viruses/quarantine_record.h"
+#include "core/sha256.h"
 #include "core/text.h"
+#include "core/utc_time.h"
 #include "net/address.h"
 #include "net/look_up.h"
-#include "scan/sha256.h"
 #include "tools/bivalvectl/command.h"
 #include "tools/bivalvectl/daemon_client.h"
 #include "tools/bivalvectl/output.h"
@@ -36,7 +37,7 @@ absl::StatusOr<QuarantineStore> OpenStore(const Invocation& invocation) {
 
 Json EntryJson(const QuarantineEntry& entry) {
   Json json = {{"id", entry.id},
-               {"time", appliance::FormatTime(entry.time)},
+               {"time", core::FormatUtcTime(entry.time)},
                {"size", entry.size_bytes},
                {"message", entry.has_message},
                {"problem", entry.problem}};
@@ -56,7 +57,7 @@ std::string RecipientsText(const QuarantineRecord& record) {
 std::string ListText(const std::vector<QuarantineEntry>& entries, size_t width) {
   std::vector<std::vector<std::string>> rows;
   for (const QuarantineEntry& entry : entries) {
-    std::vector<std::string> row = {entry.id, appliance::FormatTime(entry.time),
+    std::vector<std::string> row = {entry.id, core::FormatUtcTime(entry.time),
                                     entry.has_message ? ShortBytes(entry.size_bytes) : "-"};
     if (entry.record.has_value()) {
       const QuarantineRecord& record = *entry.record;
@@ -93,9 +94,9 @@ absl::Status CheckOwner(const QuarantineEntry& entry, const std::string& user) {
 }
 
 absl::Status CheckContent(const QuarantineEntry& entry, const std::string& content) {
-  scan::Sha256 hash;
+  core::Sha256 hash;
   hash.Add(content);
-  if (content.size() == entry.record->size_bytes && appliance::ToHex(hash.Finish()) == entry.record->sha256)
+  if (content.size() == entry.record->size_bytes && core::ToHex(hash.Finish()) == entry.record->sha256)
     return absl::OkStatus();
   return absl::DataLossError(core::Cat(entry.id, " is not the message of its record: the hash is another"));
 }
@@ -133,7 +134,7 @@ void PrintRecord(const QuarantineEntry& entry) {
   };
   row("id", entry.id);
   row("note", entry.problem);
-  if (entry.has_message || entry.record.has_value()) row("time", appliance::FormatTime(entry.time));
+  if (entry.has_message || entry.record.has_value()) row("time", core::FormatUtcTime(entry.time));
   if (entry.record.has_value()) {
     const QuarantineRecord& record = *entry.record;
     row("virus", record.virus);

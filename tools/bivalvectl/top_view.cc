@@ -10,9 +10,9 @@
 #include <string_view>
 #include <utility>
 
-#include "appliance/viruses/quarantine_record.h"
 #include "core/histogram.h"
 #include "core/text.h"
+#include "core/utc_time.h"
 #include "tools/bivalvectl/output.h"
 
 namespace bivalve::ctl {
@@ -359,7 +359,7 @@ std::vector<TopLine> TopScreen(const std::optional<TopSample>& before, const Top
 std::string TopLogLine(const std::optional<TopSample>& before, const TopSample& now) {
   const Rates rates(before, now);
   const auto moment = std::chrono::system_clock::from_time_t(static_cast<time_t>(now.unix_time));
-  std::string line = core::Cat("time=", appliance::FormatTime(moment), " pid=", CountOf(now.stats, "pid"));
+  std::string line = core::Cat("time=", core::FormatUtcTime(moment), " pid=", CountOf(now.stats, "pid"));
   for (const auto& [name, member] :
        {std::pair("messages_per_s", "received"), std::pair("bytes_per_s", "bytes"),
         std::pair("infected_per_s", "infected"), std::pair("failures_per_s", "scan_failed"),

@@ -6,9 +6,10 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
-namespace bivalve::scan {
+namespace bivalve::core {
 
 class Sha256 {
  public:
@@ -28,4 +29,7 @@ class Sha256 {
   uint64_t bytes_ = 0;
 };
 
-}  // namespace bivalve::scan
+// In hexadecimal, in small letters.
+std::string ToHex(const Sha256::Digest& digest);
+
+}  // namespace bivalve::core

@@ -1,10 +1,10 @@
-#include "scan/sha256.h"
+#include "core/sha256.h"
 
 #include <algorithm>
 #include <bit>
 #include <cstring>
 
-namespace bivalve::scan {
+namespace bivalve::core {
 namespace {
 
 constexpr std::array<uint32_t, 64> kRound = {
@@ -75,4 +75,14 @@ void Sha256::Block(const uint8_t* block) {
   for (size_t i = 0; i < 8; ++i) state_[i] += added[i];
 }
 
-}  // namespace bivalve::scan
+std::string ToHex(const Sha256::Digest& digest) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string text;
+  for (const uint8_t byte : digest) {
+    text += kDigits[byte >> 4];
+    text += kDigits[byte & 15];
+  }
+  return text;
+}
+
+}  // namespace bivalve::core
