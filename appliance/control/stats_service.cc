@@ -1,5 +1,6 @@
 #include "appliance/control/stats_service.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "appliance/stats/process_stats.h"
@@ -39,6 +40,18 @@ StatsReport StatsService::Report() const {
   std::vector<const WorkerStats*> stats;
   for (const Worker* worker : workers_) stats.push_back(&worker->stats());
   return StatsReport(std::move(about), stats);
+}
+
+std::string StatsService::ScannerVersion(std::string_view scanner) const {
+  const auto found = std::ranges::find(about_.scanners, scanner);
+  const auto index = static_cast<size_t>(found - about_.scanners.begin());
+  if (found == about_.scanners.end()) return {};
+  const size_t row = about_.scanner_rows.empty() ? index : about_.scanner_rows[index];
+  for (const Worker* worker : workers_) {
+    if (row >= worker->stats().scanners.size()) continue;
+    if (std::string version = worker->stats().scanners[row]->version.Get(); !version.empty()) return version;
+  }
+  return {};
 }
 
 core::Task<HttpResponse> StatsService::Stats(std::string_view query) const {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -27,6 +28,9 @@ class StatsService {
   // What the statistics say of the service as a whole; may change between requests.
   StatsReport::About& about() { return about_; }
   StatsReport Report() const;
+  // As the scanner said last, to whichever worker asked it; empty when it is not known, or no scanner any
+  // more.
+  std::string ScannerVersion(std::string_view scanner) const;
 
   // The paths, for HttpServer; the service outlives it.
   std::vector<HttpServer::Route> Routes();
