@@ -1,32 +1,37 @@
-// SHA-256 (FIPS 180-4), in steps. Ours because no library that is allowed has it; used only to tell whether
-// two messages are the same, and only for scans that take long. A keyed 128-bit hash would do as well, but
-// this one needs no secret and no argument about who may learn it.
+// SHA-256 (FIPS 180-4), in steps, by libcrypto. Tells whether two messages are the same. A keyed 128-bit hash
+// would do as well, but this one needs no secret and no argument about who may learn it.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
+struct evp_md_ctx_st;  // libcrypto's EVP_MD_CTX
+
 namespace bivalve::core {
 
+// Allocates when it is made, and begins anew behind each Finish(). So it is kept, and hashes one content
+// after the other.
 class Sha256 {
  public:
   using Digest = std::array<uint8_t, 32>;
 
+  Sha256();
+
+  // Forgets what was added.
+  void Restart();
   void Add(std::string_view bytes);
-  // The digest of all that was added. Nothing may be added afterwards.
+  // The digest of all that was added since the last Restart() or Finish().
   Digest Finish();
 
  private:
-  void Block(const uint8_t* block);
-
-  std::array<uint32_t, 8> state_ = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
-                                    0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
-  std::array<uint8_t, 64> rest_ = {};
-  size_t rest_bytes_ = 0;
-  uint64_t bytes_ = 0;
+  struct Free {
+    void operator()(evp_md_ctx_st* context) const;
+  };
+  std::unique_ptr<evp_md_ctx_st, Free> context_;
 };
 
 // In hexadecimal, in small letters.

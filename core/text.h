@@ -92,7 +92,4 @@ enum class EscapeFor : uint8_t {
 void AppendEscaped(std::string& out, std::string_view text, size_t bytes_max = 1024,
                    EscapeFor what = EscapeFor::kLine);
 
-// In base64 with padding, as one line (RFC 4648 section 4).
-std::string Base64(std::string_view bytes);
-
 }  // namespace bivalve::core

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 
+#include "absl/strings/escaping.h"
 #include "core/check.h"
 #include "core/text.h"
 #include "scan/scan_image.h"
@@ -67,7 +68,7 @@ const std::string& CanaryContent() {
                 "Content-Transfer-Encoding: base64\r\n"
                 "Content-Disposition: attachment; filename=\"canary.com\"\r\n"
                 "\r\n",
-                core::Base64(Eicar()),
+                absl::Base64Escape(Eicar()),
                 "\r\n"
                 "--=_bivalve_canary--\r\n");
   return content;

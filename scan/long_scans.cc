@@ -39,7 +39,8 @@ size_t TraceBytes(std::string_view content) {
   }
 }
 
-void LongScans::Hash::Step() {
+void LongScans::Hash::Step(core::Sha256& state) {
+  if (!std::exchange(begun, true)) state.Restart();
   const std::string_view now = rest.substr(0, kStepBytes);
   state.Add(now);
   rest.remove_prefix(now.size());
@@ -106,7 +107,7 @@ Request* LongScans::Step() {
   // What is remembered first: it is what the others are compared with.
   for (Scan& scan : scans_) {
     if (scan.hash.digest.has_value()) continue;
-    scan.hash.Step();
+    scan.hash.Step(scans_state_);
     return nullptr;
   }
   if (comparisons_.empty()) return nullptr;
@@ -114,7 +115,7 @@ Request* LongScans::Step() {
   const auto same_size = [&comparison](const Scan& s) { return s.bytes == comparison.bytes; };
   const bool may_match = std::any_of(scans_.begin(), scans_.end(), same_size);  // it may have ended meanwhile
   if (may_match && !comparison.hash.digest.has_value()) {
-    comparison.hash.Step();
+    comparison.hash.Step(comparisons_state_);
     return nullptr;
   }
   Request* request = comparison.request;

@@ -26,7 +26,7 @@ size_t TraceBytes(std::string_view content);
 
 class LongScans {
  public:
-  static constexpr size_t kStepBytes = size_t{256} << 10;  // about a millisecond
+  static constexpr size_t kStepBytes = size_t{256} << 10;  // at most about a millisecond
 
   // A scan has been running for long; `serial` names it.
   void Remember(uint64_t serial, std::string_view content);
@@ -44,16 +44,17 @@ class LongScans {
 
   // Whether there is something to hash.
   bool busy() const;
-  // Hashes for about a millisecond. Returns a request that turned out to be no message that is remembered.
+  // Hashes for a millisecond at most. Returns a request that turned out to be no message that is remembered.
   Request* Step();
 
  private:
-  // A hash under way or done. The content lives as long as its scan or request.
+  // A hash to come, under way or done. The content lives as long as its scan or request.
   struct Hash {
     std::string_view rest;  // to be hashed
-    core::Sha256 state = {};
+    bool begun = false;
     std::optional<core::Sha256::Digest> digest = {};
-    void Step();
+    // `state` hashes nothing else until there is a digest, or this one is forgotten.
+    void Step(core::Sha256& state);
   };
   struct Scan {
     uint64_t serial = 0;
@@ -67,8 +68,11 @@ class LongScans {
     Hash hash;
   };
 
+  // In both lists the first that has no digest is hashed until it has one, so one state for each is enough.
   std::vector<Scan> scans_;
   std::vector<Comparison> comparisons_;
+  core::Sha256 scans_state_;
+  core::Sha256 comparisons_state_;
 };
 
 }  // namespace bivalve::scan

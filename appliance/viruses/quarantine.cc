@@ -94,12 +94,12 @@ core::Task<absl::StatusOr<Quarantine::Kept>> Quarantine::KeepOnce(Content conten
   if (const int failed = co_await Create(kept.path, file); failed != 0)
     co_return absl::UnavailableError(
         core::Cat("cannot make a file in ", directory_, ": ", ErrorText(failed)));
-  core::Sha256 hash;
-  if (absl::Status status = co_await Copy(content, file.get(), hash, kept.path); !status.ok()) {
+  const absl::StatusOr<core::Sha256::Digest> digest = co_await Copy(content, file.get(), kept.path);
+  if (!digest.ok()) {
     RemovePartial();
-    co_return status;
+    co_return digest.status();
   }
-  kept.sha256 = hash.Finish();
+  kept.sha256 = *digest;
   int error = Publish(file.get(), kept.path);
   for (int tries = 1; error == EEXIST && tries < kNameTries; ++tries) {
     if (!NewPath(directory_, prefix, kept.path)) break;
@@ -194,9 +194,10 @@ size_t Quarantine::RemoveLeftovers(const std::string& directory, std::span<const
   return removed;
 }
 
-core::Task<absl::Status> Quarantine::Copy(Content content, int to, core::Sha256& hash,
-                                          const std::string& path) {
+core::Task<absl::StatusOr<core::Sha256::Digest>> Quarantine::Copy(Content content, int to,
+                                                                  const std::string& path) {
   piece_.resize(kPieceBytes);
+  hash_.Restart();
   for (uint64_t done = 0; done < content.bytes;) {
     const size_t piece = std::min<uint64_t>(kPieceBytes, content.bytes - done);
     const core::IoRequest read =
@@ -206,12 +207,12 @@ core::Task<absl::Status> Quarantine::Copy(Content content, int to, core::Sha256&
       co_return absl::UnavailableError(core::Cat("cannot read the message: ", ErrorText(got.error())));
     if (got.eof()) co_return absl::UnavailableError("the message is shorter than it was");
     const std::string_view bytes(piece_.data(), got.value());
-    hash.Add(bytes);
+    hash_.Add(bytes);
     absl::Status written = co_await Write(to, bytes, done, path);
     if (!written.ok()) co_return written;
     done += got.value();
   }
-  co_return absl::OkStatus();
+  co_return hash_.Finish();
 }
 
 core::Task<absl::Status> Quarantine::Write(int to, std::string_view bytes, uint64_t offset,

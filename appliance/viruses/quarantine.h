@@ -74,7 +74,7 @@ class Quarantine {
   // Gives it the name `path`. 0, or an errno; EEXIST: there is a file of that name.
   int Publish(int file, const std::string& path);
   // `path`: what the file is to be called, for the error.
-  core::Task<absl::Status> Copy(Content content, int to, core::Sha256& hash, const std::string& path);
+  core::Task<absl::StatusOr<core::Sha256::Digest>> Copy(Content content, int to, const std::string& path);
   core::Task<absl::Status> Write(int to, std::string_view bytes, uint64_t offset, const std::string& path);
 
   core::Loop& loop_;
@@ -82,6 +82,7 @@ class Quarantine {
   bool unnamed_files_ = true;  // until the file system turns out to have none, or no way to name them
   std::string partial_;        // the file that is being written; empty: there is none, or it has no name
   std::vector<char> piece_;
+  core::Sha256 hash_;
 };
 
 }  // namespace bivalve::appliance

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <string>
 #include <string_view>
 
@@ -28,6 +31,36 @@ TEST(Sha256, TakesAnyPieces) {
   const std::string text(300, 'x');
   for (const size_t step : {1u, 3u, 55u, 56u, 63u, 64u, 65u, 127u})
     EXPECT_EQ(Hash(text, step), Hash(text)) << step;
+}
+
+// What is left of one content must not become part of the next one.
+TEST(Sha256, BeginsAnewBehindEachContent) {
+  Sha256 hash;
+  for (const std::string_view text : {"a", "", "abc"}) {
+    hash.Add(text);
+    EXPECT_EQ(ToHex(hash.Finish()), Hash(text));
+  }
+  hash.Add("given up");
+  hash.Restart();
+  hash.Add("abc");
+  EXPECT_EQ(ToHex(hash.Finish()), Hash("abc"));
+}
+
+// An openssl.cnf may leave out what has the algorithm. In a process of its own, because it is looked up once.
+TEST(Sha256, ReadsNoConfiguration) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const std::string path = testing::TempDir() + "sha256_test.cnf";
+  std::ofstream(path)
+      << "openssl_conf = all\n[all]\nproviders = some\n[some]\nbase = one\n[one]\nactivate = 1\n";
+  EXPECT_EXIT(
+      {
+        setenv("OPENSSL_CONF", path.c_str(), 1);
+        Sha256 hash;
+        hash.Add("abc");
+        std::exit(ToHex(hash.Finish()).starts_with("ba7816bf") ? 0 : 1);
+      },
+      testing::ExitedWithCode(0), "");
+  std::filesystem::remove(path);
 }
 
 }  // namespace

@@ -190,14 +190,5 @@ TEST(Utf8CharacterBytes, RefusesWhatIsNone) {
   }
 }
 
-TEST(Base64, EncodesTheExamplesOfItsRfc) {
-  EXPECT_EQ(Base64(""), "");
-  EXPECT_EQ(Base64("f"), "Zg==");
-  EXPECT_EQ(Base64("fo"), "Zm8=");
-  EXPECT_EQ(Base64("foo"), "Zm9v");
-  EXPECT_EQ(Base64("foob"), "Zm9vYg==");
-  EXPECT_EQ(Base64("\xff\xfe\xfd"), "//79");
-}
-
 }  // namespace
 }  // namespace bivalve::core

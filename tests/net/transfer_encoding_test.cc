@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/text.h"
+#include "absl/strings/escaping.h"
 
 namespace bivalve::net {
 namespace {
@@ -61,7 +61,7 @@ TEST(TransferDecoder, TakesAnyBytesThroughAnyRoom) {
       const std::string whole = Decoded(encoding, encoded);
       EXPECT_LE(whole.size(), encoded.size() * 63);
       for (const size_t room : {TransferDecoder::kRoomBytesMin, size_t{65}, size_t{100}})
-        ASSERT_EQ(Decoded(encoding, encoded, room), whole) << core::Base64(encoded);
+        ASSERT_EQ(Decoded(encoding, encoded, room), whole) << absl::Base64Escape(encoded);
     }
   }
 }
@@ -71,7 +71,7 @@ TEST(TransferDecoder, IsTheWayBackOfAnEncoder) {
   for (size_t bytes = 0; bytes < 200; ++bytes) {
     std::string data;
     for (size_t i = 0; i < bytes; ++i) data += static_cast<char>(random());
-    EXPECT_EQ(Decoded(kBase64, core::Base64(data)), data);
+    EXPECT_EQ(Decoded(kBase64, absl::Base64Escape(data)), data);
     EXPECT_EQ(Decoded(kIdentity, data), data);
   }
 }

@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
 
 #include "tests/scan/pool_fixture.h"
+#include "tests/sim/sim_io.h"
 
 namespace bivalve::scan {
 namespace {
@@ -26,6 +28,32 @@ TEST(TraceBytes, TakesNothingThatCouldBeReadInTwoWays) {
         "Received : x\r\n", "Received\r\n", " Received: x\r\n"}) {
     EXPECT_EQ(TraceBytes(text), 0u) << text;
   }
+}
+
+// Hashes are made one after the other with the same state: half of one that is given up is not part of the
+// next.
+TEST(LongScans, ForgetsHalfAHash) {
+  const std::string other(3 * LongScans::kStepBytes, 'x');
+  const std::string content(2 * LongScans::kStepBytes, 'y');
+  sim::SimIo io(1);
+  core::Loop loop(io);
+  core::Condition wake(loop);
+  Request leaves(wake);
+  Request waits(wake);
+  LongScans scans;
+  scans.Remember(1, other);
+  EXPECT_EQ(scans.Step(), nullptr);
+  EXPECT_TRUE(scans.End(1).empty());
+
+  scans.Remember(2, content);
+  EXPECT_EQ(scans.Step(), nullptr);
+  EXPECT_EQ(scans.Step(), nullptr);
+  scans.Compare(leaves, content);
+  EXPECT_EQ(scans.Step(), nullptr);
+  scans.Forget(leaves);
+  scans.Compare(waits, content);
+  while (scans.busy()) ASSERT_EQ(scans.Step(), nullptr) << "another message";
+  EXPECT_EQ(scans.End(2), std::vector<Request*>{&waits});
 }
 
 class LongScansTest : public PoolFixture {

@@ -12,6 +12,7 @@
 #include <random>
 #include <string>
 
+#include "absl/strings/escaping.h"
 #include "core/text.h"
 #include "scan/clamd_pool.h"
 #include "tests/scan/fake_clamd.h"
@@ -152,8 +153,8 @@ TEST_F(PoolAnyTest, WorksWithClamd) {
   // line.
   std::string pad;
   for (int i = 0; i < 80; ++i) core::Append(pad, "X-Pad-", i, ": ", std::string(60, 'p'), "\r\n");
-  const std::string mail =
-      core::Cat(pad, "Content-Transfer-Encoding: base64\r\n\r\n", core::Base64(RealClamd::Eicar()), "\r\n");
+  const std::string mail = core::Cat(pad, "Content-Transfer-Encoding: base64\r\n\r\n",
+                                     absl::Base64Escape(RealClamd::Eicar()), "\r\n");
   for (int i = 0; i < 12; ++i) Submit(i % 3 == 0 ? mail : "Subject: clean\r\n\r\nnothing\r\n");
   for (size_t i = 0; i < 12; ++i) {
     Message& message = *messages_[i];

@@ -103,7 +103,7 @@ class Package(unittest.TestCase):
 
     def test_depends_on_the_libraries_that_its_programs_need(self):
         control = (self.directory / "control/control").read_text()
-        for library in ("libc6", "libstdc++6", "liburing2"):
+        for library in ("libc6", "libstdc++6", "liburing2", "libssl3"):
             self.assertRegex(control, rf"(?m)^Depends: .*{re.escape(library)}\b")
         self.assertEqual((self.directory / "control/conffiles").read_text(), "/etc/bivalved.conf\n")
         for script in ("postinst", "prerm", "postrm"):
