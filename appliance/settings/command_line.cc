@@ -1,5 +1,7 @@
 #include "appliance/settings/command_line.h"
 
+#include <getopt.h>
+
 #include <algorithm>
 #include <charconv>
 #include <utility>
@@ -33,11 +35,19 @@ const OldOption* FindOldOption(char letter) {
   return found == std::end(kOldOptions) ? nullptr : found;
 }
 
-bool TakesValue(char letter) {
-  if (letter == 'd' || letter == 'f' || letter == 'p') return true;
-  const OldOption* old_option = FindOldOption(letter);
-  return old_option != nullptr && old_option->value.empty();
+// The letters in getopt's form. "-": an argument without an option comes in its place, as the option 1. ":":
+// a missing value is told from an unknown option, and nothing is printed.
+std::string Letters() {
+  std::string letters = "-:d:f:p:v";
+  for (const OldOption& option : kOldOptions) {
+    if (option.letter != '\0') core::Append(letters, option.letter, option.value.empty() ? ":" : "");
+  }
+  return letters;
 }
+
+constexpr int kArgument = 1;       // what getopt returns for one without an option
+constexpr int kCheckConfig = 256;  // beyond all letters
+constexpr option kLongOptions[] = {{"check-config", no_argument, nullptr, kCheckConfig}, {}};
 
 // An argument for a message.
 std::string Shown(std::string_view text) {
@@ -57,33 +67,31 @@ absl::Status UsageError(std::string_view option, std::string_view text) {
   return absl::InvalidArgumentError(core::Cat(option, ": ", text));
 }
 
-// Takes the arguments one after the other, in the manner of getopt(3): options may be joined ("-bq", "-d4"),
-// and may stand behind the address; "--" ends them.
+// Takes the arguments one after the other.
 class Parser {
  public:
   explicit Parser(std::span<const char* const> arguments) {
-    if (arguments.empty()) return;
-    result_.program = ProgramNameOf(arguments.front());
-    rest_ = arguments.subspan(1);
+    if (!arguments.empty()) result_.program = ProgramNameOf(arguments.front());
+    // getopt asks for pointers to what may be changed, and changes nothing unless it sorts them.
+    for (const char* argument : arguments) arguments_.push_back(const_cast<char*>(argument));
+    count_ = static_cast<int>(arguments_.size());
+    arguments_.push_back(nullptr);
   }
 
   absl::StatusOr<CommandLine> Run() {
-    bool options_ended = false;
-    while (!rest_.empty() && result_.mode != CommandLine::Mode::kVersion) {
-      const std::string_view argument = Next();
-      absl::Status status;
-      if (options_ended || !argument.starts_with('-') || argument == "-") {
-        status = TakeAddress(argument);
-      } else if (argument == "--") {
-        options_ended = true;
-      } else if (argument == "--check-config") {
-        result_.mode = CommandLine::Mode::kCheckConfig;
-      } else if (argument.starts_with("--")) {
-        status = UsageError(Shown(argument), "unknown option");
-      } else {
-        status = TakeLetters(argument.substr(1));
-      }
+    const std::string letters = Letters();
+    optind = 0;  // begins anew, whatever was read before
+    while (result_.mode != CommandLine::Mode::kVersion) {
+      // Where getopt looks next; an argument of several letters stays until its last one.
+      const std::string_view argument = At(std::max(optind, 1));
+      const int found = getopt_long(count_, arguments_.data(), letters.c_str(), kLongOptions, nullptr);
+      if (found == -1) break;
+      absl::Status status = argument.starts_with("--") ? TakeLong(argument) : TakeShort(found);
       if (!status.ok()) return status;
+    }
+    // Behind "--".
+    while (result_.mode != CommandLine::Mode::kVersion && optind < count_) {
+      if (absl::Status status = TakeAddress(At(optind++)); !status.ok()) return status;
     }
     if (result_.config_file.empty()) result_.config_file = DefaultConfigFile(result_.program);
     AddWarnings();
@@ -91,24 +99,23 @@ class Parser {
   }
 
  private:
-  std::string_view Next() {
-    const std::string_view argument = rest_.front();
-    rest_ = rest_.subspan(1);
-    return argument;
+  // Empty behind the last one.
+  std::string_view At(int index) const {
+    return index < count_ ? std::string_view(arguments_[static_cast<size_t>(index)]) : std::string_view();
   }
 
-  absl::Status TakeLetters(std::string_view letters) {
-    while (!letters.empty() && result_.mode != CommandLine::Mode::kVersion) {
-      const char letter = letters.front();
-      letters.remove_prefix(1);
-      std::string_view value;
-      if (TakesValue(letter)) {
-        if (letters.empty() && rest_.empty()) return UsageError(Name(letter), "needs a value");
-        value = letters.empty() ? Next() : std::exchange(letters, {});
-      }
-      if (absl::Status status = TakeOption(letter, value); !status.ok()) return status;
-    }
+  // Only whole names: what getopt takes for short may mean another option in the next version.
+  absl::Status TakeLong(std::string_view argument) {
+    if (argument != "--check-config") return UsageError(Shown(argument), "unknown option");
+    result_.mode = CommandLine::Mode::kCheckConfig;
     return absl::OkStatus();
+  }
+
+  absl::Status TakeShort(int found) {
+    if (found == ':') return UsageError(Name(static_cast<char>(optopt)), "needs a value");
+    if (found == '?') return UsageError(Name(static_cast<char>(optopt)), "unknown option");
+    if (found == kArgument) return TakeAddress(optarg);
+    return TakeOption(static_cast<char>(found), optarg == nullptr ? "" : optarg);
   }
 
   absl::Status TakeOption(char letter, std::string_view value) {
@@ -129,9 +136,7 @@ class Parser {
       default:
         break;
     }
-    const OldOption* old_option = FindOldOption(letter);
-    if (letter == '\0' || old_option == nullptr) return UsageError(Name(letter), "unknown option");
-    return TakeOld(*old_option, Name(letter), value);
+    return TakeOld(*FindOldOption(letter), Name(letter), value);
   }
 
   absl::Status TakeLevel(std::string_view text) {
@@ -173,7 +178,8 @@ class Parser {
 
   static std::string Name(char letter) { return core::Cat("-", Shown(std::string_view(&letter, 1))); }
 
-  std::span<const char* const> rest_;
+  std::vector<char*> arguments_;                       // as getopt wants them: with a null pointer at the end
+  int count_ = 0;                                      // without that
   std::vector<std::pair<std::string, Override>> old_;  // as on the command line, and what it means
   bool address_taken_ = false;
   CommandLine result_;

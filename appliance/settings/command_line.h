@@ -41,7 +41,7 @@ struct CommandOption {
 std::span<const CommandOption> CommandOptions();
 
 // Parses main's arguments, the program's name included. An error is a usage error (exit status 2): a line for
-// the operator, to be followed by UsageText().
+// the operator, to be followed by UsageText(). One thread at a time: getopt_long(3) has global variables.
 absl::StatusOr<CommandLine> ParseCommandLine(std::span<const char* const> arguments);
 
 // "clamsmtpd" when `argv0`'s last component is that name, else "bivalved".

@@ -86,6 +86,10 @@ TEST(CommandLine, RefusesWhatItDoesNotKnow) {
   EXPECT_EQ(Error({"bivalved", "-bz"}), "-z: unknown option");
   EXPECT_EQ(Error({"bivalved", "-b\n"}), "-\\n: unknown option");
   EXPECT_EQ(Error({"bivalved", "--check-configs"}), "--check-configs: unknown option");
+  EXPECT_EQ(Error({"bivalved", "--check"}), "--check: unknown option");
+  EXPECT_EQ(Error({"bivalved", "--check-config=1"}), "--check-config=1: unknown option");
+  EXPECT_EQ(Error({"bivalved", "-b-"}), "--: unknown option");
+  EXPECT_EQ(Error({"bivalved", "-:"}), "-:: unknown option");
   EXPECT_EQ(Error({"bivalved", "25", "26"}), "26: there may be only one argument without an option");
 }
 
@@ -109,6 +113,13 @@ TEST(CommandLine, TurnsOldOptionsIntoSettings) {
   // The file that the warning names may come later.
   EXPECT_EQ(Parse({"bivalved", "-l", "1\n", "-f", "a.conf"})->warnings.at(0),
             "-l: old command line option; write \"Listen: 1\\n\" into a.conf instead");
+}
+
+// What one reading leaves half-way must not reach the next.
+TEST(CommandLine, EachReadingBeginsAnew) {
+  EXPECT_EQ(Error({"bivalved", "-zbqX"}), "-z: unknown option");
+  EXPECT_TRUE(Parse({"bivalved", "-vq"}).ok());
+  EXPECT_EQ(Overrides(*Parse({"bivalved", "-q", "--", "-X"})), (Strings{"Quarantine=on", "OutAddress=-X"}));
 }
 
 TEST(CommandLine, TakesTheOldSwitches) {
