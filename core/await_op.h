@@ -1,11 +1,10 @@
 // AwaitOp: one operation that a coroutine awaits in its own frame.
 //
 //   core::IoResult result = co_await core::AwaitOp(loop, request);
-//   core::IoResult result = co_await core::AwaitOp(loop, request, deadline);   // -ETIMEDOUT after the
-//   deadline
+//   result = co_await core::AwaitOp(loop, request, deadline);  // -ETIMEDOUT after the deadline
 //
-// After its deadline an operation is cancelled and still awaited: the kernel owns its memory until it
-// completes.
+// After the deadline the operation is cancelled and still awaited, because the kernel owns its memory until
+// it completes.
 #pragma once
 
 #include <cerrno>
@@ -32,7 +31,7 @@ class [[nodiscard]] AwaitOp final : private IoOp, private Timer {
  private:
   void OnComplete(IoResult result) override {
     Drop();
-    // A cancelled operation that succeeded all the same is a success: the descriptor or the bytes are real.
+    // A cancelled operation that succeeded nevertheless is a success: the descriptor or the bytes are real.
     result_ = timed_out_ && !result.ok() ? IoResult(-ETIMEDOUT) : result;
     loop_.Schedule(waiter_);
   }

@@ -28,7 +28,7 @@ bool Body::Reset() {
   changed_at_ = {};
   touched_ = false;
   if (storage_.front_whole) return true;
-  // The image of a short message alone is shorter than the front.
+  // The image of a short message without a front is shorter than the front.
   const size_t bytes_min = front_.size() + kRoomBytesMin;
   if (storage_.file_bytes < bytes_min) {
     if (ftruncate(storage_.file.get(), static_cast<off_t>(bytes_min)) != 0) return false;
@@ -63,7 +63,7 @@ bool Body::Untouched() {
                        (file.st_mode & 07777) == S_IRUSR;
   const bool as_before =
       file.st_ctim.tv_sec == changed_at_.tv_sec && file.st_ctim.tv_nsec == changed_at_.tv_nsec;
-  // A file's time may follow when its pages are written out.
+  // The kernel may update the time of a file on a disk later, when it writes the pages out.
   if (!is_ours || (!as_before && !in_file())) touched_ = shared_ = true;
   return !touched_;
 }

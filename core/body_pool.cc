@@ -23,24 +23,24 @@ constexpr size_t kMebi = 1024 * kKibi;
 
 // Room of a new body. Most mail is smaller.
 constexpr size_t kFirstBytes = 64 * kKibi;
-// Size of a new body's file. A file that is longer than what is ready costs nothing, and saves system calls.
+// Size of a new body's file. A file that is longer than its ready part costs nothing and saves system calls.
 constexpr size_t kFirstFileBytes = 256 * kKibi;
-// Allocated at a time in a file, once it holds as much. Before that the file doubles.
+// Step by which a file is allocated once it holds this much. Before that the file doubles.
 constexpr size_t kFileStepBytes = 4 * kMebi;
 
-// Given back to the system at a time, and the pause until the next step.
+// Given back to the system in one step, and the pause before the next step.
 constexpr uint64_t kGivenBackBytes = 16 * kMebi;
 constexpr Duration kGiveBackPause = std::chrono::milliseconds(50);
 
-// What a body may hold after the next step: quadrupled while small, then by 1 MiB, so that what is charged
-// stays close to what is used.
+// How much a body may hold after the next step: four times as much while small, then 1 MiB more, so that the
+// charged bytes stay close to the used bytes.
 size_t NextReady(size_t ready) { return ready < kMebi ? ready * 4 : ready + kMebi; }
 
 }  // namespace
 
 BodyPool::BodyPool(Loop& loop, Options options) : loop_(loop), options_(std::move(options)), look_(*this) {
   BV_CHECK(options_.front.size() % 64 == 0 && options_.front.size() + Body::kRoomBytesMin <= kFirstBytes);
-  // Or bodies of a class that nobody needs could fill the place of the others for ever.
+  // Otherwise bodies of a class that nobody needs could take the place of the others for ever.
   options_.kept_bodies_always = std::min(options_.kept_bodies_always, options_.kept_bodies_max / 2);
 }
 
@@ -51,7 +51,7 @@ Task<std::unique_ptr<Body>> BodyPool::Acquire(uint64_t bytes_expected) {
   if (body == nullptr) {
     body = std::make_unique<Body>(options_.front);
     if (Charge(kFirstBytes)) {
-      // Where descriptors are short, those of a kept body serve.
+      // If no descriptor is free, those of a kept body are used.
       if (!MakeInMemory(body->storage_) && (!DropKept() || !MakeInMemory(body->storage_))) {
         charged_bytes_ -= kFirstBytes;
         co_return nullptr;
@@ -86,7 +86,7 @@ std::unique_ptr<Body> BodyPool::TakeKeptOf(size_t size_class, uint64_t bytes_exp
   return body;
 }
 
-// How large the file is to be when so much of it is ready.
+// How large the file should be if `ready_bytes` of it are ready.
 size_t BodyPool::FileBytesFor(const Body::Storage& storage, size_t ready_bytes) {
   if (storage.in_file) return ready_bytes;
   size_t bytes = kFirstFileBytes;
@@ -94,7 +94,7 @@ size_t BodyPool::FileBytesFor(const Body::Storage& storage, size_t ready_bytes) 
   return std::min(bytes, storage.mapped_bytes);
 }
 
-// Makes the file so large, if it is smaller.
+// Makes the file at least `file_bytes` long.
 bool BodyPool::Lengthen(Body::Storage& storage, size_t file_bytes) {
   if (storage.file_bytes >= file_bytes) return true;
   if (ftruncate(storage.file.get(), static_cast<off_t>(file_bytes)) != 0) return false;
@@ -102,11 +102,12 @@ bool BodyPool::Lengthen(Body::Storage& storage, size_t file_bytes) {
   return true;
 }
 
-// Takes memory from the kept bodies before it says no.
+// Frees kept bodies before it refuses.
 bool BodyPool::Charge(uint64_t bytes) {
   if (charged_bytes_ - kept_.bytes() + bytes > options_.memory_bytes_max) return false;
   const uint64_t before = charged_bytes_;
-  // No more at once than a step gives back: after a reload with less BodyMemory much can be too much.
+  // At most as much at once as one step gives back: after a reload with a smaller BodyMemory, the excess can
+  // be large.
   while (charged_bytes_ + bytes > options_.memory_bytes_max &&
          before - charged_bytes_ < bytes + kGivenBackBytes && DropKept()) {
   }
@@ -125,9 +126,9 @@ bool BodyPool::MakeInMemory(Body::Storage& storage) {
   storage.number = next_number_++;
   const std::string name = Cat(options_.name, "-", storage.number);
   storage.file.Reset(memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  // A memfd begins as 0777: whoever gets the read-only descriptor could open it for writing through /proc.
-  // Our own user could do so all the same; behind the seal only the mapping that is there writes. A system
-  // that knows no such seal goes without.
+  // A memfd is created with mode 0777, so anybody with the read-only descriptor could open it for writing
+  // through /proc. Our own user could do so whatever the mode is; with the seal, only the existing mapping
+  // can write. A system that does not know the seal works without it.
   const bool made =
       storage.file.valid() && fchmod(storage.file.get(), S_IRUSR) == 0 && OpenReadOnly(storage) &&
       Map(storage, kFirstFileBytes, std::max<size_t>(options_.in_memory_message_bytes_max, kFirstFileBytes));
@@ -135,14 +136,15 @@ bool BodyPool::MakeInMemory(Body::Storage& storage) {
   return made;
 }
 
-// Now and not at the scan: a system that is out of descriptors says so before the message is received.
+// Opened now and not at the scan: if the system is out of descriptors, we learn it before the message is
+// received.
 bool BodyPool::OpenReadOnly(Body::Storage& storage) {
   const std::string path = Cat("/proc/self/fd/", storage.file.get());
   storage.read_only.Reset(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   return storage.read_only.valid();
 }
 
-// Maps `mapped_bytes` of address space once, whatever the file's size is: it grows into them.
+// Maps `mapped_bytes` of address space once, whatever the file's size is. The file grows inside the mapping.
 bool BodyPool::Map(Body::Storage& storage, size_t file_bytes, size_t mapped_bytes) {
   if (!Lengthen(storage, file_bytes)) return false;
   void* const mapping =
@@ -167,8 +169,7 @@ Task<bool> BodyPool::Grow(Body& body) {
 bool BodyPool::GrowInMemory(Body& body) {
   Body::Storage& storage = body.storage_;
   const size_t ready = NextReady(storage.ready_bytes);
-  // A kept body that has the pages already takes over: copying the little that is there costs less than new
-  // pages.
+  // A kept body that already has the pages takes over: copying the few bytes costs less than new pages.
   if (const size_t size_class = KeptBodies::ClassOf(ready);
       size_class != KeptBodies::ClassOf(storage.ready_bytes)) {
     std::unique_ptr<Body> larger = TakeKeptOf(size_class, storage.ready_bytes + 1);
@@ -189,8 +190,8 @@ bool BodyPool::GrowInMemory(Body& body) {
   return true;
 }
 
-// `body` gets the place of `other`, which is out and has more room. Its own goes to the next message, once
-// nobody reads in it.
+// `body` gets the storage of `other`, which is larger and not in use by a message. The old storage goes to
+// the next message once nobody reads it.
 void BodyPool::ChangePlaces(Body& body, std::unique_ptr<Body> other) {
   std::memcpy(other->storage_.mapping, body.storage_.mapping, body.image_bytes());
   other->storage_.front_whole = body.storage_.front_whole;
@@ -204,26 +205,26 @@ void BodyPool::ReleaseRetired(Body& body) {
   for (std::unique_ptr<Body>& retired : std::exchange(body.retired_, {})) Release(std::move(retired));
 }
 
-// Another file system may know unnamed files.
+// The new directory may be on a file system that has unnamed files.
 void BodyPool::set_temp_directory(std::string path) {
   if (path == options_.temp_directory) return;
   options_.temp_directory = std::move(path);
   options_.unnamed_files = true;
 }
 
-// A file without a name. Some file systems (NFS, FUSE) make none: there its name is taken away as soon as it
-// is open, on this thread, which costs less than the wait for another one would, and where writing through a
-// mapping waits for the same disk or server anyway.
+// A file without a name. Some file systems (NFS, FUSE) do not have unnamed files: there the name is removed
+// as soon as the file is open. This is done on this thread, because waiting for another thread would cost
+// more, and because writing through a mapping waits for the same disk or server anyway.
 Task<IoResult> BodyPool::OpenUnnamed() {
-  static constexpr mode_t kMode = S_IRUSR;                // who opens it again can only read
-  const std::string directory = options_.temp_directory;  // it may change meanwhile
+  static constexpr mode_t kMode = S_IRUSR;                // opening it again gives reading only
+  const std::string directory = options_.temp_directory;  // may change meanwhile
   if (options_.unnamed_files) {
     const IoResult file = co_await AwaitOp(
         loop_, IoRequest::OpenAt(AT_FDCWD, directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, kMode));
     if (file.error() != EOPNOTSUPP && file.error() != EISDIR) co_return file;
     options_.unnamed_files = false;
   }
-  // Nobody can have guessed the name and be there first; and O_EXCL would say so.
+  // Nobody can have guessed the name and created the file first; O_EXCL would detect it.
   uint64_t random = 0;
   if (getrandom(&random, sizeof(random), 0) != static_cast<ssize_t>(sizeof(random)))
     co_return IoResult(-EAGAIN);
@@ -287,7 +288,7 @@ void BodyPool::Shrink(Body& body) {
                               static_cast<off_t>(first), left) != 0)
       return;
   } else {
-    // The seal against writing forbids to punch a hole.
+    // The seal against writing forbids punching a hole.
     if (ftruncate(storage.file.get(), static_cast<off_t>(first)) != 0) return;
     storage.file_bytes = first;
     charged_bytes_ -= storage.ready_bytes - first;
@@ -314,7 +315,8 @@ void BodyPool::Release(std::unique_ptr<Body> body) {
   WakeFirst();
 }
 
-// Then it is not known which body it was, and whose descriptor is open for writing where.
+// If a file was cut short, we do not know which body it belonged to, nor which files somebody has open for
+// writing: all kept bodies are dropped.
 bool BodyPool::HasMetShrunkenFile() {
   if (ShrunkenFilesMet() == shrunken_files_) return false;
   shrunken_files_ = ShrunkenFilesMet();
@@ -323,7 +325,7 @@ bool BodyPool::HasMetShrunkenFile() {
   return true;
 }
 
-// The seal of an image that is much smaller than what was ready has given pages back.
+// If an image is much smaller than what was ready, sealing has given pages back to the system.
 void BodyPool::ChargeWhatIsThere(Body::Storage& storage) {
   size_t ready = kFirstBytes;
   while (ready < std::min(storage.file_bytes, storage.ready_bytes)) ready = NextReady(ready);
@@ -337,7 +339,7 @@ std::unique_ptr<Body> BodyPool::TakeSurplus() {
   return keeps_much() ? kept_.TakeUnused() : nullptr;
 }
 
-// In steps, because to unmap pages and give them back takes its time: a millisecond for some ten megabytes.
+// In steps, because unmapping pages and giving them back takes about a millisecond for every ten megabytes.
 void BodyPool::GiveBackSurplus() {
   if (!giving_back_) kept_.EndPeriod();
   uint64_t given_bytes = 0;

@@ -1,5 +1,5 @@
-// BodyReader: reads a body from its start while somebody else still writes behind it, for instance sends what
-// has come so far. Worker-local; never suspends.
+// BodyReader: reads a body from its start while somebody else still writes at its end, for instance to send
+// what has arrived so far. Worker-local; never suspends.
 #pragma once
 
 #include <algorithm>
@@ -18,15 +18,15 @@ class BodyReader {
   BodyReader(const BodyReader&) = delete;
   ~BodyReader() { BV_CHECK(!holds_); }
 
-  // What follows what was read, as far as it has come, and at most `bytes_max`. The bytes stay where they are
-  // until Done(), whatever becomes of the body's room meanwhile.
+  // The bytes behind those already read, as far as they have arrived, at most `bytes_max`. The bytes stay
+  // where they are until Done(), even if the body is moved meanwhile.
   std::string_view Take(size_t bytes_max) {
     BV_CHECK(!holds_);
     holds_ = true;
     ++body_.readers_;
     return body_.content().substr(offset_, bytes_max);
   }
-  // Lets go of them. The first `bytes` of them are read.
+  // Releases the bytes of Take(). The first `bytes` of them count as read.
   void Done(size_t bytes) {
     BV_CHECK(holds_);
     holds_ = false;
@@ -34,9 +34,9 @@ class BodyReader {
     offset_ += bytes;
   }
 
-  // Read so far.
+  // The number of bytes read so far.
   size_t offset() const { return offset_; }
-  // There is something behind that.
+  // Whether the body has bytes behind those already read.
   bool HasMore() const { return body_.content_bytes() > offset_; }
 
  private:

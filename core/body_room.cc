@@ -1,4 +1,4 @@
-// The part of BodyPool in which those wait for whom there is no room.
+// The part of BodyPool that lets callers wait for room.
 #include <algorithm>
 #include <memory>
 
@@ -7,14 +7,14 @@
 namespace bivalve::core {
 namespace {
 
-// Room on a disk comes back without a word to us.
+// Nobody tells us when a disk has room again.
 constexpr Duration kRoomRetry = std::chrono::milliseconds(500);
 
 }  // namespace
 
 Task<std::unique_ptr<Body>> BodyPool::AcquireInTime(uint64_t bytes_expected, MonoTime deadline) {
   std::unique_ptr<Body> body;
-  // Nobody overtakes those who wait.
+  // Nobody overtakes those who already wait.
   if (line_.empty()) body = co_await Acquire(bytes_expected);
   if (body != nullptr) co_return body;
   Waiter waiter(loop_, false);
@@ -47,8 +47,8 @@ Task<bool> BodyPool::GrowInTime(Body& body, MonoTime deadline) {
 
 Task<bool> BodyPool::AwaitRoom(Waiter& waiter, MonoTime deadline) {
   for (;;) {
-    // A body that does not wait comes back, or its owner gives up within a time of its own. When there is
-    // none, the one that came last gives way to those before it.
+    // A body in use whose session does not wait comes back, or its owner gives up within its own time limit.
+    // If there is no such body, the waiter that came last gives way to those before it.
     if (out_ == waiting_bodies_) {
       const auto last =
           std::find_if(line_.rbegin(), line_.rend(), [](const Waiter* one) { return one->holds_body; });

@@ -1,5 +1,5 @@
-// BV_CHECK: a condition that only a programming error can break, checked in every build. What a peer, the
-// kernel or an operator can cause is never a check.
+// BV_CHECK: a condition that only a programming error can break, checked in every build. It is never used for
+// anything that a peer, the kernel or an operator can cause.
 #pragma once
 
 #include <cstdio>

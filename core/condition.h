@@ -1,6 +1,6 @@
-// Condition: where one coroutine waits for "something I care about may have changed". Completions of several
-// operations, a scanner's answer, a deadline and a stop request all notify the same one; the waiter looks at
-// the state that they left and waits again if it is not enough. Like a condition variable with one waiter;
+// Condition: one coroutine waits here until something that it depends on may have changed. Completions of
+// several operations, a scanner's answer, a deadline and a stop request all notify the same Condition. The
+// waiter checks the state and waits again if necessary. It works like a condition variable with one waiter;
 // wake-ups may be spurious.
 //
 //   while (!request.done() && !client.closed()) {
@@ -31,7 +31,7 @@ class Condition final : private Timer {
     }
   }
 
-  // Suspends until notified (true) or until `deadline` has passed (false). One waiter at a time.
+  // Suspends until notified (true) or until `deadline` has passed (false). Only one waiter at a time.
   auto Wait(MonoTime deadline = kNever) { return Awaiter{*this, deadline}; }
 
  private:

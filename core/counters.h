@@ -1,8 +1,8 @@
-// Counters: one thread's counts, named by an enumeration that ends in kCount. Only the owner writes; others
-// may read at any time and are a moment behind. No lock, no locked instruction.
+// Counters: one thread's counts, named by an enumeration that ends in kCount. Only the owner writes. Others
+// may read at any time and may get slightly old values. No lock, no locked instruction.
 //
-// Counts that belong together (a message moves from one to another) change inside one Update, and a Read()
-// sees all of an Update or nothing of it, so that sums which must agree do agree at every moment:
+// Counts that belong together (a message moves from one to another) change inside one Update. A Read() sees
+// all of an Update or nothing of it, so sums that must agree do agree at every moment:
 //
 //   { Update update(counters); counters.Subtract(kInProgress); counters.Add(kDelivered); }
 #pragma once
@@ -61,7 +61,7 @@ class alignas(64) Counters {
  private:
   void Step() { sequence_.store(sequence_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed); }
   std::atomic<uint64_t>& Cell(Name name) { return cells_[static_cast<size_t>(name)]; }
-  std::atomic<uint64_t> sequence_ = 0;  // odd: an Update is under way
+  std::atomic<uint64_t> sequence_ = 0;  // odd: an Update is in progress
   std::array<std::atomic<uint64_t>, static_cast<size_t>(Name::kCount)> cells_ = {};
 };
 

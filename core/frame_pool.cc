@@ -18,7 +18,7 @@ namespace {
 
 constexpr size_t kGranuleBytes = 64;
 constexpr size_t kClasses = 64;  // frames up to 4 KiB; larger ones go to malloc
-// Of each size: a burst's frames go back to the system afterwards.
+// Frames kept of each size. After a burst the others go back to the system.
 [[maybe_unused]] constexpr uint32_t kKeptFrames = 256;
 
 struct FreeFrameNode {
@@ -46,7 +46,7 @@ thread_local FrameLists lists;
 }  // namespace
 
 #ifdef BIVALVE_ADDRESS_SANITIZER
-// Under AddressSanitizer every frame is its own allocation, so that a use after free is seen.
+// Under AddressSanitizer every frame is a separate allocation, so that a use after free is detected.
 void* AllocateFrame(size_t bytes) { return ::operator new(bytes); }
 void FreeFrame(void* frame, size_t) { ::operator delete(frame); }
 #else

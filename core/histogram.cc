@@ -15,8 +15,8 @@ void Increase(std::atomic<uint64_t>& cell, uint64_t n) {
 
 }  // namespace
 
-// Values below 16 have a bucket each; above, the highest bit picks the group and the next four bits the
-// bucket.
+// Values below 16 have a bucket each. Above that, the highest bit selects the group and the next four bits
+// select the bucket.
 size_t Histogram::BucketOf(uint64_t value) {
   value = std::min(value, kValueMax);
   if (value < kSub) return value;

@@ -1,5 +1,5 @@
-// Histogram: how long things took, in log-linear buckets: 16 to each power of two, so that a percentile is
-// off by at most 6 %, from 1 µs to more than an hour. Only its owner records; others may read at any time.
+// Histogram: how long things took, in log-linear buckets. Each power of two has 16 buckets, so a percentile
+// is off by at most 6 %, from 1 µs to more than an hour. Only the owner records; others may read at any time.
 #pragma once
 
 #include <array>
@@ -12,7 +12,7 @@ namespace bivalve::core {
 class Histogram {
  public:
   static constexpr int kSubBits = 4;
-  static constexpr int kValueBits = 32;  // 2^32 µs: 71 minutes; longer counts as that
+  static constexpr int kValueBits = 32;  // 2^32 µs: 71 minutes; longer values count as that
   static constexpr size_t kBuckets = (kValueBits - kSubBits + 1) << kSubBits;
 
   // The bucket of a value, and the smallest value of a bucket.
@@ -22,7 +22,7 @@ class Histogram {
   // Owner only.
   void Record(uint64_t value);
 
-  // What was recorded up to about now. A plain value; several add up.
+  // The values recorded up to about now. A plain value; snapshots can be added up.
   struct Snapshot {
     std::array<uint64_t, kBuckets> buckets = {};
     uint64_t count = 0;
@@ -30,8 +30,8 @@ class Histogram {
     uint64_t max = 0;
 
     void Add(const Snapshot& other);
-    // The value that `fraction` (0..1) of the recorded ones do not exceed, as the middle of its bucket, never
-    // more than max; 0 when nothing was recorded.
+    // The value that `fraction` (0..1) of the recorded values do not exceed: the middle of its bucket, and
+    // never more than max. 0 if nothing was recorded.
     uint64_t Percentile(double fraction) const;
     uint64_t Mean() const { return count == 0 ? 0 : sum / count; }
     // How many recorded values are at most `value`, exact at bucket bounds.

@@ -1,5 +1,5 @@
-// The seam between the programs and the kernel. Everything a worker asks of the kernel on the mail path goes
-// through Io; tests replace it (tests/sim/sim_io.h) and nothing else. core/ring.h is the real one.
+// The interface between the programs and the kernel. A worker's requests to the kernel on the mail path all
+// go through Io. Tests replace Io (tests/sim/sim_io.h) and nothing else. core/ring.h is the real one.
 #pragma once
 
 #include <sys/socket.h>
@@ -35,13 +35,13 @@ class [[nodiscard]] IoResult {
   int32_t res_ = 0;
 };
 
-// The operations there are. One switch in ring.cc prepares each of them.
+// All kinds of operations. One switch in ring.cc prepares each of them.
 enum class IoCode : uint8_t {
   kAccept,      // multishot: completes once for each connection while `more`
   kConnect,     // address, bytes = its size
   kRecv,        // into address, at most bytes
-  kRecvMsg,     // into the pieces of address = msghdr, the first one first; bytes = their sizes
-  kRecvBuffer,  // into a buffer of the ring's own, see Io::Buffer
+  kRecvMsg,     // into the pieces of address = msghdr, in order; bytes = their sizes
+  kRecvBuffer,  // into one of the ring's buffers, see Io::Buffer
   kSend,        // address, bytes; whole unless the connection fails
   kSendMsg,     // address = msghdr; whole unless the connection fails
   kRead,        // address, bytes, offset (kOwnPosition: the descriptor's)
@@ -50,15 +50,15 @@ enum class IoCode : uint8_t {
   kAllocate,    // fallocate: offset, bytes
 };
 
-// The memory of a plain value, to be read into.
+// The memory of a plain value, to read into.
 template <typename Value>
   requires std::is_trivially_copyable_v<Value>
 std::span<char> BytesIn(Value& value) {
   return {reinterpret_cast<char*>(&value), sizeof(value)};
 }
 
-// What an operation is to do. Made by the functions, one for each code; the members are for whoever carries
-// it out. The memory that it points at is borrowed until the last completion.
+// A request for one operation. Made by the functions, one for each code; the members are for the code that
+// carries it out. The memory that it points at is borrowed until the last completion.
 struct IoRequest {
   static constexpr uint64_t kOwnPosition = ~uint64_t{0};
 
@@ -108,7 +108,7 @@ struct IoRequest {
   static IoRequest Allocate(int fd, uint64_t offset, uint64_t bytes) {
     return {.code = IoCode::kAllocate, .fd = fd, .bytes = bytes, .offset = offset};
   }
-  // Receiving only: nothing is there yet as far as is known, so do not try before waiting.
+  // For receiving only: as far as we know nothing has arrived yet, so wait first instead of trying.
   IoRequest WaitFirst(bool wait) const {
     IoRequest request = *this;
     request.poll_first = wait;
@@ -130,9 +130,9 @@ struct IoRequest {
   bool poll_first = false;
 };
 
-// One operation. Lives where its memory lives, in a coroutine's frame or in a connection; its address is the
-// SQE's user_data, so it is neither copied nor moved, and destroying it in flight aborts: the kernel would
-// write through a dangling pointer.
+// One operation. It lives where its memory lives, in a coroutine's frame or in a connection. Its address is
+// the SQE's user_data, so it is neither copied nor moved. Destroying it in flight aborts, because the kernel
+// would write through a dangling pointer.
 class IoOp {
  public:
   IoOp() = default;
@@ -145,12 +145,12 @@ class IoOp {
  protected:
   virtual ~IoOp() { BV_CHECK(!in_flight_); }
 
-  // Runs once for each completion, from the loop, never from inside Submit().
+  // Called once for each completion, by the loop, never from inside Submit().
   virtual void OnComplete(IoResult result) = 0;
 
-  // For OnComplete: the buffer that a kRecvBuffer filled, or -1. Its receiver returns it with ReturnBuffer.
+  // For OnComplete: the buffer that a kRecvBuffer filled, or -1. The receiver returns it with ReturnBuffer.
   int buffer_id() const { return buffer_id_; }
-  // For OnComplete: more was waiting in the socket when a receive completed.
+  // For OnComplete: the socket had more bytes waiting when a receive completed.
   bool nonempty() const { return nonempty_; }
 
  private:
@@ -165,36 +165,37 @@ class Io {
   virtual ~Io() = default;
 
   // Hands `op` to the kernel. Exactly one completion follows (kAccept: one for each connection and a last
-  // one), on a later turn of the loop. Until the last, the kernel owns op and every buffer it points at.
-  // Never fails: a full submission queue is flushed.
+  // one), on a later turn of the loop. Until the last completion, the kernel owns op and every buffer that op
+  // points at. Never fails: a full submission queue is flushed.
   void Submit(IoOp& op) {
     BV_CHECK(!op.in_flight_);
     op.in_flight_ = true;
     DoSubmit(op);
   }
 
-  // Asks for early completion. The op still completes once, with -ECANCELED or with its real result: the race
-  // belongs to the kernel. Harmless if `op` is not in flight.
+  // Requests early completion. The op still completes once, with -ECANCELED or with its real result: the
+  // kernel decides which one comes first. Harmless if `op` is not in flight.
   void Cancel(IoOp& op) {
     if (op.in_flight_) DoCancel(op);
   }
 
-  // Monotonic time of the current loop turn; constant until the loop turns again.
+  // Monotonic time of the current loop turn; constant during a turn.
   virtual MonoTime Now() const = 0;
 
-  // Submits what is waiting, waits until something completes or `deadline` has passed (a deadline not after
-  // Now(): does not wait), and runs the completions. Updates Now().
+  // Submits what is waiting, waits until something completes or `deadline` has passed (no wait if the
+  // deadline is not after Now()), and runs the completions. Updates Now().
   virtual void Wait(MonoTime deadline) = 0;
 
   // A new stream socket, non-blocking in effect, close-on-exec, TCP_NODELAY; a negated errno on failure.
   virtual int OpenSocket(int family) = 0;
-  // Who listens at the other end of a connected local socket (SO_PEERCRED); nullopt when that is not known.
+  // The user of the process that listens at the other end of a connected local socket (SO_PEERCRED); nullopt
+  // if not known.
   virtual std::optional<uid_t> PeerUser(int fd) const = 0;
   // shutdown(2) for both directions: makes pending receives complete.
   virtual void Shutdown(int fd) = 0;
-  // shutdown(2) of our direction only: the peer reads what was sent and then the end.
+  // shutdown(2) for our direction only: the peer reads what was sent and then the end.
   virtual void ShutdownOutput(int fd) = 0;
-  // Closes; nothing may be in flight on it (STYLE: after close a pending receive stays and eats bytes).
+  // Closes; nothing may be in flight on it (after close, a pending receive would stay and consume bytes).
   virtual void Close(int fd) = 0;
 
   // The memory of the buffers that kRecvBuffer fills.
@@ -206,7 +207,7 @@ class Io {
   virtual void DoSubmit(IoOp& op) = 0;
   virtual void DoCancel(IoOp& op) = 0;
 
-  // For implementations: runs one completion of `op`. `more`: further ones will come.
+  // For implementations: runs one completion of `op`. `more`: further completions will follow.
   struct Completion {
     int32_t result = 0;
     int buffer_id = -1;

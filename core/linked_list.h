@@ -1,5 +1,5 @@
-// LinkedList: items in the order in which they were added, linked through themselves: adding and removing
-// cost nothing but a few stores, whatever the length. Holds no memory and owns nothing. Worker-local.
+// LinkedList: items in the order in which they were added. The links are in the items, so adding and removing
+// cost only a few stores, whatever the length. Holds no memory and owns nothing. Worker-local.
 //
 //   class Session : public core::Linked<Session> { … };
 //   core::LinkedList<Session> sessions;  // Session may be incomplete here
@@ -14,7 +14,7 @@ namespace bivalve::core {
 template <typename T>
 class LinkedList;
 
-// The base of what can be in one LinkedList at a time.
+// The base class of an item. An item can be in one LinkedList at a time.
 template <typename T>
 class Linked {
  public:
@@ -67,7 +67,7 @@ class LinkedList {
 
   size_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
-  // Oldest first. Removing an item ends the validity of iterators to it alone.
+  // Oldest first. Removing an item invalidates only the iterators to that item.
   Iterator begin() const { return Iterator(first_); }
   Iterator end() const { return Iterator(nullptr); }
 

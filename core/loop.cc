@@ -8,11 +8,11 @@ void Loop::Turn(MonoTime deadline) {
   io_.Wait(ready_.empty() ? std::min(deadline, timers_.Next()) : MonoTime::min());
   timers_.Advance(Now());
   RunReady();
-  RunReady();  // whom the first pass woke: a second pass costs less than a second look at the kernel
+  RunReady();  // those that the first pass woke: a second pass costs less than asking the kernel again
 }
 
-// One pass: what is scheduled meanwhile waits for the next one, so that two coroutines that wake each other
-// do not keep the kernel's completions waiting.
+// One pass: coroutines that are scheduled meanwhile wait for the next one, so that two coroutines that wake
+// each other do not delay the kernel's completions.
 void Loop::RunReady() {
   running_.swap(ready_);
   for (std::coroutine_handle<> waiter : running_) waiter.resume();

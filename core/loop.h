@@ -1,5 +1,5 @@
-// Loop: one thread's scheduler over an Io: what is ready to run, what is due, what the kernel has completed.
-// Worker-local throughout.
+// Loop: one thread's scheduler over an Io: coroutines that are ready, timers that are due, operations that
+// have completed. Worker-local throughout.
 #pragma once
 
 #include <coroutine>
@@ -20,13 +20,13 @@ class Loop {
   TimerWheel& timers() { return timers_; }
   MonoTime Now() const { return io_.Now(); }
 
-  // Resumes `waiter` later in this turn or in the next one, never from inside this call: nobody is surprised
-  // in the middle of a function by what the resumed coroutine does.
+  // Resumes `waiter` later in this turn or in the next one, never from inside this call, so that the resumed
+  // coroutine does not change anything in the middle of the caller.
   void Schedule(std::coroutine_handle<> waiter) { ready_.push_back(waiter); }
 
-  // One turn: waits for the kernel, at most until `deadline` and not at all when something is ready, then
-  // runs what is due and what is ready. Ends with the coroutines, so that who turns the loop until something
-  // has happened may look after each turn, and never sleeps through it.
+  // One turn: waits for the kernel, at most until `deadline` and not at all if a coroutine is ready; then
+  // runs what is due and what is ready. A turn ends with the coroutines, so a caller that turns the loop
+  // until something has happened can check after each turn and does not sleep when it has.
   void Turn(MonoTime deadline = kNever);
 
  private:

@@ -1,4 +1,4 @@
-// Mailbox: how other threads ask a loop's thread to do something (stop, take new settings, write the log).
+// Mailbox: lets other threads ask a loop's thread to do something (stop, take new settings, write the log).
 // Posting takes no lock; the owner sleeps in its ring and is woken through an eventfd. For events, not for
 // the mail path.
 #pragma once
@@ -24,8 +24,8 @@ class Mailbox {
   Mailbox(const Mailbox&) = delete;
   ~Mailbox() { Take(); }
 
-  // Any thread. The message runs on the owner's thread, in order of posting; one that is posted after the
-  // owner ended is destroyed with the mailbox.
+  // Any thread. The message runs on the owner's thread, in the order of posting. A message that is posted
+  // after the owner has ended is destroyed with the mailbox.
   void Post(std::function<void()> message) {
     Node* node = new Node{std::move(message), head_.load(std::memory_order_relaxed)};
     while (!head_.compare_exchange_weak(node->next, node, std::memory_order_release,
@@ -61,7 +61,7 @@ class Mailbox {
     (void)!write(event_.get(), &one, sizeof(one));
   }
 
-  // The messages, oldest first; destroys them instead when not `keep`.
+  // The messages, oldest first. Destroys them instead unless `keep`.
   Node* Take(bool keep = false) {
     Node* newest = head_.exchange(nullptr, std::memory_order_acquire);
     Node* oldest = nullptr;

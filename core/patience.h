@@ -1,8 +1,8 @@
-// Patience: how long one waits for a peer that sends bytes, or takes them. It bounds each silence, and the
-// rate as well: a peer that sends one byte in every minute is never silent for long, and would hold its
-// session for ever (Postfix limits this by smtpd_min_data_rate for the same reason).
+// Patience: how long we wait for a peer that sends or takes bytes. It limits each silence and also the lowest
+// rate: a peer that sends one byte a minute is never silent for long, and would hold its session for ever
+// (Postfix limits this by smtpd_min_data_rate for the same reason).
 //
-// Time is cut into intervals as long as the silence that is allowed, and in each of them at least
+// Time is divided into intervals as long as the permitted silence. In each interval at least
 // kBytesPerSecondMin must pass on average. Worker-local; never suspends.
 #pragma once
 
@@ -17,15 +17,15 @@ namespace bivalve::core {
 class Patience {
  public:
   // Half of what the slowest links in use carry: a satellite telephone's data channel has 2,400 bit/s, 300
-  // bytes a second less what TCP/IP and retransmissions take. Postfix asks for 500.
+  // bytes a second minus the overhead of TCP/IP and retransmissions. Postfix requires 500.
   static constexpr uint64_t kBytesPerSecondMin = 128;
 
-  // Not started. `silence`: TimeOut for the peers of a session, so that a pause which is allowed stays
-  // allowed.
+  // Not started yet. `silence`: TimeOut for the peers of a session, so that a permitted pause stays
+  // permitted.
   explicit Patience(Duration silence) : silence_(silence) {}
 
   Duration silence() const { return silence_; }
-  // Before the first byte is waited for; and when we ourselves did not read or send for a while.
+  // Call before waiting for the first byte, and after a time in which we ourselves did not read or send.
   void Start(MonoTime now) {
     interval_end_ = now + silence_;
     bytes_ = 0;
@@ -33,19 +33,19 @@ class Patience {
 
   // Bytes have passed.
   void Add(uint64_t bytes) { bytes_ += bytes; }
-  // Until when the next ones must have passed, if the wait for them begins now.
+  // The time by which the next bytes must have passed, if the wait for them begins now.
   MonoTime Deadline(MonoTime now) const {
     const MonoTime silence_end = now + silence_;
     return Enough() ? silence_end : std::min(silence_end, interval_end_);
   }
-  // Call when some have passed, or a wait has ended. False: too slow.
+  // Call when bytes have passed or a wait has ended. False: the peer is too slow.
   bool Check(MonoTime now) {
     if (now < interval_end_) return true;
     if (!Enough()) return false;
     Start(now);
     return true;
   }
-  // Nothing at all has passed in the interval: silence, and not slowness.
+  // True if no byte at all has passed in the interval: the peer is silent, not slow.
   bool silent() const { return bytes_ == 0; }
 
  private:

@@ -44,7 +44,7 @@ void PlainTransport::OnComplete(Operation& operation, IoResult result) {
 void PlainTransport::OnReceived(IoResult result) {
   more_waiting_ = receive_.nonempty();
   if (result.error() == ENOBUFS) {
-    // All buffers were filled in this turn and are back by now.
+    // All buffers were filled in this turn and have been returned by now.
     receive_.request.poll_first = false;
     io_.Submit(receive_);
     return;

@@ -1,4 +1,4 @@
-// PlainTransport: bytes to and from a socket as they are.
+// PlainTransport: sends and receives the bytes of a socket unchanged.
 #pragma once
 
 #include <sys/socket.h>
@@ -17,7 +17,7 @@ class PlainTransport final : public Transport {
   PlainTransport(Io& io, Owner& owner) : io_(io), owner_(owner), receive_(*this), send_(*this) {}
   PlainTransport(const PlainTransport&) = delete;
 
-  // From now on it is about this socket, which is borrowed; nothing is in flight.
+  // From now on the transport uses this socket, which is borrowed. Nothing may be in flight.
   void Use(int fd);
 
   void ReceiveAny() override;

@@ -1,5 +1,5 @@
-// Published: a small value that one thread sets and others read, without a lock. A reader gets a value that
-// was set, whole, and tries again while one is being set. Never suspends.
+// Published: a small value that one thread sets and others read, without a lock. A reader always gets one
+// complete value; it tries again while a value is being set. Never suspends.
 #pragma once
 
 #include <array>
@@ -11,7 +11,7 @@
 
 namespace bivalve::core {
 
-// For values of at most some hundred bytes, without anything that is owned elsewhere.
+// For values of at most some hundred bytes that own nothing elsewhere.
 template <typename T>
 class Published {
   static_assert(std::is_trivially_copyable_v<T>);
@@ -46,7 +46,7 @@ class Published {
 
  private:
   static constexpr size_t kWords = (sizeof(T) + sizeof(uint64_t) - 1) / sizeof(uint64_t);
-  std::atomic<uint64_t> sequence_ = 0;  // odd: Set() is under way
+  std::atomic<uint64_t> sequence_ = 0;  // odd: Set() is in progress
   std::array<std::atomic<uint64_t>, kWords> words_ = {};
 };
 

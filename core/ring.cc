@@ -19,7 +19,7 @@ namespace bivalve::core {
 namespace {
 
 constexpr uint16_t kBufferGroup = 0;
-// user_data of submissions whose completion concerns nobody. Real ones are addresses, so never this.
+// user_data of submissions whose completion nobody waits for. Real values are addresses, so never this one.
 constexpr uint64_t kNobody = 1;
 constexpr unsigned kBatch = 256;
 
@@ -71,7 +71,7 @@ absl::Status Ring::Setup() {
     return SetupError(-result);
   }
   open_ = true;
-  // Saves the descriptor's look-up in every system call; without it everything works all the same.
+  // Saves looking up the descriptor in every system call. Everything works without it as well.
   const bool registered = io_uring_register_ring_fd(&ring_) == 1;
 
   const size_t ring_bytes = options_.buffers * sizeof(io_uring_buf);
@@ -106,7 +106,7 @@ io_uring_sqe* Ring::GetSqe() {
     if (io_uring_sqe* sqe = io_uring_get_sqe(&ring_); sqe != nullptr) return sqe;
     ++counts_.flushes;
     ++counts_.enters;
-    PublishBuffers();  // what is submitted now may want them
+    PublishBuffers();  // operations submitted now may need them
     io_uring_submit(&ring_);
   }
 }
@@ -184,7 +184,7 @@ void Ring::Wait(MonoTime deadline) {
     // EINTR, ETIME and EBUSY all mean the same: look at what has completed.
     io_uring_submit_and_wait_timeout(&ring_, &first, 1, deadline == kNever ? nullptr : &timeout, nullptr);
   }
-  // What the kernel keeps comes with the next system call.
+  // The next system call brings the completions that the kernel has kept.
   if (io_uring_cq_has_overflow(&ring_)) ++counts_.overflows;
   now_ = std::chrono::steady_clock::now();
   RunCompletions();
@@ -196,8 +196,8 @@ void Ring::PublishBuffers() {
   returned_ = 0;
 }
 
-// The completions of a batch are copied out and the queue advanced before any of them runs, because what runs
-// may submit, and a full submission queue enters the kernel, which needs room in the completion queue.
+// The completions of a batch are copied and the queue is advanced before any of them runs: a completion may
+// submit, a full submission queue enters the kernel, and the kernel then needs room in the completion queue.
 void Ring::RunCompletions() {
   struct Done {
     IoOp* op;
@@ -241,11 +241,11 @@ int Ring::OpenSocket(int family) {
 }
 
 std::optional<uid_t> Ring::PeerUser(int fd) const {
-  static constexpr pid_t kServiceManager = 1;  // listens on somebody's behalf
+  static constexpr pid_t kServiceManager = 1;  // listens for other programs
   ucred peer = {};
   socklen_t size = sizeof(peer);
   if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return std::nullopt;
-  // 0: in another namespace of processes, or no local socket.
+  // 0: in another PID namespace, or not a local socket.
   if (peer.pid == kServiceManager || peer.pid == 0) return std::nullopt;
   return peer.uid;
 }

@@ -18,7 +18,7 @@ class Ring final : public Io {
  public:
   struct Options {
     uint32_t submissions = 1024;   // slots; more in one turn cost one more system call
-    uint32_t completions = 8192;   // slots; the kernel keeps what does not fit
+    uint32_t completions = 8192;   // slots; the kernel keeps those that do not fit
     uint32_t buffers = 512;        // provided buffers; a power of two
     uint32_t buffer_bytes = 4096;  // commands and replies; mail data is received in place
   };
@@ -37,13 +37,13 @@ class Ring final : public Io {
   std::span<char> Buffer(int buffer_id) override;
   void ReturnBuffer(int buffer_id) override;
 
-  // What the ring did since it was opened, for the counts of perf/.
+  // What the ring has done since it was opened, for the counts of perf/.
   struct Counts {
     uint64_t enters = 0;       // system calls
     uint64_t submissions = 0;  // operations handed over
     uint64_t completions = 0;
-    uint64_t flushes = 0;    // submission queue was full within a turn
-    uint64_t overflows = 0;  // turns that found the completion queue full, and more kept by the kernel
+    uint64_t flushes = 0;    // submission queue was full during a turn
+    uint64_t overflows = 0;  // turns with a full completion queue and more kept by the kernel
   };
   const Counts& counts() const { return counts_; }
   // Kernel release and the optional features found, for one log line.
@@ -63,7 +63,7 @@ class Ring final : public Io {
   bool open_ = false;
   io_uring_buf_ring* buffer_ring_ = nullptr;
   std::unique_ptr<char[]> buffers_;
-  uint32_t returned_ = 0;  // buffers added to the buffer ring but not yet published
+  uint32_t returned_ = 0;  // buffers added to the buffer ring but not published yet
   MonoTime now_;
   Counts counts_;
   std::string description_;

@@ -24,7 +24,7 @@ class Scope {
   }
   size_t running() const { return running_; }
 
-  // Suspends until every spawned task has ended. Does not stop them: whoever spawned them has told them.
+  // Suspends until every spawned task has ended. Does not stop them: the caller must have told them to end.
   Task<void> Join() {
     while (running_ > 0) co_await drained_.Wait();
   }

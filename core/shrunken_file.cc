@@ -20,7 +20,7 @@ struct Mapping {
   uintptr_t end = 0;
 };
 
-// A number in hexadecimal off the front of `text`, and the byte behind it.
+// Removes a hexadecimal number from the front of `text`, and the byte behind it.
 uintptr_t TakeHex(std::string_view& text) {
   uintptr_t number = 0;
   while (!text.empty()) {
@@ -53,7 +53,7 @@ std::optional<Mapping> FindBody(uintptr_t address) {
   const int maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
   if (maps < 0) return std::nullopt;
   std::optional<Mapping> found;
-  std::array<char, 4096> buffer;  // a path of ours is short
+  std::array<char, 4096> buffer;  // the paths of our files are short
   size_t held = 0;
   for (;;) {
     const ssize_t bytes = read(maps, buffer.data() + held, buffer.size() - held);
@@ -87,7 +87,7 @@ void OnBusError(int signal_number, siginfo_t* info, void*) {
       }
     }
   }
-  // Not ours: what caused it is carried out once more, and ends the process.
+  // Not our file: the faulting instruction runs again and ends the process.
   signal(signal_number, SIG_DFL);
   if (info->si_code <= 0) raise(signal_number);
 }

@@ -1,4 +1,4 @@
-// StartThread: a thread that says whether it could begin.
+// StartThread: starts a thread that reports whether its start succeeded.
 #pragma once
 
 #include <functional>
@@ -11,9 +11,9 @@
 
 namespace bivalve::core {
 
-// Runs `run` in a new thread, which takes the place of `thread`, and blocks until `run` has called its
-// argument, which it does once: with OkStatus when it has begun, else with the reason, a sentence for the
-// operator. Either way the thread is to be joined.
+// Runs `run` in a new thread, which replaces `thread`. Blocks until `run` has called its argument, which it
+// does once: with OkStatus when it has started, otherwise with the reason, a sentence for the operator. The
+// thread must be joined in both cases.
 inline absl::Status StartThread(std::thread& thread,
                                 std::function<void(std::function<void(absl::Status)> started)> run) {
   auto said = std::make_shared<std::promise<absl::Status>>();

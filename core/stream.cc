@@ -9,7 +9,7 @@
 namespace bivalve::core {
 namespace {
 
-constexpr size_t kPiecesMax = 64;  // of one sendmsg
+constexpr size_t kPiecesMax = 64;  // in one sendmsg
 
 }  // namespace
 
@@ -20,7 +20,7 @@ class Stream::ConnectOp final : public IoOp {
     request = what;
     io_.Submit(*this);
   }
-  // What it ends with from now on, even if it succeeds.
+  // The result from now on, even if the operation succeeds.
   void Abort(int error) {
     if (error_ != 0 || !in_flight()) return;
     error_ = error;
@@ -122,7 +122,7 @@ Task<IoResult> Stream::Receive(std::span<char> room, std::span<char> spill, Mono
                     {.iov_base = spill.data(), .iov_len = spill.size()}};
   msghdr message = {};
   if (input().empty() && !ended()) {
-    // A receive that was armed earlier fills a buffer; what it brings is copied below.
+    // A receive that was armed earlier fills a buffer; its bytes are copied below.
     if (!receiving()) {
       placed_ = true;
       if (spill.empty()) {
@@ -169,7 +169,7 @@ void Stream::OnSent(IoResult result) {
   sent_result_ = result;
   if (!sending_.empty()) {
     if (!result.ok() || result.value() < sending_.size()) write_error_ = result.ok() ? EPIPE : result.error();
-    // Small strings keep their storage for the next line; long ones give it back.
+    // Short strings keep their storage for the next line; long ones free it.
     if (sending_.capacity() > 128) {
       std::string().swap(sending_);
     } else {
@@ -185,7 +185,7 @@ Task<bool> Stream::Finish(Way way, MonoTime deadline) {
   while (transport().in_flight(way)) {
     const bool notified = co_await wake_.Wait(in_time ? deadline : kNever);
     if (!notified) in_time = false;
-    // After each wake-up anew: a send that was faster than its cancel has been followed by the next one.
+    // Read again after each wake-up: if a send was faster than its cancel, another one may have followed it.
     if (!in_time) transport().Cancel(way);
   }
   co_return in_time;
@@ -208,7 +208,7 @@ Task<IoResult> Stream::SendMessage(const msghdr& message, MonoTime deadline) {
   const bool in_time = co_await Finish(Way::kSend, deadline);
   wake_on_sent_ = false;
   if (sent_result_.ok() && sent_result_.value() == bytes) co_return IoResult(0);
-  // Part of it is out: the connection is of no use any more.
+  // A part was already sent: the connection can no longer be used.
   write_error_ = !in_time ? ETIMEDOUT : sent_result_.ok() ? EPIPE : sent_result_.error();
   co_return IoResult(-write_error_);
 }
@@ -220,15 +220,15 @@ Task<IoResult> Stream::SendPieces(std::span<const iovec> pieces, Duration silenc
 }
 
 Task<IoResult> Stream::SendPieces(std::span<const iovec> pieces, Patience& patience) {
-  // What was written goes out in front, in the same message.
+  // Bytes written before are sent first, in the same message.
   bool idle = true;
   if (sending()) idle = co_await Drain(patience.Deadline(loop_.Now()));
   if (!idle || write_error_ != 0) co_return IoResult(write_error_ != 0 ? -write_error_ : -ETIMEDOUT);
   std::string front;
   front.swap(output_);
   std::array<iovec, kPiecesMax> step;
-  size_t next = 0;    // piece
-  size_t offset = 0;  // in it
+  size_t next = 0;    // index of the piece
+  size_t offset = 0;  // within the piece
   bool front_out = front.empty();
   while (!front_out || next < pieces.size()) {
     size_t count = 0;
@@ -296,7 +296,7 @@ Task<void> Stream::Linger(MonoTime deadline) {
 Task<void> Stream::Close() {
   if (fd_ < 0) co_return;
   if (receiving() || sending()) {
-    // Shutdown completes a pending receive; cancel reaches what it does not.
+    // Shutdown completes a pending receive; cancel completes the rest.
     Shutdown();
     transport().Cancel(Way::kReceive);
     transport().Cancel(Way::kSend);

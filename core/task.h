@@ -4,8 +4,9 @@
 //   core::Task<int> Sum(Io& io);
 //   int sum = co_await Sum(io);
 //
-// Not for work that runs beside its caller: that is spawned into a Scope (core/scope.h), which joins it.
-// Never destroy a suspended task to stop it: what it awaits is the kernel's; cancel that and await it.
+// Not for work that runs beside its caller: spawn that into a Scope (core/scope.h), which joins it. Never
+// destroy a suspended task to stop it, because the kernel may still use its memory: cancel what it awaits,
+// and await the task.
 //
 // g++ 12: an aggregate or capturing lambda made inside a co_await expression is destroyed twice. Name it
 // first.

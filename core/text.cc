@@ -7,9 +7,8 @@ namespace {
 
 constexpr std::string_view kEllipsis = "...";
 
-// What a terminal obeys or a reader does not see, of the characters of several bytes: the control
-// characters of ISO 8859-1, line and paragraph ends, what turns the direction of text, and the byte order
-// mark.
+// Characters of several bytes that a terminal obeys or a reader does not see: the control characters of ISO
+// 8859-1, line and paragraph ends, characters that change the direction of text, and the byte order mark.
 bool IsHidden(std::string_view character) {
   uint32_t code = static_cast<unsigned char>(character[0]) & (character.size() == 2 ? 0x1f : 0x0f);
   for (const char c : character.substr(1)) code = code << 6 | (static_cast<unsigned char>(c) & 0x3f);
@@ -18,7 +17,7 @@ bool IsHidden(std::string_view character) {
                                    (code >= 0x2066 && code <= 0x2069) || code == 0xfeff);
 }
 
-// Where an escape is put together: four bytes for each of a character's.
+// Room to build an escape in: four bytes for each byte of a character.
 using EscapeRoom = std::array<char, 16>;
 
 // The bytes as \xNN, in `room`.
@@ -32,7 +31,8 @@ std::string_view Hex(std::string_view bytes, EscapeRoom& room) {
   return {room.data(), size};
 }
 
-// How `character` is written: one of UTF-8, or a byte that begins none. The result borrows from it or `room`.
+// How `character` is written: a UTF-8 character, or a byte that does not begin one. The result borrows from
+// it or `room`.
 std::string_view EscapedCharacter(std::string_view character, bool valid, EscapeRoom& room) {
   switch (character[0]) {
     case '\n':
@@ -84,7 +84,7 @@ size_t Utf8CharacterBytes(std::string_view text) {
 void AppendEscaped(std::string& out, std::string_view text, size_t bytes_max, EscapeFor what) {
   const size_t start = out.size();
   const size_t ellipsis_bytes = std::min(kEllipsis.size(), bytes_max);
-  // Where the ellipsis goes should the rest not fit: no escape and no UTF-8 character is cut.
+  // Where the ellipsis goes if the rest does not fit: no escape and no UTF-8 character is cut.
   size_t cut = start;
   EscapeRoom room;
   while (!text.empty()) {

@@ -1,5 +1,5 @@
-// Small helpers over std::string_view that the standard library lacks and Debian 12's abseil only has for its
-// own string_view type.
+// Small helpers for std::string_view that the standard library lacks and that Debian 12's abseil has only for
+// its own string_view type.
 #pragma once
 
 #include <array>
@@ -13,7 +13,7 @@ namespace bivalve::core {
 
 constexpr char AsciiLower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }
 
-// The value of a hexadecimal digit of either case; -1: it is none.
+// The value of a hexadecimal digit of either case; -1 for any other character.
 constexpr int HexValue(char c) {
   if (c >= '0' && c <= '9') return c - '0';
   const char lower = AsciiLower(c);
@@ -33,7 +33,7 @@ constexpr bool StartsWithIgnoreCase(std::string_view text, std::string_view pref
   return text.size() >= prefix.size() && EqualsIgnoreCase(text.substr(0, prefix.size()), prefix);
 }
 
-// The offset of `part` in `text`, from `from` on, without regard to the case of ASCII letters; npos without.
+// The offset of `part` in `text`, from `from` on, ignoring the case of ASCII letters; npos if not found.
 constexpr size_t FindIgnoreCase(std::string_view text, std::string_view part, size_t from = 0) {
   for (; from + part.size() <= text.size(); ++from) {
     if (StartsWithIgnoreCase(text.substr(from), part)) return from;
@@ -41,14 +41,14 @@ constexpr size_t FindIgnoreCase(std::string_view text, std::string_view part, si
   return std::string_view::npos;
 }
 
-// Without the given characters (blanks by default) at both ends.
+// The text without the given characters (blanks by default) at both ends.
 constexpr std::string_view Trim(std::string_view text, std::string_view characters = " \t\r\n\v\f") {
   const size_t first = text.find_first_not_of(characters);
   if (first == std::string_view::npos) return {};
   return text.substr(first, text.find_last_not_of(characters) - first + 1);
 }
 
-// A control character of ASCII, tab excepted.
+// A control character of ASCII except tab.
 constexpr bool IsControl(char c) { return (c >= 0 && c < ' ' && c != '\t') || c == '\x7f'; }
 
 namespace internal {
@@ -75,20 +75,21 @@ std::string Cat(const Pieces&... pieces) {
   return out;
 }
 
-// How many bytes the UTF-8 character at the start of `text` has; 0: there is none (RFC 3629 section 4).
+// How many bytes the UTF-8 character at the start of `text` has; 0 if there is none (RFC 3629 section 4).
 size_t Utf8CharacterBytes(std::string_view text);
 
-// What the text becomes a part of.
+// Where the escaped text will stand.
 enum class EscapeFor : uint8_t {
   kLine,
-  kField,   // one of several with ", " between them
-  kHeader,  // of a message, where everything is ASCII (RFC 5322 section 2.2)
+  kField,   // a field among several, separated by ", "
+  kHeader,  // a message header, where everything is ASCII (RFC 5322 section 2.2)
 };
-// Appends `text` so that it stays one printable line that looks as it is: control characters (also U+0080 to
-// U+009F), DEL and the backslash become \n, \r, \t, \\ or \xNN; so do, each byte by itself, what is no UTF-8,
-// line and paragraph separators (U+2028, U+2029), what turns the direction of text (U+061C, U+200E, U+200F,
-// U+202A to U+202E, U+2066 to U+2069) and U+FEFF. In a field, the comma of ", " does too, and in a header
-// everything beyond ASCII. Everything else passes. At most `bytes_max` bytes are added, "..." for the rest.
+// Appends `text` so that it stays one printable line without hidden or turned text. Control characters (also
+// U+0080 to U+009F), DEL and the backslash become \n, \r, \t, \\ or \xNN. Byte by byte the same happens to
+// bytes that are not UTF-8, line and paragraph separators (U+2028, U+2029), characters that change the
+// direction of text (U+061C, U+200E, U+200F, U+202A to U+202E, U+2066 to U+2069) and U+FEFF. In a field the
+// comma of ", " is escaped too, and in a header everything beyond ASCII. Everything else is unchanged. At
+// most `bytes_max` bytes are added; "..." takes the place of the rest.
 void AppendEscaped(std::string& out, std::string_view text, size_t bytes_max = 1024,
                    EscapeFor what = EscapeFor::kLine);
 

@@ -4,8 +4,8 @@
 
 namespace bivalve::core {
 
-// Level L holds what is due within 64^(L+1) ticks, in the slot of its tick's L-th base-64 digit. When a
-// level's digit changes, that slot's timers are placed again, one level lower or run.
+// Level L holds the timers that are due within 64^(L+1) ticks, in the slot given by the L-th base-64 digit of
+// their tick. When the digit of a level changes, the timers of that slot move one level lower or run.
 
 TimerWheel::TimerWheel(MonoTime now) : start_(now) {
   for (auto& level : slots_) {
@@ -28,14 +28,14 @@ void TimerWheel::Set(Timer& timer, MonoTime deadline) {
   timer.Drop();
   if (deadline == kNever) return;
   const Duration distance = std::max(deadline - start_, Duration::zero());
-  // Rounded up, so that it never fires early; in the past: the next tick.
+  // Rounded up, so that a timer never fires early. A deadline in the past becomes the next tick.
   const auto tick = static_cast<uint64_t>(distance / kTick) + (distance % kTick != Duration::zero() ? 1 : 0);
   timer.tick_ = std::max(tick, now_tick_ + 1);
   Place(timer);
 }
 
 void TimerWheel::Place(Timer& timer) {
-  const uint64_t distance = timer.tick_ ^ now_tick_;  // the highest digit that differs decides the level
+  const uint64_t distance = timer.tick_ ^ now_tick_;  // the highest different digit decides the level
   const int level = distance == 0 ? 0 : (63 - __builtin_clzll(distance)) / 6;
   BV_CHECK(level < kLevels);
   const uint64_t slot = (timer.tick_ >> (6 * level)) & (kSlots - 1);
@@ -47,8 +47,8 @@ void TimerWheel::Place(Timer& timer) {
   head.previous_ = &timer;
 }
 
-// Takes each timer out of the slot and runs it or places it anew. Works on the slot's first timer until the
-// slot is empty, because a timer's OnTimer may drop its neighbours.
+// Takes each timer out of the slot and runs it or moves it. Works on the slot's first timer until the slot is
+// empty, because a timer's OnTimer may drop its neighbours.
 void TimerWheel::Expire(Head& slot) {
   Head taken;
   if (slot.next_ == &slot) return;
@@ -72,7 +72,7 @@ void TimerWheel::Expire(Head& slot) {
 void TimerWheel::Advance(MonoTime now) {
   const auto target = static_cast<uint64_t>(std::max(now - start_, Duration::zero()) / kTick);
   while (now_tick_ < target) {
-    // Skip to the next tick at which a slot that holds something comes up.
+    // Skip to the next tick at which a slot that is not empty comes up.
     const MonoTime next = Next();
     const uint64_t next_tick =
         next == kNever ? target : std::min(target, static_cast<uint64_t>((next - start_) / kTick));
@@ -87,7 +87,8 @@ void TimerWheel::Advance(MonoTime now) {
 }
 
 MonoTime TimerWheel::Next() const {
-  // A lower level's timers are due before any of a higher one's, so the first level that holds one decides.
+  // The timers of a lower level are due before those of a higher one, so the first level that is not empty
+  // decides.
   for (int level = 0; level < kLevels; ++level) {
     uint64_t& occupied = occupied_[static_cast<size_t>(level)];
     const uint64_t digit = now_tick_ >> (6 * level);

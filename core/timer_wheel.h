@@ -1,5 +1,5 @@
-// Deadlines of one worker: thousands of them, set and dropped all the time, few of which ever pass. A
-// hierarchical wheel: setting and dropping is a few list operations, whatever the number of timers.
+// Deadlines of one worker: thousands of them, set and dropped all the time, and few of them ever pass. A
+// hierarchical wheel: setting and dropping take a few list operations, whatever the number of timers.
 #pragma once
 
 #include <array>
@@ -27,7 +27,7 @@ class Timer {
 
  protected:
   virtual ~Timer() { Drop(); }
-  // Runs on the loop, once, at or after the deadline (up to one tick late). The timer is no longer armed.
+  // Called once by the loop, at or after the deadline (up to one tick late). The timer is no longer armed.
   virtual void OnTimer() {}
 
  private:
@@ -55,7 +55,7 @@ class TimerWheel {
   MonoTime Next() const;
 
  private:
-  static constexpr int kLevels = 7;  // 64^7 ticks of 4 ms: every time that a MonoTime can hold
+  static constexpr int kLevels = 7;  // 64^7 ticks of 4 ms: any time that a MonoTime can hold
   static constexpr int kSlots = 64;
   struct Head final : Timer {};
 
@@ -63,10 +63,10 @@ class TimerWheel {
   void Expire(Head& slot);
 
   MonoTime start_;
-  uint64_t now_tick_ = 0;  // every tick up to this one was run
+  uint64_t now_tick_ = 0;  // all ticks up to this one have run
   std::array<std::array<Head, kSlots>, kLevels> slots_;
-  // A set bit: the slot may hold timers. Cleared when found empty, because a timer that drops itself does not
-  // know its wheel.
+  // A set bit: the slot may hold timers. A bit is cleared when its slot is found empty, because a timer that
+  // drops itself does not know its wheel.
   mutable std::array<uint64_t, kLevels> occupied_ = {};
 };
 
