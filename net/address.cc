@@ -40,7 +40,7 @@ std::optional<Address> ParseNumeric(int family, std::string_view text) {
   return address;
 }
 
-// The IPv4 address in an IPv4-mapped IPv6 one, as a socket for both shows its IPv4 peers.
+// The IPv4 address in an IPv4-mapped IPv6 address, which a socket for both families shows for IPv4 peers.
 std::optional<in_addr> MappedIpv4(const in6_addr& address) {
   if (!IN6_IS_ADDR_V4MAPPED(&address)) return std::nullopt;
   in_addr mapped;
@@ -56,8 +56,7 @@ std::string Print(int family, const Address& address) {
   return inet_ntop(family, &address, text.data(), text.size());
 }
 
-// The name of a local socket: empty for an unnamed one, with a NUL in front for one of Linux's abstract
-// names.
+// The name of a local socket: empty for an unnamed socket; an abstract name of Linux starts with a NUL.
 std::string_view LocalName(const sockaddr_un& address, socklen_t size) {
   const std::string_view name(address.sun_path, std::min(size - kPathOffset, sizeof address.sun_path));
   if (name.starts_with('\0') && name.size() > 1) return name;
@@ -76,7 +75,7 @@ bool IsLabel(std::string_view label) {
          std::all_of(label.begin(), label.end(), IsNameCharacter);
 }
 
-// RFC 1123 section 2.1, and '_', which local names have. One dot at the end is fine.
+// RFC 1123 section 2.1, and '_', which local names use. One dot at the end is allowed.
 bool IsHostName(std::string_view name) {
   if (name.ends_with('.')) name.remove_suffix(1);
   if (name.size() > kHostNameBytesMax) return false;
@@ -88,7 +87,7 @@ bool IsHostName(std::string_view name) {
   }
 }
 
-// No name ends in a label of digits only (RFC 1123 section 2.1), so this was meant as an address.
+// No host name ends in a label of digits only (RFC 1123 section 2.1), so this was meant as an address.
 bool LooksLikeIpv4(std::string_view host) {
   if (host.ends_with('.')) host.remove_suffix(1);
   const std::string_view last_label = host.substr(host.rfind('.') + 1);  // npos + 1 is 0
@@ -103,7 +102,7 @@ absl::StatusOr<uint16_t> ParsePort(std::string_view text) {
   return static_cast<uint16_t>(*number);
 }
 
-// What stands behind the host: ":port", or nothing when there is a default.
+// The port behind the host: ":port", or nothing if there is a default.
 absl::StatusOr<uint16_t> ParsePortAfterHost(std::string_view text, std::string_view rest,
                                             uint16_t default_port) {
   if (rest.starts_with(':')) return ParsePort(rest.substr(1));
@@ -252,7 +251,7 @@ std::string SocketAddress::Host() const {
     case AF_UNIX: {
       const std::string_view name = LocalName(un_, size_);
       if (name.empty()) return "unix";
-      // ss and systemd write "@" for the NUL too.
+      // ss and systemd also write "@" for the NUL.
       return name.front() == '\0' ? core::Cat('@', name.substr(1)) : std::string(name);
     }
     default:

@@ -1,4 +1,4 @@
-// Where to listen and where to connect: CONTRACT's address forms, and socket addresses as values.
+// Where to listen and where to connect: the address forms of the settings, and socket addresses as values.
 #pragma once
 
 #include <netinet/in.h>
@@ -14,13 +14,13 @@
 
 namespace bivalve::net {
 
-// One socket address: unix, IPv4 or IPv6. A value.
+// One socket address: unix, IPv4 or IPv6, or empty. A value.
 class SocketAddress {
  public:
   SocketAddress() = default;
   static SocketAddress FromIpv4(in_addr address, uint16_t port);  // port in host order
   static SocketAddress FromIpv6(const in6_addr& address, uint16_t port);
-  static SocketAddress FromRaw(const sockaddr* address, socklen_t size);  // any family; others become empty
+  static SocketAddress FromRaw(const sockaddr* address, socklen_t size);  // other families become empty
   // A path of up to 107 bytes; an error otherwise.
   static absl::StatusOr<SocketAddress> FromPath(std::string_view path);
 
@@ -47,7 +47,7 @@ class SocketAddress {
   socklen_t size_ = 0;
 };
 
-// What a setting holds: "/path", "port", "1.2.3.4:port", "[2001:db8::1]:port", "name:port".
+// The forms of an address in a setting: "/path", "port", "1.2.3.4:port", "[2001:db8::1]:port", "name:port".
 struct PortOnly {
   uint16_t port = 0;
 };
@@ -57,10 +57,10 @@ struct HostName {
 };
 using Endpoint = std::variant<SocketAddress, PortOnly, HostName>;
 
-// Parses one of the forms above; `default_port` (0: none) completes "1.2.3.4", "[::1]" and "name" without a
-// port. The error says what is wrong with the value, without naming a setting. Names are not looked up.
+// Parses one of the forms above. `default_port` (0: none) completes "1.2.3.4", "[::1]" and "name", which have
+// no port. The error says what is wrong with the value, without naming a setting. Names are not looked up.
 absl::StatusOr<Endpoint> ParseEndpoint(std::string_view text, uint16_t default_port = 0);
-// The form that ParseEndpoint takes.
+// The form that ParseEndpoint accepts.
 std::string ToString(const Endpoint& endpoint);
 
 }  // namespace bivalve::net

@@ -1,6 +1,6 @@
-// ChunkingProof: what a worker knows of servers that list CHUNKING (RFC 3030). One that knows no BDAT all the
-// same would take what is in a chunk for commands, so each is tried first, and not used for it for an hour
-// when it has refused. Worker-local; never suspends.
+// ChunkingProof: what a worker knows of servers that list CHUNKING (RFC 3030). A server that lists it but
+// does not know BDAT would take the content of a chunk for commands. Therefore each server is tested first,
+// and if it refuses, chunks are not used with it for an hour. Worker-local; never suspends.
 #pragma once
 
 #include <algorithm>
@@ -15,11 +15,11 @@ namespace bivalve::net {
 
 class ChunkingProof {
  public:
-  // Behind a transparent proxy there may be any number of servers: the one known for longest goes.
+  // A transparent proxy may meet any number of servers: the one known for longest is forgotten.
   static constexpr size_t kServersMax = 64;
   static constexpr core::Duration kRefusalHolds = std::chrono::hours(1);
 
-  // It has taken a chunk.
+  // Whether the server has taken a chunk.
   bool Has(const SocketAddress& server) const {
     const auto one = Find(server);
     return one != servers_.end() && one->refused_until == core::MonoTime();

@@ -1,4 +1,4 @@
-// Connection: lines over a core::Stream. What the client and the server sides of a session have in common.
+// Connection: lines over a core::Stream, for the client's and the server's side of a session.
 #pragma once
 
 #include <cstddef>
@@ -12,21 +12,21 @@ namespace bivalve::net {
 
 class Connection {
  public:
-  // `line_bytes_max`: longest line accepted, its line end included.
+  // `line_bytes_max`: length of the longest accepted line, line end included.
   Connection(core::Loop& loop, core::Condition& wake, size_t line_bytes_max)
       : stream_(loop, wake), line_bytes_max_(line_bytes_max) {}
 
   core::Stream& stream() { return stream_; }
   const core::Stream& stream() const { return stream_; }
 
-  // The addresses of both sides; where the peer wanted to connect, before a rule of the gateway changed that
-  // (net/transparent.h). All ask the kernel. Never wait.
+  // The addresses of both sides, and the address that the peer wanted to reach before a rule of the gateway
+  // changed it (net/transparent.h). All ask the kernel. Never wait.
   SocketAddress local() const;
   SocketAddress peer() const;
   SocketAddress original_destination() const;
 
-  // The peer is gone, and has left nothing to be read. One that has only ended its side (printf … | nc) and
-  // left commands may still be waiting for replies.
+  // The peer is gone and has left nothing to read. A peer that has only ended its side (printf … | nc) and
+  // has left commands may still be waiting for replies.
   bool PeerLeft() const {
     return stream_.error() != 0 || stream_.write_error() != 0 || (stream_.ended() && stream_.input().empty());
   }
@@ -34,13 +34,13 @@ class Connection {
   enum class LineState : uint8_t {
     kLine,     // text is a line, without its CRLF or LF
     kNone,     // no whole line has arrived
-    kTooLong,  // reported once for each line that is too long; its bytes are thrown away
+    kTooLong,  // reported once for each too long line; its bytes are thrown away
   };
   struct Line {
     LineState state = LineState::kNone;
     std::string_view text;  // valid until the stream reads on
   };
-  // Takes the next line out of what has arrived. Never suspends.
+  // Takes the next line from the received bytes. Never suspends.
   Line NextLine();
   // The same line without taking it.
   Line PeekLine();

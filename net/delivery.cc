@@ -24,34 +24,33 @@ bool IsUnknownCommand(uint16_t code) { return code >= 500 && code <= 504; }
 
 iovec Piece(std::string_view text) { return {const_cast<char*>(text.data()), text.size()}; }
 
-// A header behind a last line without line end would become part of that line.
+// After a last line without a line end, a header would become part of that line.
 std::string_view LineEndBefore(const WholeMessage& message) {
   const bool inside_line = message.header_offset > 0 && message.content[message.header_offset - 1] != '\n';
   return inside_line && !message.header.empty() ? "\r\n" : "";
 }
 
-// To some servers a line behind a bare LF is one whose dot is stuffing, and to some it is not. With CRLF in
-// front it is to all.
+// Some servers remove a dot behind a bare LF as stuffing, and others do not. If the line end is CRLF, all
+// servers remove it.
 bool FollowsBareLf(std::string_view part, size_t dot) {
   return dot > 0 && part[dot - 1] == '\n' && (dot == 1 || part[dot - 2] != '\r');
 }
 
-// A piece that is shorter is copied when there are many: beside a system call's work for one, the copy is
-// nothing.
+// If there are many pieces, those shorter than this are copied: the copy is cheap compared with the work of a
+// system call for one piece.
 constexpr size_t kShortPieceBytes = 512;
-// What is looked through and copied at once.
+// How much is searched and copied at once.
 constexpr size_t kCopiedBlockBytes = 1024;
 // For the copies of one batch; a longer batch would save little.
 constexpr size_t kScratchBytes = size_t{64} << 10;
 
-// The message as the pieces that go over the wire for DATA, one after the other. They refer to the content;
-// from the second batch on, where dots stand close, to a copy with the stuffing in it.
+// The message as the pieces that are sent for DATA, in order. The pieces refer to the content. From the
+// second batch on, where dots stand close together, they refer to a copy that contains the stuffing.
 class WirePieces {
  public:
   WirePieces(std::span<const std::string_view> parts, bool stuffing) : stuffing_(stuffing), parts_(parts) {}
 
-  // Fills `pieces` and returns how many; 0 when all was given out. Those of the call before are not valid any
-  // more.
+  // Fills `pieces` and returns their number; 0 after the end. The pieces of the previous call become invalid.
   size_t Next(std::span<iovec> pieces) {
     size_t count = 0;
     copied_ = 0;
@@ -75,7 +74,7 @@ class WirePieces {
         pieces[count++] = Piece(part.substr(at_, dot - 1 - at_));
         pieces[count++] = Piece("\r\n.");
       } else {
-        // Up to and including the dot; the rest, which begins with the same dot again, follows.
+        // Up to and including the dot; the next piece begins with the same dot again.
         pieces[count++] = Piece(part.substr(at_, dot + 1 - at_));
       }
       at_ = dot;
@@ -85,20 +84,20 @@ class WirePieces {
     ++batches_;
     return count;
   }
-  // The last call gave out the end.
+  // Whether the last call gave out the end of the message.
   bool finished() const { return finished_; }
-  // The terminating line, with a line end in front of it where the content has none.
+  // The terminating line, with a line end before it if the content does not end with one.
   std::string_view end() const { return at_line_start_ ? ".\r\n" : "\r\n.\r\n"; }
 
  private:
-  // The next dot to be stuffed, from look_from_ on; the part's size when there is none.
+  // The next dot to be stuffed, from look_from_ on; the part's size if there is none.
   size_t FindDot(std::string_view part) const {
     if (look_from_ == 0) return NextDot(part, at_line_start_);
     const size_t before = look_from_ - 1;
     return before + NextDot(part.substr(before), false);
   }
 
-  // Copies a block from at_ on. It ends in front of no dot that needs the line end before it.
+  // Copies a block from at_ on. The block never ends before a dot for which the line end before it is needed.
   std::string_view CopyBlock(std::string_view part) {
     if (scratch_ == nullptr) scratch_ = std::make_unique_for_overwrite<char[]>(kScratchBytes);
     char* const begin = scratch_.get() + copied_;
@@ -111,7 +110,7 @@ class WirePieces {
     return {begin, static_cast<size_t>(out - begin)};
   }
 
-  // Copies that follow each other are one piece.
+  // Adjacent copies become one piece.
   void AddCopied(std::string_view text, std::span<iovec> pieces, size_t& count) {
     const char* const front = scratch_.get() + copied_;
     copied_ += text.size();
@@ -126,18 +125,18 @@ class WirePieces {
   }
 
   bool stuffing_;
-  bool at_line_start_ = true;  // of the part that is given out
+  bool at_line_start_ = true;  // of the current part
   bool finished_ = false;
   size_t part_ = 0;
-  size_t at_ = 0;         // in the part: what is given out next
-  size_t look_from_ = 0;  // the same, or behind a dot there that was stuffed already
+  size_t at_ = 0;         // offset in the part: given out next
+  size_t look_from_ = 0;  // the same, or behind a dot at at_ that was stuffed already
   size_t batches_ = 0;
-  size_t copied_ = 0;  // of this batch
+  size_t copied_ = 0;  // bytes copied for this batch
   std::unique_ptr<char[]> scratch_;
   std::span<const std::string_view> parts_;
 };
 
-// What is longer is sent without its end at first: until then the server has time for a reply that is none.
+// A longer message is first sent without its end: this gives the server time for a reply that is too early.
 constexpr size_t kBytesAtOnceMax = size_t{256} << 10;
 
 size_t Bytes(std::span<const iovec> pieces) {
@@ -158,7 +157,7 @@ DeliveryResult TakenEarly() {
   return result;
 }
 
-// A chunk as it goes over the wire. Lives until it was sent.
+// A chunk as it is sent. Must live until it was sent.
 class Chunk {
  public:
   Chunk(std::span<const std::string_view> parts, std::string_view last)
@@ -172,7 +171,7 @@ class Chunk {
   Chunk(const Chunk&) = delete;
 
   std::span<const iovec> pieces() const { return std::span(pieces_).first(count_); }
-  // Takes the last byte away, and returns it.
+  // Removes the last byte and returns it.
   iovec CutLastByte() {
     iovec& last = pieces_[count_ - 1];
     return {static_cast<char*>(last.iov_base) + --last.iov_len, 1};
@@ -189,7 +188,8 @@ class Chunk {
 core::Task<bool> Delivery::Begin() {
   ended_ = true;
   if (!server_.stream().input().empty()) {
-    // It has said something unasked. Taken for the reply to this message, a "250" would lose the message.
+    // The server has said something unasked. If we took a "250" for the reply to this message, it would be
+    // lost.
     result_ = co_await AwaitReplyAfterFailure();
     if (result_.status == DeliveryResult::Status::kReplied)
       result_.status = DeliveryResult::Status::kRefusedData;
@@ -231,8 +231,8 @@ core::Task<DeliveryResult> Delivery::End(std::span<const std::string_view> parts
   co_return co_await EndByData(parts);
 }
 
-// Takes one byte off the front of the message, as a chunk of its own, for a server that has not taken a chunk
-// before. One that does not know BDAT has then the start of a line, which is no command; Postfix refuses
+// For a server that has not taken a chunk before: sends the first byte of the message as a chunk of its own.
+// A server that does not know BDAT then has the start of a line, which is not a command. Postfix refuses
 // chunks of no bytes.
 core::Task<bool> Delivery::FeedFirstByte(std::span<std::string_view> parts) {
   if (options_.chunking_proven || chunk_sent_ || Bytes(parts) < 2) co_return true;
@@ -257,7 +257,7 @@ core::Task<bool> Delivery::SendChunk(std::span<const std::string_view> parts) {
   co_return false;
 }
 
-// Of the chunk that was sent last. True: the server has taken it.
+// Reads the reply to the last chunk. True: the server has taken it.
 core::Task<bool> Delivery::TakeChunkReply() {
   if (!std::exchange(chunk_unanswered_, false)) co_return true;
   const size_t before = text_.size();
@@ -270,7 +270,7 @@ core::Task<bool> Delivery::TakeChunkReply() {
     }
     result_.status = DeliveryResult::Status::kRefusedData;
     if (IsUnknownCommand(result_.code)) {
-      // Its next reply may be one to what was in the chunk.
+      // The server's next reply may be to a line of the chunk.
       text_.resize(before);
       result_.status = DeliveryResult::Status::kLost;
       result_.no_chunking = true;
@@ -310,9 +310,10 @@ core::Task<DeliveryResult> Delivery::EndByData(std::span<const std::string_view>
   std::array<iovec, 32> pieces;
   for (bool more = true; more;) {
     size_t count = wire.Next(std::span(pieces).first(pieces.size() - 1));
-    // The last batch takes the terminating line along.
+    // The last batch contains the terminating line.
     more = !wire.finished();
-    // What was read of the content since the message began may be zeros: it gets no end.
+    // If a body's file was cut short since the message began, some of the content sent may be zeros: do not
+    // end it.
     if (!more && core::ShrunkenFilesMet() != options_.shrunken_files) co_return DeliveryResult();
     const bool alone = !more && Bytes(std::span<const iovec>(pieces).first(count)) > kBytesAtOnceMax;
     if (!more && !alone) pieces[count++] = Piece(wire.end());
@@ -341,7 +342,8 @@ core::Task<DeliveryResult> Delivery::AwaitFinalReply(core::Duration timeout) {
   co_return result;
 }
 
-// A server that refuses in mid-message says so and closes: a negative reply counts, anything else is a loss.
+// A server that refuses in the middle of a message says so and closes. A negative reply counts; anything else
+// is a loss.
 core::Task<DeliveryResult> Delivery::AwaitReplyAfterFailure() {
   const size_t before = text_.size();
   DeliveryResult result = co_await AwaitFinalReply(std::chrono::seconds(1));
@@ -353,8 +355,8 @@ core::Task<DeliveryResult> Delivery::AwaitReplyAfterFailure() {
   co_return result;
 }
 
-// Looked at before the end of the message is sent, and not behind that: what is there then may be the reply
-// to the message.
+// Checked before the end of the message is sent and not after it: a reply that is there afterwards may be the
+// reply to the message.
 bool Delivery::HasTakenItEarly() {
   const std::string_view input = server_.stream().input();
   if (input.empty()) {

@@ -1,6 +1,6 @@
-// Delivers a message to a server whose mail transaction is open: by BDAT (RFC 3030) where it can, else by
-// DATA with the dot-stuffing put back; a dot behind a bare LF gets a CR before the LF there. The content is
-// not changed, and not copied except where many lines begin with a dot (into 64 KB that live as long as the
+// Delivers a message to a server whose mail transaction is open: by BDAT (RFC 3030) if possible, otherwise by
+// DATA with dot-stuffing. Before a dot behind a bare LF, DATA makes the LF a CRLF. The content is not
+// changed, and it is copied only where many lines begin with a dot (into 64 KB that live as long as the
 // delivery).
 //
 //   net::Delivery delivery(server, wake, options, text);
@@ -25,49 +25,49 @@ namespace bivalve::net {
 
 struct DeliveryOptions {
   bool chunking = false;           // the server lists CHUNKING
-  bool chunking_proven = false;    // and has taken chunks before; else one of a single byte goes ahead
+  bool chunking_proven = false;    // and has taken chunks before; if not, a chunk of one byte is sent first
   bool may_need_stuffing = false;  // some line of the content may begin with a dot
   uint64_t shrunken_files = 0;     // core::ShrunkenFilesMet() when the message began
-  core::Duration timeout{};        // silence of the server; see core::Patience
+  core::Duration timeout{};        // longest silence of the server; see core::Patience
 };
 
 struct DeliveryResult {
   enum class Status : uint8_t {
     kReplied,      // the server's final reply is in the text
-    kRefusedData,  // refused before the message; its reply is in the text, and the transaction is still open
+    kRefusedData,  // refused before the message; reply in the text, transaction still open
     kLost,         // the connection ended, timed out or spoke nonsense before the final reply
   };
   Status status = Status::kLost;
   uint16_t code = 0;
-  bool early = false;  // with kLost: the server took the message before it had all of it
-  // The server answered BDAT by 500 to 504. It may have taken what was in the chunk for commands, so nothing
-  // more is to be sent on this connection. With kLost that was one byte.
+  bool early = false;  // with kLost: the server took the message before it was complete
+  // The server answered BDAT by 500 to 504. It may have taken the content of the chunk for commands, so
+  // nothing more may be sent on this connection. With kLost, the chunk was one byte.
   bool no_chunking = false;
 };
 
-// A reply that is there before the end of the message went out says nothing about the message: a refusal may
-// be meant so, and the message goes out to its end behind it; behind anything else the end is not sent, so
-// that the server cannot take the message while the client is told otherwise (kLost).
+// A reply that arrives before the end of the message was sent says nothing about the message. It may be meant
+// as a refusal: after a refusal the message is still sent to its end. After any other reply the end is not
+// sent (kLost), so that the server cannot take the message while the client is told otherwise.
 class Delivery {
  public:
   // The server's reply that counts is appended to `text`. `wake` is the server stream's Condition. All
-  // outlive the delivery.
+  // arguments must outlive the delivery.
   Delivery(Connection& server, core::Condition& wake, const DeliveryOptions& options, std::string& text)
       : server_(server), wake_(wake), options_(options), text_(text), patience_(options.timeout) {}
   Delivery(const Delivery&) = delete;
 
-  // Has the server take a message: DATA, where chunks are not possible. False: it does not, End() says why.
-  // Suspends.
+  // Asks the server to take a message: sends DATA, unless chunks are possible. False: the server refuses, and
+  // End() returns the reason. Suspends.
   core::Task<bool> Begin();
-  // Sends what comes next of the message, with chunking only (RFC 3030 section 2: BDAT without LAST). Returns
-  // when it was sent; the reply to it is read at the next call. False: the server does not take it, End()
-  // says why. Suspends.
+  // Sends the next part of the message; with chunking only (RFC 3030 section 2: BDAT without LAST). Returns
+  // when the part was sent; its reply is read by the next call. False: the server does not take the message,
+  // and End() returns the reason. Suspends.
   core::Task<bool> Feed(std::span<const std::string_view> parts);
-  // Sends the rest of the message and its end, and waits for the final reply; after a false of Begin() or
-  // Feed() it sends nothing. The server can take the message from here on, and not before. Suspends.
+  // Sends the rest of the message and its end, and waits for the final reply. If Begin() or Feed() returned
+  // false, it sends nothing. The server can take the message from this call on, and not before. Suspends.
   //
-  // The memory of all parts must live until it returns; the kernel may refer to it until the reply is there,
-  // and with kLost until the stream is closed.
+  // The memory of all parts must live until End() returns. The kernel may refer to it until the reply has
+  // arrived and, with kLost, until the stream is closed.
   core::Task<DeliveryResult> End(std::span<const std::string_view> parts);
 
   static constexpr size_t kPartsMax = 4;  // of one call
@@ -86,18 +86,18 @@ class Delivery {
   core::Condition& wake_;
   const DeliveryOptions options_;
   std::string& text_;
-  core::Patience patience_;  // while it is sent to
+  core::Patience patience_;  // for sending to the server
   bool chunk_unanswered_ = false;
   bool chunk_sent_ = false;
-  bool ended_ = false;  // as result_ says
+  bool ended_ = false;  // result_ is final
   DeliveryResult result_;
 };
 
-// A message that is there as a whole.
+// A message that is available as a whole.
 struct WholeMessage {
   std::string_view content = {};
-  std::string_view header = {};  // whole lines with CRLF, put in by reference; empty: none
-  size_t header_offset = 0;      // where in the content it goes; at the end of a line
+  std::string_view header = {};  // whole lines with CRLF, inserted by reference; empty: none
+  size_t header_offset = 0;      // where it is inserted in the content; at the end of a line
 };
 
 // Begins, sends the message and ends. Suspends.

@@ -18,7 +18,7 @@ constexpr char kBOrC = 0x21;
 
 constexpr ptrdiff_t kGroupSpan = kGroupBytes;
 
-// The group of 1 to 64 bytes before `end`, by a copy when it is short.
+// The group of 1 to 64 bytes before `end`. Copies the bytes if there are fewer than 64.
 template <typename Set, Mark kMark>
 Group LastGroup(const char* begin, const char* end) {
   const auto bytes = static_cast<size_t>(end - begin);
@@ -37,8 +37,8 @@ Group SearchLoop(const char* begin, const char* end) {
   return LastGroup<Set, kMark>(begin, end);
 }
 
-// Eight bytes at once in a plain integer. Each function sets the top bit of exactly those bytes that fit;
-// additions never carry into the next byte, so the result does not depend on the byte order.
+// Eight bytes at once in a plain integer. Each function sets the top bit of exactly those bytes that match.
+// Additions never carry into the next byte, so the result does not depend on the byte order.
 namespace swar {
 
 constexpr uint64_t kOnes = 0x0101010101010101;
@@ -60,7 +60,7 @@ constexpr uint64_t AtMost(uint64_t word, char byte) {
   return ~(((word & kLows) + kOnes * (0x7fu - static_cast<unsigned char>(byte))) | word) & kTops;
 }
 
-// ASCII above it.
+// ASCII bytes above `byte`.
 constexpr uint64_t Above(uint64_t word, char byte) { return ~AtMost(word, byte) & ~word & kTops; }
 
 template <Mark kMark>
@@ -75,7 +75,7 @@ uint64_t Marks(const char* p) {
   } else if constexpr (kMark == Mark::kNotBase64) {
     const uint64_t lower = byte | (kOnes * 0x20);
     const uint64_t letter = Above(lower, 'a' - 1) & AtMost(lower, 'z');
-    // '/' stands in front of the digits.
+    // '/' comes before the digits.
     const uint64_t digit = Above(byte, '.') & AtMost(byte, '9');
     return ~(letter | digit | Equals(byte, '+')) & kTops;
   } else if constexpr (kMark == Mark::kDotAfterLf) {
@@ -140,7 +140,7 @@ struct Sse2 {
     if constexpr (kMark == Mark::kNotBase64) {
       const __m128i lower = _mm_or_si128(byte, _mm_set1_epi8(0x20));
       const __m128i letter = Within(lower, 'a', 'z');
-      // '/' stands in front of the digits.
+      // '/' comes before the digits.
       const __m128i digit = Within(byte, '/', '9');
       const __m128i plus = _mm_cmpeq_epi8(byte, _mm_set1_epi8('+'));
       return _mm_xor_si128(_mm_or_si128(_mm_or_si128(letter, digit), plus), _mm_set1_epi8(-1));
@@ -175,7 +175,7 @@ struct Sse2 {
   static uint64_t Bits(__m128i marks) { return static_cast<unsigned>(_mm_movemask_epi8(marks)); }
 };
 
-// Kept apart from the baseline by the attribute, so that one binary runs on every x86-64.
+// Marked by an attribute, so that one binary runs on every x86-64.
 #define BIVALVE_AVX2 __attribute__((target("avx2")))
 
 struct Avx2 {
@@ -234,7 +234,7 @@ struct Avx2 {
     return uint64_t{high} << 32 | low;
   }
 
-  // SearchLoop once more, because Marks64 can only be inlined into a function with the same attribute.
+  // SearchLoop again, because Marks64 can only be inlined into a function with the same attribute.
   template <Mark kMark>
   BIVALVE_AVX2 static Group Search(const char* begin, const char* end) {
     for (; end - begin > kGroupSpan; begin += kGroupSpan) {

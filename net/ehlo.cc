@@ -13,13 +13,13 @@ namespace bivalve::net {
 namespace {
 
 enum class Display : uint8_t {
-  kPass,          // word for word
-  kHide,          // never; as all that has no row, but the server's is noted
-  kWithChunking,  // word for word when this filter takes BDAT
-  kBinaryMime,    // when its parts may pass and the server has CHUNKING as well
-  kPipelining,    // ours
+  kPass,          // unchanged
+  kHide,          // never, like extensions without a row; but the flag is set
+  kWithChunking,  // unchanged if this filter takes BDAT
+  kBinaryMime,    // if binary parts may pass and the server has CHUNKING as well
+  kPipelining,    // our own
   kSize,          // the smaller of the server's and ours
-  kAuth,          // without mechanisms that cannot be used through a filter
+  kAuth,          // without mechanisms that do not work through a filter
 };
 
 struct Extension {
@@ -31,7 +31,8 @@ struct Extension {
 constexpr std::array kExtensions = {
     Extension{"PIPELINING", Display::kPipelining, &ServerExtensions::pipelining},
     Extension{"SIZE", Display::kSize, &ServerExtensions::size},
-    // What is not here is hidden: what an unknown extension starts may go by the scanner.
+    // Extensions that are not in this table are hidden: an unknown extension may start something that passes
+    // the scanner by.
     Extension{"8BITMIME", Display::kPass, &ServerExtensions::eight_bit_mime},
     Extension{"ENHANCEDSTATUSCODES", Display::kPass, &ServerExtensions::enhanced_status_codes},
     Extension{"CHUNKING", Display::kWithChunking, &ServerExtensions::chunking},
@@ -39,7 +40,7 @@ constexpr std::array kExtensions = {
     Extension{"XFORWARD", Display::kPass, &ServerExtensions::xforward},
     Extension{"XCLIENT", Display::kHide, &ServerExtensions::xclient},
     Extension{"AUTH", Display::kAuth},
-    // Parameters of MAIL and RCPT, and commands that ask a question: they change nothing in the dialogue.
+    // Parameters of MAIL and RCPT, and commands that only ask: they change nothing in the dialogue.
     Extension{"DSN", Display::kPass},
     Extension{"SMTPUTF8", Display::kPass},
     Extension{"UTF8SMTP", Display::kPass},
@@ -68,7 +69,7 @@ constexpr std::array<std::string_view, 8> kSecurityLayerMechanisms = {
 
 struct Line {
   std::string_view keyword;
-  std::string_view separator;  // what stands behind the keyword: a blank, or '=' in the old form of AUTH
+  std::string_view separator;  // behind the keyword: a blank, or '=' in the old form of AUTH
   std::string_view values;
 };
 
@@ -99,7 +100,7 @@ std::string UsableMechanisms(std::string_view mechanisms) {
   return usable;
 }
 
-// 0 stands for "no limit" on either side.
+// 0 means "no limit" on either side.
 uint64_t SmallerLimit(uint64_t a, uint64_t b) {
   if (a == 0 || b == 0) return std::max(a, b);
   return std::min(a, b);
@@ -161,7 +162,7 @@ void EhloReply::Add(std::string_view text) {
       return;
     case Display::kBinaryMime:
       if (repeated || !options_.chunking || !options_.binary_mime) return;
-      // CHUNKING may still come.
+      // CHUNKING may still follow.
       binary_mime_at_ = lines_.size();
       return AppendLine(lines_, extension->keyword);
     case Display::kPipelining:

@@ -1,4 +1,4 @@
-// The reply to EHLO (RFC 5321 section 4.1.1.1): what the server can do, and what of it a client may see.
+// The reply to EHLO (RFC 5321 section 4.1.1.1): what the server can do, and which of it a client may see.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace bivalve::net {
 
-// What a session must know about the server.
+// What a session needs to know about the server.
 struct ServerExtensions {
   bool pipelining = false;
   bool chunking = false;
@@ -18,21 +18,20 @@ struct ServerExtensions {
   bool xforward = false;
   bool enhanced_status_codes = false;
   bool size = false;        // the keyword was there
-  uint64_t size_bytes = 0;  // 0: no limit said
+  uint64_t size_bytes = 0;  // 0: no limit stated
 };
 
-// Whether a session that authenticates by this SASL mechanism may go on in an encoding of the mechanism's
-// own, which no scanner can read. Such mechanisms are hidden and have to be refused in AUTH. Without regard
-// to case.
+// Whether a session that authenticates by this SASL mechanism may continue in an encoding of the mechanism,
+// which no scanner can read. Such mechanisms are hidden and must be refused in AUTH. Case does not matter.
 bool HasSecurityLayer(std::string_view mechanism);
 
-// Whether this SASL mechanism binds itself to the TLS channel that it is spoken on (RFC 5801 section 4:
-// SCRAM-SHA-256-PLUS and its like). A session through a filter has no such channel from end to end: they are
-// hidden and have to be refused, too. Without regard to case.
+// Whether this SASL mechanism binds itself to the TLS channel that it runs on (RFC 5801 section 4:
+// SCRAM-SHA-256-PLUS and similar ones). A session through a filter has no such channel from end to end, so
+// these mechanisms are hidden and must be refused too. Case does not matter.
 bool BindsToTls(std::string_view mechanism);
 
-// What stands behind an extension's keyword in a whole EHLO reply of several lines with codes; nullopt when
-// it is not offered. Without regard to case. Borrows from `reply`.
+// The text behind an extension's keyword in a whole EHLO reply of several lines with codes; nullopt if the
+// extension is not offered. Case does not matter. Borrows from `reply`.
 std::optional<std::string_view> FindExtensionValues(std::string_view reply, std::string_view keyword);
 
 // Builds the client's EHLO reply from the server's, line by line.
@@ -41,23 +40,24 @@ std::optional<std::string_view> FindExtensionValues(std::string_view reply, std:
 //   reply.Add(text)…   once for every line of the server's reply, the greeting line first
 //   reply.Finish()     the whole reply to send, each line with CRLF, the last one "250 "
 //
-// The server's first line becomes "250-<host name>". Only extensions that the one table in ehlo.cc shows are
-// left: those that are known to work through a filter, or to change nothing in the dialogue. So STARTTLS,
-// XCLIENT, CHECKPOINT, BURL, TURN, early pipelining, PRDR, REQUIRETLS, what Exchange says to its like
-// (XEXCH50, X-EXPS, X-ANONYMOUSTLS, X-LINK2STATE …) and whatever comes next are not; CHUNKING and BINARYMIME
-// as the options have it. BINARYMIME needs CHUNKING (RFC 3030 section 3), so it shows only behind a
-// server that has both. AUTH keeps its mechanisms less those that bring a security layer (HasSecurityLayer:
-// GSSAPI, DIGEST-MD5 and their kin) or bind themselves to TLS (BindsToTls); AUTH without any mechanism left
-// is hidden, as is the old form "AUTH=…" in the same way. PIPELINING is always there. SIZE is the smaller of
-// the server's and size_bytes_max (0 on either side: the other one; both 0: "SIZE 0" only when the server had
-// the keyword, else none), and is shown also when only size_bytes_max is set. All other lines pass word for
-// word, in the server's order; PIPELINING and SIZE stand where the server had them, else at the end.
+// The server's first line becomes "250-<host name>". Only extensions that the table in ehlo.cc shows remain:
+// those that are known to work through a filter or to change nothing in the dialogue. So STARTTLS, XCLIENT,
+// CHECKPOINT, BURL, TURN, early pipelining, PRDR, REQUIRETLS, Exchange's own (XEXCH50, X-EXPS,
+// X-ANONYMOUSTLS, X-LINK2STATE …) and all future ones are hidden. CHUNKING and BINARYMIME depend on the
+// options; BINARYMIME needs CHUNKING (RFC 3030 section 3), so it is shown only if the server has both. AUTH
+// keeps its mechanisms except those that bring a security layer (HasSecurityLayer: GSSAPI, DIGEST-MD5 and
+// similar ones) or bind themselves to TLS (BindsToTls). AUTH without any mechanism left is hidden; the old
+// form "AUTH=…" is treated the same way. PIPELINING is always shown. SIZE is the smaller of the server's
+// limit and size_bytes_max (if one of them is 0: the other one; if both are 0: "SIZE 0" if the server had the
+// keyword, otherwise no SIZE); it is shown even if only size_bytes_max is set. All other lines pass
+// unchanged, in the server's order. PIPELINING and SIZE stand where the server had them, otherwise at the
+// end.
 class EhloReply {
  public:
   struct Options {
     uint64_t size_bytes_max = 0;  // our own limit; 0: none
-    bool chunking = false;        // this filter takes BDAT: CHUNKING may show if the server has it
-    bool binary_mime = false;     // with `chunking`, BINARYMIME may show too
+    bool chunking = false;        // this filter takes BDAT: CHUNKING is shown if the server has it
+    bool binary_mime = false;     // with `chunking`, BINARYMIME may be shown too
   };
   EhloReply(std::string_view host_name, Options options);
 
@@ -73,7 +73,7 @@ class EhloReply {
   Options options_;
   ServerExtensions server_;
   std::string lines_;                     // "250-…\r\n" each
-  std::optional<size_t> binary_mime_at_;  // where in `lines_` BINARYMIME stands
+  std::optional<size_t> binary_mime_at_;  // where BINARYMIME stands in `lines_`
   bool greeting_seen_ = false;
 };
 

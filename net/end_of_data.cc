@@ -13,22 +13,22 @@ using internal::Group;
 using internal::Mark;
 using internal::Simd;
 
-// What some server takes for (a part of) a line end around a dot.
+// Bytes around a dot that some server takes for (a part of) a line end.
 constexpr bool IsLineEdge(char c) { return c == '\r' || c == '\n' || c == '\0'; }
 
-// Closes the gaps that stuffed dots leave, in one forward pass; without any, nothing moves. A byte is written
-// at least one place before the last dot taken out, so the byte before that dot and all behind it keep their
-// wire values: that is as far back as the bytes after a dot have to look.
+// Closes the gaps that stuffed dots leave, in one forward pass; without stuffed dots nothing moves. Bytes are
+// written at least one place before the last omitted dot. So the byte before that dot and everything behind
+// it keep their wire values, and no check of a later byte looks back further than that.
 class Compaction {
  public:
   explicit Compaction(char* data) : data_(data) {}
 
-  // The byte at `offset` goes.
+  // Omits the byte at `offset`.
   void Omit(size_t offset) {
     Keep(offset);
     run_ = offset + 1;
   }
-  // Everything before `offset` and after the last byte omitted stays. Returns where it ends now.
+  // Keeps everything between the last omitted byte and `offset`. Returns where the kept bytes end now.
   size_t Keep(size_t offset) {
     const size_t bytes = offset - run_;
     if (kept_ != run_) Move(data_ + kept_, data_ + run_, bytes);
@@ -38,7 +38,8 @@ class Compaction {
   }
 
  private:
-  // memmove, which costs more than the move itself for the short lines of a message made to be all dots.
+  // In place of memmove, whose call costs more than the move itself for the short lines of a message that is
+  // all dots.
   static void Move(char* to, const char* from, size_t bytes) {
     if (bytes >= 8 && bytes <= 16) {
       MoveOverlapping<uint64_t>(to, from, bytes);
@@ -50,7 +51,7 @@ class Compaction {
       std::memmove(to, from, bytes);
     }
   }
-  // The first and the last bytes by one word each, both read before either is written.
+  // Copies the first and the last bytes by one word each; both words are read before either is written.
   template <typename Word>
   static void MoveOverlapping(char* to, const char* from, size_t bytes) {
     Word first;
@@ -62,8 +63,8 @@ class Compaction {
   }
 
   char* data_;
-  size_t run_ = 0;   // where the bytes not yet moved begin
-  size_t kept_ = 0;  // where they go
+  size_t run_ = 0;   // begin of the bytes not yet moved
+  size_t kept_ = 0;  // where they will go
 };
 
 }  // namespace
@@ -77,12 +78,12 @@ EndOfData::Result EndOfData::ProcessWith(Simd simd, std::span<char> block) {
   if (size == 0) return {};
   Compaction compaction(block.data());
 
-  // The first bytes together with those before the block, by which a dot among them is judged.
+  // The first bytes of the block behind the bytes before it, which decide about a dot among the first ones.
   std::array<char, kBeforeBytes + 5> start{};
   std::copy(before_.begin(), before_.end(), start.begin());
   std::copy_n(block.begin(), std::min(size, start.size() - kBeforeBytes), start.begin() + kBeforeBytes);
 
-  // The search does not see what stands before the first byte, so that one is always looked at.
+  // The search does not see the bytes before the block, so the first byte is always checked.
   Group group = {block.data(), 1};
   size_t group_offset = 0;
   size_t next_offset = 1;
@@ -116,7 +117,7 @@ EndOfData::Result EndOfData::ProcessWith(Simd simd, std::span<char> block) {
 }
 
 internal::Mark EndOfData::SearchMark() const {
-  // What has been found once is not looked for again.
+  // Marks that have been found once are not searched again.
   if (check_ == Check::kBareNewline && !bare_newline_) return Mark::kDotOrBareNewline;
   if (check_ != Check::kNone && !ambiguous_) return Mark::kDotAfterControl;
   return Mark::kDotAfterLf;
@@ -132,7 +133,7 @@ inline EndOfData::Finding EndOfData::Decide(const char* at, size_t left) {
     if (left == 2) return Finding::kUndecided;
     if (at[2] == '\n') {
       // CR CR LF "." CR LF and NUL CR LF "." CR LF: a server that drops or adds a CR, or ends its strings at
-      // a NUL, sees another line end before the dot than we do.
+      // a NUL, sees a different line end before the dot than we do.
       if (check_ != Check::kNone && (at[-3] == '\r' || at[-3] == '\0')) ambiguous_ = true;
       return Finding::kEnd;
     }
@@ -146,10 +147,11 @@ inline EndOfData::Finding EndOfData::Decide(const char* at, size_t left) {
   }
   if (at[-1] == '\n') {
     dot_after_bare_newline_ = true;
-    // Postfix and sendmail take it out, and their readers must not see another message than the scanner.
+    // Postfix and sendmail remove the dot, and their readers must not see a different message than the
+    // scanner.
     return Finding::kStuffedDot;
   }
-  // Behind an ambiguous line a CR is not looked for any more.
+  // After an ambiguous line the search no longer looks for dots after a CR.
   if (at[-1] == '\r' && check_ != Check::kNone && !ambiguous_) dot_after_bare_newline_ = true;
   return Finding::kNothing;
 }
@@ -162,8 +164,8 @@ void EndOfData::RememberBefore(std::span<const char> wire) {
 
 namespace {
 
-// To a place that has room for 16 bytes more. Short ones, which a call would cost more than they do, are
-// copied as 16 bytes where `end` allows.
+// Copies to a place that has room for 16 bytes more. Short runs, for which a call would cost more than the
+// copy, are copied as 16 bytes if `end` allows.
 char* CopyRun(const char* from, size_t bytes, const char* end, char* out) {
   constexpr size_t kAtOnce = 16;
   if (bytes <= kAtOnce && end - from >= static_cast<ptrdiff_t>(kAtOnce)) {

@@ -7,24 +7,24 @@
 namespace bivalve::net {
 namespace {
 
-// What a line before the first blank one can be. Each kind of doubt has readers who go on behind it and
-// readers to whom the header section ends there.
+// The kinds of lines before the first blank one. For each doubtful kind, some readers continue behind the
+// line and for others the header section ends there.
 enum class LineKind : uint8_t {
-  kBlank,          // the end, for everybody
-  kField,          // name, colon
-  kFolded,         // white space and something, behind a field
-  kFoldedFirst,    // the same as the first line of all
+  kBlank,          // ends the header section for everybody
+  kField,          // a name and a colon
+  kFolded,         // white space and more, behind a field
+  kFoldedFirst,    // the same as the very first line
   kWhiteSpace,     // nothing but white space
   kSpacedColon,    // white space before the colon
   kNameless,       // begins with the colon
-  kOddName,        // a byte in the name that no name may have
+  kOddName,        // the name has a byte that is not allowed in names
   kEnvelope,       // "From " or ">From ", as mailboxes have it
-  kEnvelopeFirst,  // the same as the first line of all, where servers know it
-  kText,           // the end for everybody but those who skip what is no field
+  kEnvelopeFirst,  // the same as the very first line, where servers know it
+  kText,           // the end for everybody except readers who skip lines that are not fields
 };
 constexpr size_t kLineKinds = static_cast<size_t>(LineKind::kText) + 1;
 
-// CR too: within a line it is one that ends nothing.
+// A CR within a line is one that ends nothing.
 constexpr std::string_view kBlanks = " \t\r";
 constexpr bool IsBlank(char c) { return kBlanks.find(c) != std::string_view::npos; }
 constexpr bool IsNameByte(char c) { return c >= '!' && c <= '~' && c != ':'; }
@@ -51,10 +51,10 @@ LineKind KindOf(std::string_view line, bool first) {
 
 struct View {
   size_t first_doubt = std::string_view::npos;
-  // Of each kind of line the offset of its first.
+  // The offset of the first line of each kind.
   std::array<size_t, kLineKinds> first_of = {};
-  size_t end = 0;          // where nobody goes on: a blank line, a text, the end of the message
-  bool ends_blank = true;  // not with a text
+  size_t end = 0;          // where no reader continues: a blank line, a text, the end of the message
+  bool ends_blank = true;  // false: ends with a text
   bool has_bare_cr = false;
 };
 
@@ -74,7 +74,7 @@ View Examine(std::string_view content, size_t bytes_max) {
     if (kind != LineKind::kField && kind != LineKind::kFolded) {
       size_t& first = view.first_of[static_cast<size_t>(kind)];
       first = std::min(first, at);
-      // In front of the mailbox's line nothing can be added.
+      // Nothing can be inserted before the mailbox's line.
       if (kind != LineKind::kEnvelopeFirst) view.first_doubt = std::min(view.first_doubt, at);
     }
     if (kind == LineKind::kText) {
@@ -92,8 +92,8 @@ bool HasDoubt(const View& view) {
                      [](size_t offset) { return offset != std::string_view::npos; });
 }
 
-// For each set of kinds that a reader goes on behind, the header section ends at the first line of another
-// kind: so there are no more ends than kinds.
+// A reader continues behind a certain set of kinds, and for him the header section ends at the first line of
+// any other kind. So there are at most as many ends as kinds.
 void AddReadings(const View& view, std::vector<Reading>& readings) {
   std::array<size_t, kLineKinds> ends = view.first_of;
   std::sort(ends.begin(), ends.end());
@@ -101,14 +101,14 @@ void AddReadings(const View& view, std::vector<Reading>& readings) {
     if (end == std::string_view::npos) break;
     readings.push_back({.as_it_is = false, .head_bytes = end, .blank_line = true});
   }
-  // To its own end: fields with spaced colons, and behind a CR, are known.
+  // Up to the real end: readers know fields with a spaced colon and fields behind a CR.
   const bool spaced = view.first_of[static_cast<size_t>(LineKind::kSpacedColon)] != std::string_view::npos;
   if (view.ends_blank && (spaced || view.has_bare_cr)) {
     readings.push_back({.as_it_is = false, .head_bytes = view.end});
   }
 }
 
-// Puts the white space between a name and its colon behind the colon.
+// Moves the white space between a name and its colon behind the colon.
 void DrawColon(char* line, size_t bytes) {
   const std::string_view text(line, bytes);
   if (KindOf(text, false) != LineKind::kSpacedColon) return;

@@ -15,7 +15,7 @@ void KeepAlive::Start(core::Duration interval) {
 
 void KeepAlive::OnTimer() {
   TakeReply();
-  if (failed_ || server_.stream().ended()) return;  // whoever uses the server next finds out
+  if (failed_ || server_.stream().ended()) return;  // the next user of the server will notice
   if (!unanswered_ && server_.stream().input().empty()) {
     server_.stream().Write("NOOP\r\n");
     server_.stream().Flush();
@@ -25,7 +25,7 @@ void KeepAlive::OnTimer() {
   wake_.loop().timers().Set(*this, wake_.loop().Now() + interval_);
 }
 
-// Takes what has come of the reply. A line that says "more" leaves the rest for the next time.
+// Reads the part of the reply that has arrived. If more lines follow, they are left for the next call.
 void KeepAlive::TakeReply() {
   while (unanswered_) {
     const Connection::Line line = server_.NextLine();

@@ -12,7 +12,7 @@ bool BeginsUuencode(std::string_view line) {
   static constexpr std::string_view kBegin = "begin";
   if (!line.starts_with(kBegin)) return false;
   if (line.starts_with("begin-base64 ")) return true;
-  // Programs differ about the mode: blanks of any kind, signs, digits.
+  // Programs differ about the mode: they accept blanks of any kind, signs, digits.
   line = line.substr(kBegin.size(), line.find('\n') - kBegin.size());
   const auto is_blank = [](char c) { return c >= 0 && c <= ' '; };
   if (line.empty() || !is_blank(line.front())) return false;
@@ -22,7 +22,8 @@ bool BeginsUuencode(std::string_view line) {
 }
 
 bool HasLongLine(std::string_view text) {
-  // Without an LF in so many bytes the line is longer; else the last one begins the next line that may be.
+  // A line without an LF in this many bytes is too long. Otherwise the last LF found is where the next
+  // candidate begins.
   for (size_t begin = 0; text.size() - begin > kLongLineBytes;) {
     const auto* const lf = static_cast<const char*>(memrchr(text.data() + begin, '\n', kLongLineBytes + 1));
     if (lf == nullptr) return true;

@@ -17,14 +17,14 @@
 namespace bivalve::net {
 namespace {
 
-constexpr int kBacklog = 4096;  // the kernel cuts it to net.core.somaxconn
+constexpr int kBacklog = 4096;  // the kernel limits it to net.core.somaxconn
 
 absl::Status SystemError(const SocketAddress& address, std::string_view what) {
   return absl::UnavailableError(
       core::Cat("cannot ", what, " ", address.ToString(), ": ", std::strerror(errno)));
 }
 
-// A socket file that nobody listens on is left over from a process that was killed.
+// A socket file on which nobody listens was left by a process that was killed.
 void RemoveStaleSocket(const SocketAddress& address) {
   const auto* local = reinterpret_cast<const sockaddr_un*>(address.raw());
   struct stat status = {};
@@ -36,13 +36,13 @@ void RemoveStaleSocket(const SocketAddress& address) {
   }
 }
 
-// A socket file is born with all rights that the umask leaves. A chmod behind the bind would be too late for
-// who is quick.
+// A new socket file has all rights that the umask leaves. A chmod after the bind would be too late: somebody
+// could connect before it.
 bool Bind(int fd, const SocketAddress& address, mode_t mode) {
   if (address.family() != AF_UNIX) return bind(fd, address.raw(), address.raw_size()) == 0;
   const mode_t before = umask(~mode & 0777);
   const bool bound = bind(fd, address.raw(), address.raw_size()) == 0;
-  umask(before);  // leaves errno alone
+  umask(before);  // does not change errno
   return bound;
 }
 
@@ -56,7 +56,7 @@ absl::StatusOr<core::UniqueFd> OpenListener(const SocketAddress& address, bool s
     RemoveStaleSocket(address);
   } else {
     setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    // Accepted sockets inherit it: a reply must not wait for the acknowledgement of the last one.
+    // Accepted sockets inherit the option: a reply must not wait for the acknowledgement of the previous one.
     setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     // IPv4 has a socket of its own, so the IPv6 one must not take its port.
     if (address.family() == AF_INET6) setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
@@ -93,7 +93,7 @@ void Acceptor::Start() {
 }
 
 void Acceptor::LookAgain() {
-  if (stopping_ || !in_flight()) return;  // it looks when it starts
+  if (stopping_ || !in_flight()) return;  // a start looks at the queue anyway
   again_ = true;
   loop_.io().Cancel(*this);
 }
@@ -111,7 +111,8 @@ void Acceptor::OnComplete(core::IoResult result) {
     failed_(result.error());
   }
   if (in_flight() || stopping_) return;
-  // The multishot has ended. After an error (no descriptors, no memory) a pause, so that it does not spin.
+  // The multishot has ended. After an error (no descriptors, no memory) the acceptor pauses, so that it does
+  // not spin.
   if (std::exchange(again_, false) || result.ok()) {
     Start();
   } else {

@@ -9,22 +9,22 @@
 namespace bivalve::net {
 namespace {
 
-// Less room than this in front of a receive is not worth a system call.
+// A receive into less room than this is not worth a system call.
 constexpr size_t kReceiveBytesMin = 4096;
-// One receive takes at most this much, so that what a client sends behind its message stays small.
+// One receive takes at most this much, so that little is received beyond the end of the message.
 constexpr size_t kReceiveBytesMax = size_t{1} << 20;
 
-// What a receive takes beyond the room of a body whose file is short: the line "." at least.
+// What a receive may take beyond the room of a body whose file is short: at least the line ".".
 constexpr size_t kSpillBytes = core::Body::kRoomBytesMin - EndOfData::kHeldBytesMax;
 
-// What is thrown away without a body is read in such pieces.
+// Data that is thrown away without a body is read in pieces of this size.
 constexpr size_t kDiscardBytes = 4096;
 
 MailDataResult::Status StatusOf(core::IoResult result) {
   return result.error() == ETIMEDOUT ? MailDataResult::Status::kTimeout : MailDataResult::Status::kClientGone;
 }
 
-// One receive, bounded by silence and by the rate.
+// One receive, limited by silence and by rate.
 core::Task<core::IoResult> ReceiveInTime(core::Loop& loop, Connection& client, std::span<char> room,
                                          std::span<char> spill, core::Patience& patience,
                                          MailDataResult& result) {
@@ -40,8 +40,8 @@ core::Task<core::IoResult> ReceiveInTime(core::Loop& loop, Connection& client, s
   co_return received;
 }
 
-// Makes room for at least `wanted` bytes behind the content and the `held` bytes that follow it (they move
-// along when the body does). False when the body cannot grow in time.
+// Makes room for at least `wanted` bytes behind the content and the `held` bytes that follow it (they are
+// moved with the body). False if the body cannot grow in time.
 core::Task<bool> MakeRoom(core::Loop& loop, core::BodyPool& bodies, core::Body& body, size_t held,
                           size_t wanted, core::Patience& patience) {
   while (body.room().size() < held + wanted) {
@@ -56,7 +56,7 @@ core::Task<bool> MakeRoom(core::Loop& loop, core::BodyPool& bodies, core::Body& 
   co_return true;
 }
 
-// Throws away the content of a body that cannot be kept, and its room; the `held` bytes stay in front.
+// Throws away the content and the room of a body that cannot be kept; the `held` bytes stay at its front.
 void DropContent(core::BodyPool& bodies, core::Body& body, const char* held_bytes, size_t held) {
   std::array<char, EndOfData::kHeldBytesMax> kept;
   std::memcpy(kept.data(), held_bytes, held);
@@ -73,7 +73,7 @@ core::Task<MailDataResult> ReceiveData(core::Loop& loop, Connection& client, cor
   EndOfData end(check);
   EndOfData::Result found;
   patience.Start(loop.Now());
-  // Behind the room of a short file; in front of it, place for what was held back.
+  // Receives what does not fit into a short file. Its front has place for the bytes that were held back.
   std::array<char, EndOfData::kHeldBytesMax + kSpillBytes> beside;
   const std::span<char> spill = std::span(beside).subspan(EndOfData::kHeldBytesMax);
   const auto kept = [&] { return result.fault == MailDataFault::kNone; };
@@ -84,7 +84,7 @@ core::Task<MailDataResult> ReceiveData(core::Loop& loop, Connection& client, cor
       result.Add(MailDataFault::kTooLarge);
     }
   };
-  // Makes content of what was found at `block`; what is held back follows it in the room.
+  // Turns the bytes found in `block` into content; bytes that are held back follow the content in the room.
   const auto settle = [&](std::span<char> block) {
     if (kept()) {
       body.Extend(found.content_bytes);
@@ -97,7 +97,7 @@ core::Task<MailDataResult> ReceiveData(core::Loop& loop, Connection& client, cor
     const bool has_room =
         co_await MakeRoom(loop, bodies, body, found.held_bytes, short_file ? 1 : kReceiveBytesMin, patience);
     if (!has_room) {
-      // Goes on in the place of what there is.
+      // Continues in the room that there is.
       result.Add(MailDataFault::kNoRoom);
       DropContent(bodies, body, body.room().data(), found.held_bytes);
     }

@@ -1,5 +1,5 @@
-// Receives mail data from a client into a body: by DATA, until the end of data, or a counted chunk of BDAT.
-// Data that cannot be kept is read and thrown away, so that the dialogue goes on behind it.
+// Receives mail data from a client into a body: by DATA, until the end of data, or one counted chunk of BDAT.
+// Data that cannot be kept is read and thrown away, so that the dialogue can continue behind it.
 #pragma once
 
 #include <chrono>
@@ -21,38 +21,38 @@ struct MailDataLimits {
   bool bare_dot_is_ambiguous = false;  // see MailDataFault::kAmbiguousDot
 };
 
-// Why a message that came whole is not to be passed on. Of several, the first in this order.
+// Why a completely received message must not be passed on. Of several faults the first in this order counts.
 enum class MailDataFault : uint8_t {
   kNone,
-  kTooLarge,        // the body holds nothing
-  kNoRoom,          // the body holds nothing
-  kMemoryCut,       // a file was cut while bodies were in it. Whoever has the bodies finds that
-  kAmbiguousEnd,    // DATA: a line "." which some servers take for the end. EndOfData::ambiguous()
-  kAmbiguousDot,    // DATA: a dot which some servers take for stuffing. EndOfData::dot_after_bare_newline()
-  kBareNewline,     // DATA: a CR or LF alone, where that was to be checked
-  kHeaderTooLarge,  // the header section is. Whoever reads it finds that
+  kTooLarge,        // the body is empty
+  kNoRoom,          // the body is empty
+  kMemoryCut,       // a file was cut short while it held bodies. Set by the owner of the bodies
+  kAmbiguousEnd,    // DATA: a line "." that some servers take for the end. EndOfData::ambiguous()
+  kAmbiguousDot,    // DATA: a dot that some servers take for stuffing. EndOfData::dot_after_bare_newline()
+  kBareNewline,     // DATA: a CR or LF alone, if that is checked
+  kHeaderTooLarge,  // the header section is too large. Set by the reader of the header section
 };
 inline constexpr size_t kMailDataFaults = static_cast<size_t>(MailDataFault::kHeaderTooLarge) + 1;
 
 struct MailDataResult {
   enum class Status : uint8_t {
-    kComplete,  // all of it was read
+    kComplete,  // everything was read
     kClientGone,
     kTimeout,
     kTooSlow,  // see core::Patience
   };
   Status status = Status::kComplete;
   MailDataFault fault = MailDataFault::kNone;  // with kComplete
-  // Its lines may begin with dots, so that they need stuffing.
+  // Lines of the content may begin with dots and then need stuffing.
   bool has_stuffed_dots = false;
 
-  // Notes one more fault.
+  // Records one more fault.
   void Add(MailDataFault found) {
     if (fault == MailDataFault::kNone || (found != MailDataFault::kNone && found < fault)) fault = found;
   }
 };
 
-// Longest wait for room: RFC 5321 section 4.5.3.2.4 lets a client wait two minutes for the reply to DATA.
+// Longest wait for room: by RFC 5321 section 4.5.3.2.4 a client waits two minutes for the reply to DATA.
 inline constexpr core::Duration kRoomWaitMax = std::chrono::seconds(100);
 
 // Reads up to and including the end of data. What the client sent behind it stays in its stream. While there
@@ -61,8 +61,8 @@ core::Task<MailDataResult> ReceiveData(core::Loop& loop, Connection& client, cor
                                        core::Body& body, EndOfData::Check check, MailDataLimits limits,
                                        core::Patience patience);
 
-// Reads the `chunk_bytes` of one BDAT (RFC 3030) behind what `body` holds already. With `discard`, or without
-// a body, it only reads. `patience` is the whole message's and was started. Suspends.
+// Reads the `chunk_bytes` of one BDAT (RFC 3030) and appends them to `body`. With `discard`, or without a
+// body, it only reads. `patience` belongs to the whole message and must have been started. Suspends.
 core::Task<MailDataResult> ReceiveChunk(core::Loop& loop, Connection& client, core::BodyPool& bodies,
                                         core::Body* body, uint64_t chunk_bytes, bool discard,
                                         MailDataLimits limits, core::Patience& patience);

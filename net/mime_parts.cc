@@ -13,19 +13,19 @@
 namespace bivalve::net {
 namespace {
 
-// As Python sees it.
+// White space as Python defines it.
 constexpr std::string_view kSpace = " \t\v\f\r\n\x1c\x1d\x1e\x1f";
 
-// A message that has more of these is made to be costly. Boundaries: of one header section.
+// A message with more of these is made to be costly. Boundaries count for one header section.
 constexpr size_t kBoundariesMax = 24;
 constexpr size_t kBoundaryBytesMax = 200;
 constexpr size_t kDashLinesMax = 200'000;
 constexpr size_t kEntitiesMax = 4'000;
-// Header bytes and delimiter lines looked at, for each byte of the content and beside that: at 25 MB less
-// than a tenth of a second.
+// Limit for the header bytes and delimiter lines examined: a fixed number, and this many for each byte of the
+// content. At 25 MB this is less than a tenth of a second.
 constexpr uint64_t kStepsForByte = 2;
 constexpr uint64_t kStepsMax = uint64_t{1} << 20;
-// Bytes of parts, to be decoded and scanned, likewise.
+// The same limit for bytes of parts to be decoded and scanned.
 constexpr uint64_t kPartBytesForByte = 8;
 constexpr size_t kHeaderBytesMax = size_t{256} << 10;
 
@@ -38,7 +38,7 @@ void AddOnce(std::vector<T>& all, T one) {
   if (std::find(all.begin(), all.end(), one) == all.end()) all.push_back(std::move(one));
 }
 
-// The value of a parameter's extended form (RFC 2231 section 4): without charset and language, and decoded.
+// The value of a parameter in extended form (RFC 2231 section 4): decoded, without charset and language.
 std::string DecodeExtended(std::string_view value) {
   if (const size_t charset = value.find('\''); charset != std::string_view::npos) {
     const size_t language = value.find('\'', charset + 1);
@@ -58,8 +58,8 @@ std::string DecodeExtended(std::string_view value) {
   return decoded;
 }
 
-// The value of a quoted string (RFC 2045 section 5.1, RFC 5322 section 3.2.4), which begins with its quote
-// and may lack the other. `unescape`: without the backslashes before quoted characters.
+// The value of a quoted string (RFC 2045 section 5.1, RFC 5322 section 3.2.4). It begins with a quote; the
+// closing quote may be missing. `unescape`: removes the backslashes before quoted characters.
 std::string Unquoted(std::string_view text, bool unescape) {
   std::string value;
   for (size_t i = 1; i < text.size() && text[i] != '"'; ++i) {
@@ -69,13 +69,13 @@ std::string Unquoted(std::string_view text, bool unescape) {
   return value;
 }
 
-// What a Content-Type field may mean by its boundary.
+// All boundaries that a Content-Type field may mean.
 void AddBoundaries(std::string_view field, std::vector<std::string>& boundaries) {
   static constexpr std::string_view kName = "boundary";
   std::string pieces;
   size_t piece_count = 0;
   const auto add = [&](std::string_view value) {
-    // Stray quotes and brackets belong to it for some; others take them off, or stop there.
+    // Some programs keep stray quotes and brackets as part of the value; others remove them or stop there.
     static constexpr std::string_view kStray = "\"'<>()\\\xc2\xa0";
     static constexpr std::string_view kSpecials = "()<>@,;:\\\"/[]?=*'%";
     for (const std::string_view one :
@@ -117,9 +117,9 @@ void AddBoundaries(std::string_view field, std::vector<std::string>& boundaries)
 struct MimeFields {
   size_t types = 0;
   size_t encodings = 0;
-  bool digest = false;  // whose parts are messages (RFC 2046 section 5.1.5)
+  bool digest = false;  // the parts are messages (RFC 2046 section 5.1.5)
   bool message = false;
-  bool status = false;  // which is header sections, one behind the other (RFC 3464 section 2)
+  bool status = false;  // the body is a sequence of header sections (RFC 3464 section 2)
   std::vector<std::string> boundaries;
   std::vector<TransferEncoding> transfer_encodings;
 };
@@ -140,8 +140,8 @@ void AddField(std::string_view field, MimeFields& fields) {
     const std::string_view encoding = core::Trim(value, kSpace);
     if (HasWord(encoding, "base64")) AddOnce(fields.transfer_encodings, TransferEncoding::kBase64);
     if (HasWord(encoding, "quoted")) AddOnce(fields.transfer_encodings, TransferEncoding::kQuotedPrintable);
-    // What is not exactly the name of an encoding is none (RFC 2045 section 6.4), or the one that it
-    // resembles.
+    // A value that is not exactly the name of an encoding means no encoding (RFC 2045 section 6.4), or the
+    // one that it resembles.
     if (!core::EqualsIgnoreCase(encoding, "base64") && !core::EqualsIgnoreCase(encoding, "quoted-printable"))
       AddOnce(fields.transfer_encodings, TransferEncoding::kIdentity);
   }
@@ -163,7 +163,7 @@ MimeFields ReadFields(std::string_view section) {
       end = std::min(section.find('\n', end), section.size() - 1) + 1;
     } while (end < section.size() && (section[end] == ' ' || section[end] == '\t'));
     AddField(section.substr(at, end - at), fields);
-    // A CR alone ends a line for some, and in the header section only.
+    // For some programs a CR alone ends a line, but in the header section only.
     const std::string_view field = section.substr(at, end - at);
     for (size_t line = BehindBareCr(field, 0); line < field.size();) {
       const size_t next = BehindBareCr(field, line);
@@ -185,7 +185,7 @@ class Finder {
   MimeParts Find() {
     FindLines();
     Entity(0, content_.size(), false, 0);
-    // Some programs pass over empty lines in front.
+    // Some programs skip empty lines at the start.
     const size_t first = content_.find_first_not_of("\r\n");
     if (first != 0 && first != std::string_view::npos) Entity(first, content_.size(), false, 0);
     std::sort(found_.parts.begin(), found_.parts.end());
@@ -194,7 +194,7 @@ class Finder {
   }
 
  private:
-  // The lines that may be delimiters, and those with which uuencode may begin.
+  // Finds the lines that may be delimiters and the lines that may begin uuencode.
   void FindLines() {
     const internal::Simd simd = internal::BestSimd();
     const auto see_dash = [this](size_t at) {
@@ -227,7 +227,7 @@ class Finder {
 
   void AddPart(size_t begin, size_t end, TransferEncoding encoding, bool message) {
     if (begin >= end) return;
-    // The line end of the last part belongs to the delimiter that is not there, or to the part.
+    // The line end of the last part belongs to the part, or to the delimiter that is missing.
     const std::string_view text = content_.substr(begin, end - begin);
     const size_t line_end = text.ends_with("\r\n") ? 2 : text.ends_with('\n') ? 1 : 0;
     const bool changes_it =
@@ -246,7 +246,7 @@ class Finder {
     part_bytes_ += end - begin;
     if (part_bytes_ > kStepsMax + kPartBytesForByte * content_.size()) found_.too_many = true;
     if (encoding != TransferEncoding::kBase64) return;
-    // Pads, and more behind them.
+    // Pads, and more data behind them.
     const std::string_view body = content_.substr(begin, end - begin);
     const size_t pads = body.find('=');
     const bool more = pads != std::string_view::npos &&
@@ -258,8 +258,8 @@ class Finder {
           {.begin = begin, .end = end, .encoding = TransferEncoding::kBase64BehindPads, .message = message});
   }
 
-  // A message or a part: its header section and its body, in every way. `in_digest`: without a type it is a
-  // message.
+  // A message or a part: all its possible header sections and bodies. `in_digest`: an entity without a type
+  // is a message.
   void Entity(size_t begin, size_t end, bool in_digest, size_t depth) {
     if (begin >= end || found_.too_many) return;
     if (depth > kMimeDepthMax || ++entities_ > kEntitiesMax) {
@@ -268,8 +268,8 @@ class Finder {
     }
     const std::string_view text = content_.substr(begin, end - begin);
     const HeaderSection section = ExamineHeaderSection(text, kHeaderBytesMax);
-    // Where the section ends: behind the first empty line, and at each line that is no field.
-    std::vector<std::pair<size_t, size_t>> ends;  // of the section, and begin of the body
+    // Where the section may end: behind the first empty line, and at each line that is not a field.
+    std::vector<std::pair<size_t, size_t>> ends;  // end of the section, begin of the body
     size_t blank = 0;
     while (blank < text.size() && !IsBlankLine(text, blank) && blank < kHeaderBytesMax)
       blank = LineBehind(text, blank);
@@ -294,7 +294,7 @@ class Finder {
     MimeFields fields = ReadFields(header);
     fields.message = fields.message || (in_digest && fields.types == 0);
     if (!TakeSteps(header.size())) return;
-    // A body that begins with a delimiter has parts to some, whatever its type.
+    // A body that begins with a delimiter has parts for some programs, whatever its type.
     const std::string_view body = content_.substr(begin, end - begin);
     if (const std::string_view line = body.substr(0, body.find('\n')); line.starts_with("--"))
       AddOnce(fields.boundaries, std::string(core::Trim(line.substr(2, kBoundaryBytesMax), kSpace)));
@@ -305,14 +305,15 @@ class Finder {
     for (const std::string& boundary : fields.boundaries) Split(boundary, begin, end, fields.digest, depth);
     if (fields.message) Entity(begin, end, false, depth + 1);
     if (fields.status) Blocks(begin, end, depth);
-    // A multipart as a whole, too: some take it for a file when it ends before it has begun.
+    // A multipart as a whole too: some programs take it for a file if it ends before its first part.
     for (const TransferEncoding encoding : fields.transfer_encodings) {
       AddPart(begin, end, encoding, false);
       if (fields.message && encoding != TransferEncoding::kIdentity) AddPart(begin, end, encoding, true);
     }
   }
 
-  // Into parts, by the lines that are the delimiter, and once more by those that only begin with it.
+  // Splits a body into parts: by the lines that are exactly the delimiter, and again by those that only begin
+  // with it.
   void Split(const std::string& boundary, size_t begin, size_t end, bool digest, size_t depth) {
     std::vector<size_t> exact;
     std::vector<size_t> similar;
@@ -329,11 +330,11 @@ class Finder {
     }
     Entities(exact, end, digest, depth);
     if (exact.size() != similar.size()) Entities(similar, end, digest, depth);
-    // The preamble, which some show.
+    // The preamble, which some programs show.
     if (!similar.empty()) AddPart(begin, similar.front(), TransferEncoding::kIdentity, false);
   }
 
-  // What stands between blank lines, each a header section to some.
+  // The text between blank lines; each block is a header section for some programs.
   void Blocks(size_t begin, size_t end, size_t depth) {
     for (size_t at = begin; at < end && !found_.too_many;) {
       size_t next = at;
@@ -347,7 +348,7 @@ class Finder {
     for (size_t i = 0; i < delimiters.size() && !found_.too_many; ++i) {
       size_t part_end = i + 1 < delimiters.size() ? delimiters[i + 1] : end;
       const size_t begin = std::min(LineBehind(content_, delimiters[i]), part_end);
-      // The line end in front of a delimiter belongs to it.
+      // The line end before a delimiter belongs to the delimiter.
       if (i + 1 < delimiters.size() && part_end > begin && content_[part_end - 1] == '\n') --part_end;
       if (part_end > begin && i + 1 < delimiters.size() && content_[part_end - 1] == '\r') --part_end;
       Entity(begin, part_end, digest, depth + 1);

@@ -1,10 +1,10 @@
-// The parts of a message (RFC 2046), as many as any mail program may find: for a scanner that is shown each
-// as a file of its own, because it may find others, or none.
+// The parts of a message (RFC 2046), as many as any mail program may find. The scanner gets each of them as a
+// file of its own, because it may find other parts itself, or none.
 //
 // Mail programs do not agree about a faulty message: which of two fields counts, where a header section ends,
-// what a boundary is. Here every answer is taken, and the parts of all of them are put together. So none is
-// missed, and some are there that nobody sees; a message that all readers understand alike
-// (net/plain_mime.h) needs none of this. Pure functions over bytes; they never suspend.
+// what a boundary is. Here every answer is followed, and the parts of all of them are collected. So none is
+// missed, and some of them no program sees. A message that all readers understand alike (net/plain_mime.h)
+// does not need this. Pure functions over bytes; they never suspend.
 #pragma once
 
 #include <cstddef>
@@ -16,19 +16,19 @@
 namespace bivalve::net {
 
 struct MimePart {
-  // Its encoded body in the content.
+  // Where its encoded body begins in the content.
   size_t begin = 0;
   size_t end = 0;
   TransferEncoding encoding = TransferEncoding::kIdentity;
-  // What is decoded is a message again (message/rfc822 that is encoded, which no standard allows).
+  // The decoded body is a message again (an encoded message/rfc822, which no standard allows).
   bool message = false;
 
   auto operator<=>(const MimePart&) const = default;
 };
 
 struct MimeParts {
-  std::vector<MimePart> parts;  // by their place; none twice
-  // There are more than the bounds below allow, or to find them takes too long: those found are not all.
+  std::vector<MimePart> parts;  // ordered by their place; none twice
+  // There are more parts than the limits allow, or finding them takes too long: those found are not all.
   bool too_many = false;
 };
 

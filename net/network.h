@@ -1,4 +1,4 @@
-// Network: a range of IP addresses as settings write it, "192.0.2.0/24" or "2001:db8::/32". A value.
+// Network: a range of IP addresses as settings write it, such as "192.0.2.0/24" or "2001:db8::/32". A value.
 #pragma once
 
 #include <array>
@@ -15,8 +15,8 @@ class Network {
  public:
   Network() = default;  // contains nothing
 
-  // An address without "/bits" is a network of one. Bits behind the prefix must be zero: an address with a
-  // prefix is usually a slip of the pen. The error says what is wrong with the value.
+  // An address without "/bits" is a network of one address. Bits behind the prefix must be zero, because a
+  // full address with a prefix is usually a mistake. The error says what is wrong with the value.
   static absl::StatusOr<Network> Parse(std::string_view text);
 
   // IPv4-mapped IPv6 addresses count as IPv4.

@@ -21,7 +21,7 @@ constexpr bool IsAlphanumeric(char c) {
   return (lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9');
 }
 
-// Sets of bytes by table: header sections are read byte by byte.
+// Sets of bytes as tables, because header sections are read byte by byte.
 using ByteSet = std::array<bool, 256>;
 constexpr ByteSet Bytes(std::string_view beside_alphanumeric) {
   ByteSet set{};
@@ -32,8 +32,8 @@ constexpr ByteSet Bytes(std::string_view beside_alphanumeric) {
 constexpr ByteSet kNameBytes = Bytes("-_.");
 constexpr ByteSet kTokenBytes = Bytes("-_.+!#$%&'*^{|}~");
 constexpr ByteSet kValueBytes = Bytes("-_.+!#$%&'*^{|}~/:@=?");
-// RFC 2046 section 5.1.1 without what some readers take for its end or for something else: in quotes, and
-// without them.
+// The characters of RFC 2046 section 5.1.1 except those that some readers take for the end of the boundary or
+// for something else: in quotes, and without quotes.
 constexpr ByteSet kQuotedBoundaryBytes = Bytes("-_.+,/=");
 constexpr ByteSet kBoundaryBytes = Bytes("-_.+");
 bool Has(const ByteSet& set, char c) { return set[static_cast<unsigned char>(c)]; }
@@ -45,7 +45,7 @@ bool Contains(std::string_view text, std::string_view word) {
   return core::FindIgnoreCase(text, word) != std::string_view::npos;
 }
 
-// Reads the value of a field from left to right. What fits is taken off the front.
+// Reads the value of a field from left to right. Matching text is removed from the front.
 class Value {
  public:
   explicit Value(std::string_view rest) : rest_(rest) {}
@@ -57,12 +57,12 @@ class Value {
     rest_.remove_prefix(1);
     return true;
   }
-  // As many of `set` as there are; empty without any.
+  // Takes as many bytes of `set` as there are; empty if there are none.
   std::string_view Take(const ByteSet& set) {
     const auto* const end = std::find_if_not(rest_.begin(), rest_.end(), [&](char c) { return Has(set, c); });
     return TakeBytes(static_cast<size_t>(end - rest_.begin()));
   }
-  // What stands between quotes, without a backslash among it; nullopt when it is not so.
+  // The text between quotes, which must not contain a backslash; nullopt otherwise.
   std::optional<std::string_view> TakeQuoted() {
     if (!Skip('"')) return std::nullopt;
     const size_t end = rest_.find_first_of("\"\\");
@@ -82,15 +82,15 @@ class Value {
   std::string_view rest_;
 };
 
-// What the header section of a message or a part says of its body.
+// What the header section of a message or a part says about its body.
 struct PlainHeader {
   TransferEncoding encoding = TransferEncoding::kIdentity;
-  bool names_encoding = false;  // by a field
-  std::string_view boundary;    // of a multipart; empty: it is none
+  bool names_encoding = false;  // a field names the encoding
+  std::string_view boundary;    // of a multipart; empty: not a multipart
 };
 
-// Takes the parameters up to the end of a field. `boundary`: where the value of that parameter goes; null
-// when the field is to have none that matters. Sets `named` when one names a file.
+// Reads the parameters up to the end of a field. `boundary`: receives the value of that parameter; null if
+// the field must not have one that matters. Sets `named` if a parameter names a file.
 bool ReadParameters(Value& value, std::string_view* boundary, bool& named) {
   static constexpr std::string_view kBoundary = "boundary";
   static constexpr size_t kParametersMax = 40;
@@ -110,7 +110,7 @@ bool ReadParameters(Value& value, std::string_view* boundary, bool& named) {
     }
     named = named || Contains(name, "name");
     if (boundary == nullptr) continue;
-    // libclamav cuts at a semicolon in quotes, too, and what follows could be another boundary to it.
+    // libclamav also cuts at a semicolon in quotes, and could take the text behind it for another boundary.
     if (text.find(';') != std::string_view::npos) return false;
     if (!core::StartsWithIgnoreCase(name, kBoundary)) continue;
     if (name.size() != kBoundary.size() || !boundary->empty() ||
@@ -120,16 +120,16 @@ bool ReadParameters(Value& value, std::string_view* boundary, bool& named) {
   }
 }
 
-// What a header section says beside its PlainHeader.
+// Further information from a header section, besides its PlainHeader.
 struct File {
-  bool text = true;  // the type, or none
+  bool text = true;  // by its type, or without a type
   bool named = false;
   bool attached = false;
 };
 
 bool ReadType(std::string_view field, PlainHeader& header, File& file) {
   static constexpr size_t kBoundaryBytesMax = 70;
-  // libclamav takes any other for the one that it resembles most, and passes over a message in which nothing
+  // libclamav takes any other type for the one that it resembles most, and skips a message in which nothing
   // is encoded.
   static constexpr std::string_view kTypes[] = {"text", "application", "image", "audio", "video"};
   Value value(field);
@@ -147,7 +147,7 @@ bool ReadType(std::string_view field, PlainHeader& header, File& file) {
   if (std::none_of(std::begin(kTypes), std::end(kTypes),
                    [&](std::string_view one) { return core::EqualsIgnoreCase(type, one); }))
     return false;
-  // Other texts are files to some mail programs.
+  // Some mail programs treat other texts as files.
   file.text = core::EqualsIgnoreCase(type, "text") &&
               (core::EqualsIgnoreCase(subtype, "plain") || core::EqualsIgnoreCase(subtype, "html"));
   return ReadParameters(value, nullptr, file.named);
@@ -161,7 +161,7 @@ bool ReadEncoding(std::string_view field, PlainHeader& header) {
   } else if (is("quoted-printable")) {
     header.encoding = TransferEncoding::kQuotedPrintable;
   } else {
-    // libclamav reads what is binary as lines of text.
+    // libclamav reads binary content as lines of text.
     return is("7bit") || is("8bit");
   }
   return true;
@@ -172,18 +172,18 @@ bool ReadDisposition(std::string_view field, File& file) {
   value.SkipSpace();
   const std::string_view type = value.Take(kTokenBytes);
   file.attached = core::EqualsIgnoreCase(type, "attachment");
-  // To libclamav a text with another one is nothing to look at.
+  // libclamav does not look at a text with another disposition.
   return (file.attached || core::EqualsIgnoreCase(type, "inline")) &&
          ReadParameters(value, nullptr, file.named);
 }
 
-// Only base64's characters, in whole groups, with pads at the end alone.
+// Whether the body has only base64's characters, in whole groups, and pads only at the end.
 bool IsPlainBase64(std::string_view body) {
   const internal::Simd simd = internal::BestSimd();
   const char* const end = body.data() + body.size();
   size_t line_end_bytes = 0;
   size_t pads = 0;
-  // The byte before the first one is read by the search, and is there: a line end.
+  // The search also reads the byte before the first one, which exists: it is a line end.
   for (const char* from = body.data(); from < end;) {
     const internal::Group group = internal::NextGroup(simd, internal::Mark::kNotBase64, from, end);
     if (pads > 0 && group.at != from) return false;
@@ -208,7 +208,7 @@ bool IsPlainBase64(std::string_view body) {
   return (body.size() - line_end_bytes) % 4 == 0;
 }
 
-// Each '=' stands before two hexadecimal digits as RFC 2045 wants them, or before a line end.
+// Whether each '=' stands before two hexadecimal digits as RFC 2045 requires them, or before a line end.
 bool IsPlainQuotedPrintable(std::string_view body) {
   const auto is_hex = [](char c) { return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'F'); };
   for (size_t at = body.find('='); at != std::string_view::npos; at = body.find('=', at + 1)) {
@@ -219,7 +219,7 @@ bool IsPlainQuotedPrintable(std::string_view body) {
   return true;
 }
 
-// Reads the fields from the start of `section` to its end, which is the blank line. nullopt when they are not
+// Reads the fields from the start of `section` to its end, which is the blank line. nullopt if they are not
 // plain.
 std::optional<PlainHeader> ReadPlainHeader(std::string_view section) {
   PlainHeader header;
@@ -237,7 +237,7 @@ std::optional<PlainHeader> ReadPlainHeader(std::string_view section) {
     size_t line = begin;
     for (;;) {
       const size_t lf = section.find('\n', at);
-      // A line of white space alone ends a header section for some.
+      // For some readers a line of white space alone ends a header section.
       if (line > begin && core::Trim(section.substr(line, lf - line), kSpace).empty()) return std::nullopt;
       at = lf == std::string_view::npos ? section.size() : lf + 1;
       line = at;
@@ -264,8 +264,7 @@ std::optional<PlainHeader> ReadPlainHeader(std::string_view section) {
     if (!plain || *seen || text.size() > kFieldBytesMax) return std::nullopt;
     *seen = true;
   }
-  // libclamav changes line ends in what is not encoded in base64, and a file would not have its hash any
-  // more.
+  // libclamav changes line ends in content that is not base64, so the hash of a file would no longer match.
   const bool is_file = !file.text || file.named || file.attached;
   if (header.boundary.empty() && is_file && header.encoding != TransferEncoding::kBase64) return std::nullopt;
   return header;
@@ -280,7 +279,7 @@ class PlainWalk {
     if (!Enter(0)) return false;
     if (open_.empty()) return EndLeaf(content_.size());
     const internal::Simd simd = internal::BestSimd();
-    // Behind the first byte: no boundary stands in front of the header section.
+    // Starts behind the first byte, because no boundary comes before the header section.
     for (size_t at = body_;; ++at) {
       at = internal::NextMark(simd, internal::Mark::kDelimiterAfterLf, content_, at);
       if (at >= content_.size()) break;
@@ -291,9 +290,9 @@ class PlainWalk {
   size_t encoding_fields() const { return encoding_fields_; }
 
  private:
-  // The message or a part begins at `at`.
+  // Enters the message or the part that begins at `at`.
   bool Enter(size_t at) {
-    // libclamav takes a part without fields for one that has them further down, and so do some mail programs.
+    // libclamav, like some mail programs, takes a part without fields for one whose fields come further down.
     if (IsBlankLine(content_, at)) return false;
     size_t end = at;
     while (end < content_.size() && !IsBlankLine(content_, end)) end = LineBehind(content_, end);
@@ -306,7 +305,8 @@ class PlainWalk {
     return (in_leaf_ || Open(header->boundary)) && IsPlainFirstLine();
   }
 
-  // Of a body. At such a line libclamav goes on with the header section, and some programs see a part begin.
+  // The first line of a body. At a line that is not plain, libclamav continues the header section, and some
+  // programs begin a part.
   bool IsPlainFirstLine() const {
     const std::string_view body = content_.substr(std::min(body_, content_.size()));
     const std::string_view line = body.substr(0, body.find('\n'));
@@ -320,7 +320,7 @@ class PlainWalk {
 
   bool Open(std::string_view boundary) {
     if (encoding_ != TransferEncoding::kIdentity || boundaries_.size() >= kPlainContainersMax) return false;
-    // One that is the start of another lets readers differ.
+    // Readers differ about a boundary that is part of another one.
     for (const std::string_view other : boundaries_) {
       if (Contains(other, boundary) || Contains(boundary, other)) return false;
     }
@@ -329,7 +329,7 @@ class PlainWalk {
     return true;
   }
 
-  // A line that begins with '-' or '('. False when readers may differ about it.
+  // Checks a line that begins with '-' or '('. False if readers may differ about it.
   bool Line(size_t at) {
     std::string_view line = content_.substr(at, content_.find('\n', at) - at);
     if (line.ends_with('\r')) line.remove_suffix(1);
@@ -338,7 +338,7 @@ class PlainWalk {
     const bool named = std::any_of(boundaries_.begin(), boundaries_.end(),
                                    [&](std::string_view one) { return Contains(line, one); });
     if (!named) return true;
-    // Then it is the delimiter of the innermost multipart, or its end.
+    // If it names a boundary, it must be the delimiter of the innermost multipart, or its end.
     if (open_.empty() || !line.starts_with("--") || !line.substr(2).starts_with(open_.back())) return false;
     line.remove_prefix(2 + open_.back().size());
     if (!EndLeaf(at)) return false;
@@ -355,14 +355,14 @@ class PlainWalk {
     return encoding_ != TransferEncoding::kQuotedPrintable || IsPlainQuotedPrintable(body);
   }
 
-  // In lines that may be delimiters, for each boundary: some milliseconds' worth.
+  // Limit for the bytes in lines that may be delimiters, counted for each boundary: some milliseconds.
   static constexpr size_t kLookedBytesMax = size_t{8} << 20;
   static constexpr size_t kLineCost = 16;
 
   std::string_view content_;
   std::vector<std::string_view> boundaries_;  // of all multiparts
-  std::vector<std::string_view> open_;        // of those that have not ended, the innermost last
-  size_t body_ = 0;                           // where the last body begins
+  std::vector<std::string_view> open_;        // of multiparts that have not ended, the innermost last
+  size_t body_ = 0;                           // begin of the last body
   bool in_leaf_ = false;
   TransferEncoding encoding_ = TransferEncoding::kIdentity;
   size_t encoding_fields_ = 0;

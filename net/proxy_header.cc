@@ -19,12 +19,12 @@ constexpr std::string_view kSignature2{"\r\n\r\n\0\r\nQUIT\n", 12};
 constexpr size_t kLine1BytesMax = 107;  // CRLF included
 constexpr size_t kFixed2Bytes = 16;
 
-// What is there so far could still become `whole`.
+// Whether the bytes received so far could still become `whole`.
 bool IsStartOf(std::string_view input, std::string_view whole) {
   return input.substr(0, whole.size()) == whole.substr(0, input.size());
 }
 
-// Fields are parted by exactly one blank.
+// Fields are separated by exactly one blank.
 std::optional<std::string_view> TakeField(std::string_view& rest) {
   const size_t end = std::min(rest.find(' '), rest.size());
   if (end == 0) return std::nullopt;
@@ -70,7 +70,7 @@ ProxyHeader Parse1(std::string_view input) {
   line.remove_prefix(kSignature1.size());
   ProxyHeader header{.state = State::kWhole, .bytes = end + 1};
   const std::string_view protocol = TakeField(line).value_or("");
-  if (protocol == "UNKNOWN") return header;  // whatever follows it is to be ignored
+  if (protocol == "UNKNOWN") return header;  // the rest of the line is ignored
   if (protocol != "TCP4" && protocol != "TCP6") return {};
   const int family = protocol == "TCP4" ? AF_INET : AF_INET6;
   std::array<std::string_view, 4> fields;
@@ -93,7 +93,8 @@ uint16_t BigEndian16(const char* at) {
 }
 
 SocketAddress Unix(std::string_view field) {
-  // Ends at a NUL when it is shorter than the field. An abstract or empty name is an unnamed socket to us.
+  // The path ends at a NUL if it is shorter than the field. An abstract or empty name becomes an unnamed
+  // socket.
   const std::string_view path = field.substr(0, field.find('\0'));
   const auto address = SocketAddress::FromPath(path);
   if (!path.empty() && address.ok()) return *address;
@@ -112,7 +113,7 @@ ProxyHeader Parse2(std::string_view input) {
   if (input.size() < kFixed2Bytes + length) return {.state = State::kIncomplete};
   ProxyHeader header{.state = State::kWhole, .bytes = kFixed2Bytes + length};
   if (version_command == 0x20) return header;  // LOCAL
-  // What follows the addresses (TLVs) is skipped.
+  // The data behind the addresses (TLVs) is skipped.
   const std::string_view addresses = input.substr(kFixed2Bytes, length);
   switch (family_protocol) {
     case 0x11: {  // TCP over IPv4
@@ -141,7 +142,7 @@ ProxyHeader Parse2(std::string_view input) {
       header.local = Unix(addresses.substr(108, 108));
       return header;
     default:
-      return header;  // UNSPEC, datagrams, what is to come: as LOCAL
+      return header;  // UNSPEC, datagrams and future kinds: like LOCAL
   }
 }
 

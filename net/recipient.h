@@ -6,8 +6,8 @@
 namespace bivalve::net {
 
 struct Recipient {
-  std::string path = {};        // what stands between "<" and ">"
-  std::string parameters = {};  // behind the path, with white space between them
+  std::string path = {};        // the text between "<" and ">"
+  std::string parameters = {};  // behind the path, separated by white space
 
   bool operator==(const Recipient&) const = default;
 };

@@ -13,7 +13,7 @@ namespace {
 
 constexpr size_t kCodeBytes = 3;
 
-// Every line of the reply that begins at `begin` gets this code.
+// Sets the code of every line of the reply that begins at `begin`.
 void CopyCode(std::string_view code, size_t begin, std::string& text) {
   for (size_t line = begin; line < text.size(); line = text.find('\n', line) + 1)
     text.replace(line, kCodeBytes, code);
@@ -31,7 +31,7 @@ core::Task<Reply> ReadReply(Connection& server, core::Condition& wake, core::Dur
   for (;;) {
     const Connection::Line line = server.NextLine();
     if (line.state == Connection::LineState::kNone) {
-      // A reply that came before the end still counts, so the end is looked at only now.
+      // A reply that came before the end still counts, so the end is checked only now.
       if (server.stream().ended()) co_return Reply{ReplyStatus::kEnded, 0};
       server.stream().StartReading();
       const bool in_time = co_await wake.Wait(deadline);

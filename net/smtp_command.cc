@@ -11,8 +11,8 @@
 namespace bivalve::net {
 namespace {
 
-// Postfix and sendmail take all of these for white space between words and skip them before the verb too. So
-// do we: " STARTTLS" must not pass for an unknown command that the server then carries out.
+// Postfix and sendmail accept all of these as white space between words, and skip them before the verb too.
+// So do we: " STARTTLS" must not pass as an unknown command that the server then carries out.
 constexpr bool IsWhiteSpace(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
 constexpr std::string_view Trim(std::string_view text) {
@@ -51,9 +51,9 @@ constexpr std::array kVerbs = {
     VerbRow{"TURN", Verb::kTurn, CommandKind::kRefuse},
     VerbRow{"ATRN", Verb::kAtrn, CommandKind::kRefuse},
     VerbRow{"CHECKPOINT", Verb::kCheckpoint, CommandKind::kRefuse},
-    // sendmail then answers with codes of 0 as well.
+    // sendmail then also answers with codes of 0.
     VerbRow{"VERB", Verb::kVerb, CommandKind::kRefuse},
-    // What they begin is encrypted, binary, or of no scanner's business.
+    // These start something that is encrypted, binary, or not meant for a scanner.
     VerbRow{"X-EXPS", Verb::kExchange, CommandKind::kRefuse},
     VerbRow{"X-ANONYMOUSTLS", Verb::kExchange, CommandKind::kRefuse},
     VerbRow{"XTLS", Verb::kExchange, CommandKind::kRefuse},
@@ -69,7 +69,7 @@ constexpr std::array kVerbs = {
     VerbRow{"XCLIENT", Verb::kXClient, CommandKind::kForbid},
 };
 
-// What is not known may change anything, so nothing goes out behind it before its reply.
+// An unknown command may change anything, so nothing is sent behind it before its reply.
 constexpr CommandKind kUnknownKind = CommandKind::kPassLast;
 
 struct Words {
@@ -85,12 +85,12 @@ constexpr Words SplitFirstWord(std::string_view text) {
 }
 
 struct PathAndParameters {
-  std::string_view path;        // with source route
-  std::string_view parameters;  // with white space before them
+  std::string_view path;        // including a source route
+  std::string_view parameters;  // including the white space before them
 };
 
-// The offset of the first byte that `stops` is true of and that is neither quoted nor escaped; text.size()
-// without.
+// The offset of the first byte for which `stops` is true and that is neither quoted nor escaped; text.size()
+// if there is none.
 template <typename Stops>
 size_t FindUnquoted(std::string_view text, Stops stops) {
   bool quoted = false;
@@ -115,7 +115,7 @@ std::optional<PathAndParameters> SplitPath(std::string_view arguments) {
       const std::string_view inside = rest.substr(1);
       const size_t end = FindUnquoted(inside, [](char c) { return c == '>'; });
       if (end < inside.size()) return PathAndParameters{inside.substr(0, end), inside.substr(end + 1)};
-      // Without '>' the path can only end as one without brackets does.
+      // Without '>' the path can only end like a path without brackets.
       const size_t space = FindUnquoted(inside, IsWhiteSpace);
       return PathAndParameters{inside.substr(0, space), inside.substr(space)};
     }
@@ -125,8 +125,8 @@ std::optional<PathAndParameters> SplitPath(std::string_view arguments) {
   return std::nullopt;
 }
 
-// Without "@a,@b:" in front (RFC 5321 section 4.1.1.3 asks to ignore it). A colon inside "[…]" belongs to an
-// address literal.
+// The path without "@a,@b:" at its front (RFC 5321 section 4.1.1.3 asks to ignore it). A colon inside "[…]"
+// belongs to an address literal.
 std::string_view WithoutSourceRoute(std::string_view path) {
   if (!path.starts_with('@')) return path;
   bool in_literal = false;
@@ -147,7 +147,7 @@ Command ParseCommand(std::string_view line) {
       return {.verb = row.verb, .kind = row.kind, .arguments = words.rest};
     }
   }
-  // A lenient server may see the verb in "STARTTLS:" and its like.
+  // A lenient server may see the verb in "STARTTLS:" and similar words.
   const auto* const stem_end = std::find_if(words.first.begin(), words.first.end(), [](char c) {
     const char lower = core::AsciiLower(c);
     return !((lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') || c == '-');

@@ -8,9 +8,10 @@
 
 namespace bivalve::net {
 
-// Longest reply line that is accepted from a server, CRLF included (RFC 5321 asks for 512; be generous).
+// Length of the longest accepted reply line from a server, CRLF included (RFC 5321 requires 512; we allow
+// more).
 inline constexpr size_t kReplyLineBytesMax = 4096;
-// Most lines of one reply.
+// Most lines in one reply.
 inline constexpr size_t kReplyLinesMax = 512;
 
 struct ReplyLine {
@@ -19,14 +20,14 @@ struct ReplyLine {
   std::string_view text;  // without code, separator or CRLF; points into the input
 };
 
-// Parses one line, given without its line end. Accepts a bare code ("250"), as RFC 5321 section 4.2
-// asks of clients. Returns nullopt for anything else that is no reply line. Never suspends.
-// The result borrows from `line`.
+// Parses one line, given without its line end. Accepts a bare code ("250"), as RFC 5321 section 4.2 asks of
+// clients. Returns nullopt for any line that is not a reply line. Never suspends. The result borrows from
+// `line`.
 std::optional<ReplyLine> ParseReplyLine(std::string_view line);
 
-// Codes behind which the dialogue does not just go on: RFC 5321 section 4.2.3, RFC 4954 section 4.
+// Codes after which the dialogue does not simply continue: RFC 5321 section 4.2.3, RFC 4954 section 4.
 inline constexpr uint16_t kReady = 220;          // the server greets
-inline constexpr uint16_t kAuthContinues = 334;  // the next line is a response and no command
+inline constexpr uint16_t kAuthContinues = 334;  // the next line is a response, not a command
 inline constexpr uint16_t kStartMail = 354;      // the next lines are mail data
 inline constexpr uint16_t kClosing = 421;        // the server closes the connection (RFC 5321 section 3.8)
 

@@ -21,7 +21,7 @@ constexpr std::array<uint8_t, 256> MakeBase64Values() {
 }
 constexpr std::array<uint8_t, 256> kBase64Values = MakeBase64Values();
 
-// The next line without its line end; takes it off `rest`.
+// Takes the next line, without its line end, from the front of `rest`.
 std::string_view TakeLine(std::string_view& rest) {
   const size_t lf = rest.find('\n');
   std::string_view line = rest.substr(0, lf);
@@ -35,7 +35,7 @@ std::string_view TakeLine(std::string_view& rest) {
 size_t TransferDecoder::Decode(std::span<char> room) {
   if (room.size() < kRoomBytesMin) return 0;
   char* const begin = room.data();
-  // A step writes less than kRoomBytesMin, and is begun only in front of this.
+  // One step writes less than kRoomBytesMin, so a step may begin only before this address.
   const char* const full = begin + room.size() - kRoomBytesMin + 1;
   switch (encoding_) {
     case TransferEncoding::kIdentity:
@@ -58,7 +58,7 @@ char* TransferDecoder::DecodeIdentity(char* out, size_t room_bytes) {
   return out + bytes;
 }
 
-// Writes what a group holds that pads or the end have cut short.
+// Writes the bytes of a group that pads or the end have cut short.
 char* TransferDecoder::FlushQuad(char* out) {
   if (quad_characters_ >= 2) *out++ = static_cast<char>(quad_ >> (6 * quad_characters_ - 8));
   if (quad_characters_ == 3) *out++ = static_cast<char>(quad_ >> 2);
@@ -75,7 +75,8 @@ char* TransferDecoder::DecodeBase64(char* out, const char* full) {
         out = FlushQuad(out);
         continue;
       }
-      // As many pads as the group wants. Others, in front or in the middle, are passed over.
+      // The group is complete if it has as many pads as it needs. Other pads, at the front or in the middle,
+      // are skipped.
       if (quad_characters_ < 2 || quad_characters_ + ++pads_ < 4) continue;
       rest_ = {};
       return FlushQuad(out);
@@ -104,7 +105,7 @@ char* TransferDecoder::DecodeQuotedPrintable(char* out, const char* full) {
       rest_.remove_prefix(bytes);
       continue;
     }
-    // A soft line break, also one with blanks in front of the line end.
+    // A soft line break, also with blanks before the line end.
     const size_t behind = std::min(rest_.find_first_not_of(" \t", 1), rest_.size());
     if (behind == rest_.size() || rest_[behind] == '\n' || rest_[behind] == '\r') {
       const size_t lf = rest_.find('\n', behind);
@@ -135,7 +136,7 @@ char* TransferDecoder::DecodeUuencode(char* out, const char* full) {
     if (line.empty()) continue;
     const size_t bytes = value(line.front());
     for (size_t i = 0; i < bytes; ++i) {
-      // Byte i lies in the characters i/3*4 + i%3 and the next one.
+      // Byte i is in the characters i/3*4 + i%3 and the next one.
       const size_t first = 1 + i / 3 * 4 + i % 3;
       const unsigned one = first < line.size() ? value(line[first]) : 0;
       const unsigned two = first + 1 < line.size() ? value(line[first + 1]) : 0;

@@ -1,5 +1,6 @@
-// Content-Transfer-Encoding (RFC 2045 section 6) and uuencode, decoded as lenient mail programs do: what has
-// no place in an encoding is passed over, and nothing is an error. For scanning; not for the mail itself.
+// Content-Transfer-Encoding (RFC 2045 section 6) and uuencode, decoded like lenient mail programs do: bytes
+// that do not belong in the encoding are skipped, and nothing is an error. For scanning, not for the mail
+// itself.
 #pragma once
 
 #include <cstddef>
@@ -11,24 +12,24 @@ namespace bivalve::net {
 
 enum class TransferEncoding : uint8_t {
   kIdentity,          // 7bit, 8bit, binary, or none
-  kBase64,            // RFC 2045 section 6.8; the first pads that fit end it
-  kBase64BehindPads,  // the same for programs to which a pad ends a group and no more
+  kBase64,            // RFC 2045 section 6.8; the first matching pads end it
+  kBase64BehindPads,  // the same for programs in which a pad ends only its group
   kQuotedPrintable,   // RFC 2045 section 6.7
   kUuencode,          // the lines between "begin" and "end" (POSIX uuencode)
 };
 
-// Decodes one text piece by piece. Never suspends, never allocates; no input is an error.
+// Decodes one text in pieces. Never suspends, never allocates; no input is an error.
 class TransferDecoder {
  public:
-  // `encoded` stays where it is as long as the decoder is used.
+  // `encoded` must stay where it is as long as the decoder is used.
   TransferDecoder(TransferEncoding encoding, std::string_view encoded)
       : encoding_(encoding), rest_(encoded) {}
 
-  // A call writes nothing into less room than this.
+  // A call writes nothing if the room is smaller than this.
   static constexpr size_t kRoomBytesMin = 64;
 
-  // Decodes into `room`. Stops when all is decoded, or when less than kRoomBytesMin of it is left. Returns
-  // how many bytes it wrote; 0 bytes into enough room means that all is decoded.
+  // Decodes into `room`. Stops when everything is decoded or less than kRoomBytesMin of the room is left.
+  // Returns how many bytes it wrote; 0 with enough room means that everything is decoded.
   size_t Decode(std::span<char> room);
 
  private:

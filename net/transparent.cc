@@ -32,8 +32,8 @@ SocketAddress OriginalDestination(int fd) {
   const bool ipv4 = own.family() == AF_INET;
   sockaddr_storage storage = {};
   socklen_t bytes = ipv4 ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
-  // Fails where the connection is in no table (no such rules at all, or TPROXY alone): then it is the
-  // socket's own address.
+  // Fails if the connection is in no table (no such rules at all, or TPROXY alone): then the destination is
+  // the socket's own address.
   if (getsockopt(fd, ipv4 ? SOL_IP : SOL_IPV6, ipv4 ? SO_ORIGINAL_DST : kIp6OriginalDestination, &storage,
                  &bytes) != 0) {
     return own;
@@ -45,8 +45,8 @@ SocketAddress OriginalDestination(int fd) {
 bool IsLocalAddress(const SocketAddress& address) {
   if (address.family() != AF_INET && address.family() != AF_INET6) return false;
   if (address.is_loopback()) return true;
-  // What is sent to an address of our own has that address as its source too. A datagram socket sends nothing
-  // on connect.
+  // Packets to one of our own addresses also have that address as their source. A datagram socket sends
+  // nothing on connect.
   const core::UniqueFd fd(socket(address.family(), SOCK_DGRAM | SOCK_CLOEXEC, 0));
   SocketAddress to = address;
   to.set_port(9);

@@ -1,6 +1,6 @@
-// Transparent proxying: where a client wanted to connect before the packet filter sent it here, and what is
-// needed to go there in its stead. Linux only: REDIRECT and DNAT rules leave the destination in the
-// connection table, TPROXY leaves it as the socket's own address.
+// Transparent proxying: where a client wanted to connect before the packet filter sent it here, and how to
+// connect there in its place. Linux only: REDIRECT and DNAT rules leave the destination in the connection
+// table, TPROXY leaves it as the socket's own address.
 #pragma once
 
 #include <array>
@@ -13,23 +13,23 @@
 
 namespace bivalve::net {
 
-// Where the accepted connection was meant to go. Empty for a local socket. A connection that no rule touched
-// was meant for us, and so has one of our own addresses. Never waits.
+// The original destination of the accepted connection. Empty for a local socket. If no rule has changed the
+// connection, the destination is one of our own addresses. Never waits.
 SocketAddress OriginalDestination(int fd);
 
 // Whether the address is one of this machine's.
 bool IsLocalAddress(const SocketAddress& address);
 
-// Whether a connection to `address` would arrive at one of the listening addresses, 0.0.0.0 and [::] among
-// them.
+// Whether a connection to `address` would arrive at one of the listening addresses, which may include 0.0.0.0
+// and [::].
 bool ReachesListener(const SocketAddress& address, std::span<const SocketAddress> listening);
 
-// Lets a socket have addresses that are not this machine's (IP_TRANSPARENT). Needs CAP_NET_ADMIN; false
-// without.
+// Allows a socket to have addresses that are not this machine's (IP_TRANSPARENT). Needs CAP_NET_ADMIN; false
+// without it.
 bool MakeTransparent(int fd, int family);
 
-// The local ports of our own connections to servers, so that one that comes back (a rule that redirects what
-// this machine itself sends) is known. Each port is taken before the connection is begun. Any thread.
+// The local ports of our own connections to servers, so that we recognise one that comes back (by a rule that
+// redirects what this machine itself sends). Each port is recorded before the connection begins. Any thread.
 class OutgoingPorts {
  public:
   void Add(uint16_t port) { ports_[port].store(1, std::memory_order_relaxed); }
@@ -40,8 +40,8 @@ class OutgoingPorts {
   std::array<std::atomic<uint8_t>, 65536> ports_ = {};
 };
 
-// Binds a socket that is to connect to a server: to the address of `client` where that is asked for and
-// permitted, else to whatever the system takes, and to a port. Returns the port; 0 on failure.
+// Binds a socket that will connect to a server: to the address of `client` if requested and permitted,
+// otherwise to any address, and to a port. Returns the port; 0 on failure.
 uint16_t BindOutgoing(int fd, int family, const SocketAddress* client);
 
 }  // namespace bivalve::net

@@ -11,7 +11,7 @@ namespace bivalve::net {
 namespace {
 
 constexpr std::string_view kIpv6Prefix = "IPV6:";
-// RFC 5321 section 4.5.3.1.2; what is longer is no name of a client.
+// RFC 5321 section 4.5.3.1.2; anything longer is not a client's name.
 constexpr size_t kHeloBytesMax = 255;
 
 bool IsControl(char c) { return (c >= '\0' && c < ' ') || c == '\x7f'; }
@@ -34,9 +34,9 @@ bool IsInternet(const SocketAddress& address) {
   return address.family() == AF_INET || address.family() == AF_INET6;
 }
 
-// What is known of the attribute, in xtext; empty: nothing.
+// The known value of the attribute, in xtext; empty if not known.
 std::string XClientValue(std::string_view attribute, const ClientIdentity& client) {
-  // One without an address gets none, rather than that of the connection.
+  // A client without an address gets none, not that of the connection.
   if (attribute == "ADDR") return IsInternet(client.address) ? AddressValue(client.address) : "[UNAVAILABLE]";
   if (attribute == "PORT" && !IsInternet(client.address)) return {};
   if (attribute == "PORT") return core::Cat(client.address.port());
@@ -103,7 +103,8 @@ std::string XClientCommand(std::string_view offered, const ClientIdentity& clien
   std::string command = "XCLIENT";
   static constexpr std::string_view kAttributes[] = {"ADDR", "PORT",     "NAME",    "PROTO",
                                                      "HELO", "DESTADDR", "DESTPORT"};
-  // A server that lists one many times gets it once: the length of the line is not its to choose.
+  // An attribute that the server lists many times is sent once: the server must not decide the length of the
+  // line.
   std::array<bool, std::size(kAttributes)> listed = {};
   for (std::string_view word = NextWord(offered); !word.empty(); word = NextWord(offered)) {
     for (size_t i = 0; i < listed.size(); ++i) {
