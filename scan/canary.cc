@@ -12,7 +12,7 @@
 namespace bivalve::scan {
 namespace {
 
-// Spelled in parts, so that no scanner takes this source or the program for what they are not.
+// Written in parts, so that no scanner takes this source or the program for a virus.
 std::string Eicar() {
   static constexpr std::array<std::string_view, 7> kParts = {
       "X5O!P%@AP", "[4\\PZX54(P^)", "7CC)7}$", "EICAR-STANDARD-", "ANTIVIRUS-", "TEST-FILE", "!$H+H*"};
@@ -27,7 +27,7 @@ struct Magic {
 };
 constexpr Magic kMagics[] = {{"ustar", 257}, {"EFI PART", 512}};
 
-// A field with each magic where it has its offset behind a front of 64 bytes, or of a multiple of that.
+// A field that holds each magic at that magic's offset, behind a front of 64 bytes or a multiple of 64.
 // `begin`: where the field begins in the content.
 std::string MagicField(size_t begin) {
   static constexpr std::string_view kName = "X-Bivalve-Magics: ";
@@ -39,7 +39,7 @@ std::string MagicField(size_t begin) {
   for (const Magic& magic : kMagics) {
     for (size_t front = kFrontStep; front + begin + kName.size() <= magic.image_offset; front += kFrontStep) {
       const size_t at = magic.image_offset - front - begin;
-      // One magic in the place of another would spoil both.
+      // A magic must not overwrite another one: both would be spoiled.
       const bool free = field.find_first_not_of('x', at) >= at + magic.bytes.size();
       if (free) field.replace(at, magic.bytes.size(), magic.bytes);
     }
@@ -86,7 +86,7 @@ core::Task<std::unique_ptr<core::Body>> MakeCanary(core::BodyPool& bodies) {
 
 core::Task<std::unique_ptr<core::Body>> MakeCanary(core::BodyPool& bodies, core::Condition& wake,
                                                    uint64_t image_bytes) {
-  // A tenth of a millisecond's worth.
+  // Takes about a tenth of a millisecond.
   static constexpr size_t kStepBytes = size_t{256} << 10;
   static constexpr std::string_view kLine =
       "It has lines behind its end until it is as large as the message that it speaks for.\r\n";

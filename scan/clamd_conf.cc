@@ -19,7 +19,7 @@ std::string_view Trimmed(std::string_view text) {
   return text;
 }
 
-// A number with K, M or G behind it.
+// A number, which may have K, M or G behind it.
 std::optional<uint64_t> ParseAmount(std::string_view text) {
   uint64_t amount = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), amount);
@@ -39,7 +39,7 @@ std::optional<uint64_t> ParseAmount(std::string_view text) {
   }
 }
 
-// As clamd's own parser: yes, true, 1, no, false, 0.
+// Like clamd's own parser: yes, true, 1, no, false, 0.
 void SetSwitch(std::string_view text, bool& value) {
   for (const std::string_view word : {"yes", "true", "1"})
     value = value || core::EqualsIgnoreCase(text, word);
@@ -110,7 +110,7 @@ ClamdConf ParseClamdConf(std::string_view text) {
       conf.command_read_timeout = std::chrono::seconds(*amount);
     }
   }
-  // clamd raises it to that itself.
+  // clamd itself raises the value to this.
   conf.limits.queue_max = std::max(queue, 2 * threads);
   conf.limits.threads_max = threads;
   conf.threads_max = threads;
@@ -136,7 +136,7 @@ std::optional<FoundClamdConf> FindClamdConf(std::string_view socket_path, uint16
     const std::optional<std::string> text = ReadClamdConf(place);
     if (!text.has_value() || text->empty()) continue;
     FoundClamdConf found{.path = place, .conf = ParseClamdConf(*text)};
-    // /var/run is a link to /run, and both are written.
+    // /var/run is a link to /run, and both spellings are used.
     const auto canonical = [](std::string_view path) {
       return path.starts_with("/var/run/") ? path.substr(4) : path;
     };

@@ -17,11 +17,11 @@ namespace {
 using core::Cat;
 using core::MonoTime;
 
-// clamd counts a chunk's header against its limit before it reads the chunk: the fewer chunks, the earlier it
-// says that a message is too large.
+// clamd compares a chunk's size with its limit before it reads the chunk. So the fewer the chunks, the
+// earlier it says that a message is too large.
 constexpr size_t kChunkBytesMax = size_t{1} << 30;
 
-// Errors of a send that say something of the connection, and nothing of the descriptor that went with it.
+// Errors of a send that concern the connection and not the descriptor that was sent.
 bool IsConnectionError(int error) {
   return error == EPIPE || error == ECONNRESET || error == ETIMEDOUT || error == ECANCELED ||
          error == ENOTCONN;
@@ -45,7 +45,7 @@ ClamdConnection::ClamdConnection(core::Loop& loop, core::BodyPool& bodies, const
       stream_(loop, wake_),
       slots_(options.outstanding_max),
       backoff_(options.retry_min),
-      // No two connections pause alike, and a simulation pauses alike each time.
+      // No two connections pause alike, but in a simulation the pauses are the same each time.
       random_(static_cast<uint64_t>(loop.Now().time_since_epoch().count()) ^
               (static_cast<uint64_t>(scanner.index) << 40 | static_cast<uint64_t>(number) << 20)) {}
 
@@ -62,7 +62,7 @@ core::Task<void> ClamdConnection::Run() {
       co_await Serve();
       session_.ready = false;
       scanner_.stats.counts.Subtract(ScannerCount::kConnections);
-      // A security module can take the descriptor out of the message; clamd then closes without a word.
+      // A security module can remove the descriptor from the message; clamd then closes without an answer.
       if (stream_.ended() && session_.end == EndOfSession::kNone && !scanner_.descriptors_proven &&
           scanner_.options.method == Method::kAuto && AwaitsDescriptorReply())
         RefuseDescriptors();
@@ -77,7 +77,7 @@ core::Task<void> ClamdConnection::Run() {
 
 void ClamdConnection::Stop() {
   stopping_ = true;
-  // Completes a connect, and a send that a stalled scanner does not take.
+  // Completes a connect, and a send that a stalled scanner does not accept.
   stream_.Shutdown();
   wake_.Notify();
 }
@@ -153,7 +153,7 @@ void ClamdConnection::Release(Request& request, std::shared_ptr<KeptBody> body) 
   ++scanner_.given_up;
   scanner_.stats.counts.Add(ScannerCount::kGivenUp);
   if (slot->state == SlotState::kSending && session_.uploading) {
-    // Nobody waits for the rest of this upload, and there is no other way to end one.
+    // Nobody waits for the rest of this upload, and an upload can be ended in no other way.
     session_.useful = true;
     stream_.Shutdown();
   }
@@ -222,10 +222,10 @@ core::Task<bool> ClamdConnection::Open() {
 }
 
 core::Task<void> ClamdConnection::Serve() {
-  bool whole = true;  // nothing has gone wrong on our way out
+  bool whole = true;  // nothing has gone wrong on our sending side
   while (!stopping_) {
     if (!TakeReplies()) co_return;
-    // Before anything new: what was just answered has made room.
+    // Before anything new is sent: the last answers have made room.
     owner_.OnChange();
     if (session_.end != EndOfSession::kNone) co_return;
     if (!whole || stream_.write_error() != 0) {
@@ -305,8 +305,8 @@ core::Task<bool> ClamdConnection::SendDescriptor(Slot& slot) {
              NoVerdictBecause(NoVerdict::kError, "the message's file cannot be opened for the scanner"));
     co_return true;
   }
-  // The few bytes that are outstanding on a session always fit into the socket, whether the scanner reads or
-  // not.
+  // The few bytes that are outstanding on a session always fit into the socket, even if the scanner does not
+  // read.
   const core::IoResult result =
       co_await stream_.SendDescriptor(kFildes, descriptor, loop_.Now() + options_.connect_timeout);
   if (result.ok()) {
@@ -315,7 +315,7 @@ core::Task<bool> ClamdConnection::SendDescriptor(Slot& slot) {
     co_return true;
   }
   if (!IsConnectionError(result.error())) {
-    // The system does not let us pass it.
+    // The system does not let us pass the descriptor.
     if (scanner_.options.method == Method::kAuto) {
       RefuseDescriptors();
       End(EndOfSession::kRefused, "no descriptor can be passed to it");
@@ -329,16 +329,16 @@ core::Task<bool> ClamdConnection::SendDescriptor(Slot& slot) {
   co_return false;
 }
 
-// The image as it stands in the body's file, straight from its memory.
+// Sends the image from the memory of the body's file.
 core::Task<bool> ClamdConnection::Upload(Slot& slot) {
   static constexpr ChunkHeader kEnd = MakeChunkHeader(0);
   if (slot.request != nullptr && slot.proof == nullptr) ++slot.request->attempts_;
   const uint32_t id = slot.id;
-  // A scanner that reloads its database takes nothing for as long as it answers no PING.
+  // A scanner that reloads its database accepts nothing for as long as it does not answer PING.
   const core::Duration patience = kPingsToDeath * options_.ping_interval;
   stream_.Write(kInstream);
   std::string_view image = slot.scanned().image();
-  size_t chunk_bytes = 0;  // of the current chunk, still to be sent
+  size_t chunk_bytes = 0;  // of the current chunk, not sent yet
   bool ended = false;
   while (!ended) {
     if (chunk_bytes == 0 && !image.empty()) {
@@ -361,7 +361,7 @@ core::Task<bool> ClamdConnection::Upload(Slot& slot) {
     const core::IoResult result = co_await stream_.SendPieces(step, patience);
     if (!result.ok()) co_return false;
     if (ended) break;
-    // What it says before it has everything can only be an error; then it reads no further.
+    // An answer before the whole message has arrived can only be an error; the scanner then reads no further.
     const bool good = TakeReplies();
     const bool wanted = slot.request != nullptr || slot.canary;
     if (!good || slot.state != SlotState::kSending || slot.id != id || !wanted || stopping_) {
@@ -372,7 +372,7 @@ core::Task<bool> ClamdConnection::Upload(Slot& slot) {
   co_return true;
 }
 
-// The scanner takes nothing more. What it said last may be the reason, and is there to be read.
+// The scanner accepts nothing more. Its last words may be the reason and can still be read.
 core::Task<void> ClamdConnection::ReadRest() {
   const MonoTime deadline = loop_.Now() + options_.connect_timeout;
   while (!stopping_ && session_.end == EndOfSession::kNone && used_ > 0 &&
@@ -383,8 +383,8 @@ core::Task<void> ClamdConnection::ReadRest() {
   }
 }
 
-// After a failure: longer each time, but not for all connections and workers at the same moments. A session
-// that was of use is opened again at once.
+// After a failure: longer each time, with jitter, so that connections and workers do not retry at the same
+// moment. If the session was useful, the next one is opened at once.
 core::Task<void> ClamdConnection::Pause() {
   if (!failed_ && (session_.useful || loop_.Now() >= session_.opened + options_.retry_max)) {
     backoff_ = options_.retry_min;
@@ -393,10 +393,10 @@ core::Task<void> ClamdConnection::Pause() {
   random_ = random_ * 6364136223846793005u + 1442695040888963407u;
   const core::Duration half = backoff_ / 2;
   const core::Duration jitter = half * static_cast<int64_t>(random_ >> 48) / 65536;
-  // Only one connection looks for a scanner that is down.
+  // Only one connection tries to reach a scanner that is down.
   const bool look = number_ == 0 || !scanner_.down();
   const MonoTime until = look ? loop_.Now() + half + jitter : core::kNever;
-  // A message that waits for it does not wait for long.
+  // If a message waits for the scanner, the pause is short.
   const MonoTime soon = std::min(until, loop_.Now() + std::min(half + jitter, kProbePauseMax));
   backoff_ = std::min(backoff_ * 2, options_.retry_max);
   for (;;) {
@@ -439,7 +439,7 @@ bool ClamdConnection::AwaitsDescriptorReply() const {
 
 void ClamdConnection::Free(Slot& slot) {
   if (slot.kept != nullptr) {
-    // Behind a descriptor, the scanner may have it open still.
+    // After a descriptor was sent, the scanner may still have it open.
     if (slot.state != SlotState::kTaken && !session_.sends_content) slot.kept->Discard();
     slot.kept.reset();
   }
@@ -471,7 +471,7 @@ void ClamdConnection::ReturnSlot(Slot& slot) {
   Request* request = slot.request;
   if (request != nullptr) {
     request->RemoveHolder(this);
-    // What was handed over is not taken back by the end of the session.
+    // A scanner keeps what it was given, even if the session ends.
     request->lingers_ = request->lingers_ || (slot.state != SlotState::kTaken && !session_.sends_content);
     if (slot.state != SlotState::kTaken && session_.blameless()) {
       if (slot.state == SlotState::kSent) --request->attempts_;
@@ -489,7 +489,7 @@ void ClamdConnection::ReturnSlot(Slot& slot) {
   if (request != nullptr) owner_.OnReturned(*request, Cat(scanner_.options.name, ": ", session_.end_text));
 }
 
-// Who answers at the other end now has to prove itself, whatever was proven on the session before.
+// The program at the other end has to prove itself again, whatever the last session has proven.
 void ClamdConnection::Begin() {
   session_.ready = true;
   session_.ping_sent = session_.opened = session_.heard = loop_.Now();

@@ -1,5 +1,5 @@
-// The part of ClamdConnection in which its scanner proves itself: a canary as the first scan of a session,
-// and again when there is a reason.
+// The part of ClamdConnection in which its scanner proves itself: a canary is the first scan of a session,
+// and is repeated when there is a reason.
 #include <algorithm>
 #include <memory>
 #include <utility>
@@ -8,17 +8,17 @@
 
 namespace bivalve::scan {
 
-// When the next canary is due. While one is not answered and keeps the mail away, another one is sent: a
-// scanner that answers nothing that it was given before may answer what it is given now, and one that takes
-// long keeps the first one's place in its own line.
+// When the next canary is due. If an unanswered canary keeps the mail away, another one is sent: a scanner
+// that does not answer earlier requests may still answer new ones. A slow scanner keeps the first canary's
+// place in its own queue.
 core::MonoTime ClamdConnection::CanaryTime() const {
   if (TakesNoMore() || FreeSlots() == 0) return core::kNever;
   if (session_.canaries_out == 0) return session_.canary_due;
   return usable() || stalled() ? core::kNever : session_.canary_again;
 }
 
-// Of a canary that is out, until it counts as given up. A scanner that takes long is waited for longer each
-// time; every second connection stays impatient, so that one that is well again is seen at once.
+// Time after which an unanswered canary counts as given up. For a slow scanner it doubles each time, but not
+// on every second connection, so that we notice at once when the scanner is well again.
 core::Duration ClamdConnection::CanaryPatience() const {
   static constexpr uint32_t kDoublingsMax = 3;
   if (number_ % 2 == 1) return options_.canary_patience;
@@ -29,12 +29,12 @@ bool ClamdConnection::LateCanary(const Slot& slot) const {
   return slot.canary && slot.state == SlotState::kSent && loop_.Now() >= slot.since + CanaryPatience();
 }
 
-// Puts a canary in line on this session, in front of the mail.
+// Queues a canary on this session, before the mail.
 core::Task<void> ClamdConnection::TakeCanary() {
   static constexpr core::Duration kRoomPause = std::chrono::milliseconds(500);
   session_.canary_due = session_.canary_again = loop_.Now() + kRoomPause;
   std::unique_ptr<core::Body> body = co_await MakeCanary(bodies_);
-  // Mail may have taken the place while a file was opened.
+  // A message may have taken the place while a file was opened.
   if (body == nullptr || stopping_ || TakesNoMore() || FreeSlots() == 0) {
     bodies_.Release(std::move(body));
     co_return;

@@ -1,6 +1,5 @@
-// The part of ClamdConnection about scans that were given up: nobody waits for them any more, and they hold
-// their places until the scanner answers or the session is closed. clamd_pool_given_up.cc decides when that
-// is due.
+// The part of ClamdConnection for given-up scans: nobody waits for them any more, but they hold their places
+// until the scanner answers or the session is closed. clamd_pool_given_up.cc decides when to close it.
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -55,18 +54,18 @@ void ClamdConnection::CloseForGivenUp() {
   if (session_.end != EndOfSession::kNone) return;
   session_.useful = true;
   End(EndOfSession::kGivenUp, "it was closed for scans that were given up");
-  // Only what keeps the mail away is a silence.
+  // It is a silence only if it keeps the mail away.
   if (!usable()) ++canary_silences_;
   scanner_.answered_since_close = 0;
   scanner_.stats.counts.Add(ScannerCount::kGivenUpSessions);
   owner_.OnGivenUp(scanner_, given_up());
-  // Completes a send that the scanner does not take. What it has answered by now is read.
+  // Completes a send that the scanner does not accept. Answers that have already arrived are read.
   stream_.Shutdown();
   wake_.Notify();
 }
 
-// clamd drops what it has not begun when a session ends, but what it has begun runs to its end: for as long
-// as its MaxScanTime at the most, it is to be hoped. It cannot run more than it has threads.
+// When a session ends, clamd drops the scans that it has not begun. A scan that it has begun continues,
+// normally for at most MaxScanTime. It cannot run more scans than it has threads.
 void ClamdConnection::LeaveBehind() {
   static constexpr core::Duration kScanTimeMax = std::chrono::seconds(120);  // clamd's default
   if (scanner_.removed) return;

@@ -1,4 +1,5 @@
-// The part of ClamdConnection that judges what its scanner says: what is believed, and what ends the session.
+// The part of ClamdConnection that judges the scanner's replies: which are believed, and which end the
+// session.
 #include <algorithm>
 #include <optional>
 #include <string>
@@ -11,7 +12,7 @@ namespace bivalve::scan {
 
 using core::Cat;
 
-// False: nothing that the session says from now on is believed.
+// False: nothing more is believed from this session.
 bool ClamdConnection::TakeReplies() {
   while (!session_.over) {
     const Record record = NextRecord(stream_.input());
@@ -26,23 +27,24 @@ bool ClamdConnection::TakeReplies() {
   return !session_.over;
 }
 
-// False: it is not the reply to anything that this session has asked.
+// False: the reply answers nothing that this session has asked.
 bool ClamdConnection::Accept(const Reply& reply) {
-  // Glued to a scan's reply or alone, it ends the session: on an idle one because our PINGs came too late.
+  // This text ends the session, alone or attached to a scan's reply. On an idle session our PINGs came too
+  // late.
   if (reply.kind == ReplyKind::kReadTimeOut) {
     End(EndOfSession::kScanner, "it was tired of waiting for a command");
     return true;
   }
   if (reply.kind == ReplyKind::kNonsense) return false;
   if (reply.id == 0) {
-    // Only this complaint may come without a number, because it costs nothing to believe it.
+    // Only this complaint may come without a number, because believing it costs nothing.
     if (reply.kind != ReplyKind::kRefused || !AwaitsDescriptorReply()) return false;
     Refused(nullptr, reply.text);
     return true;
   }
   if (reply.id == session_.ping_id) {
     if (reply.kind != ReplyKind::kPong) return false;
-    // It has probably loaded its database anew.
+    // The scanner has probably reloaded its database.
     if (stalled() && options_.canary != CanaryMode::kOff) session_.canary_due = loop_.Now();
     session_.ping_id = 0;
     session_.heard = session_.ping_sent;
@@ -57,7 +59,7 @@ bool ClamdConnection::AcceptScanReply(Slot& slot, const Reply& reply) {
   switch (reply.kind) {
     case ReplyKind::kOk:
     case ReplyKind::kFound:
-      // A result of what it does not have in full is somebody else's.
+      // A result for a message that the scanner does not have in full belongs to somebody else.
       if (reply.shape != shape || slot.state != SlotState::kSent) return false;
       if (!session_.sends_content) scanner_.descriptors_proven = true;
       if (slot.proof != nullptr) {
@@ -96,9 +98,10 @@ bool ClamdConnection::AcceptScanReply(Slot& slot, const Reply& reply) {
   return false;
 }
 
-// Why its "OK" says nothing about this message, if so: clamd says the same of what it has not looked at. The
-// time is that since the message was handed over, so a scan that waited long in clamd's own line is doubted
-// as well: the safe side. It is quicker next time perhaps, so the cause is kTimeout.
+// The reason why an "OK" says nothing about this message, if there is one: clamd also says "OK" about content
+// that it has not looked at. The time is counted from handing over the message, so a scan that waited long in
+// clamd's own queue is doubted as well, which is the safe direction. The next try may be faster, so the cause
+// is kTimeout.
 std::optional<Verdict> ClamdConnection::Disbelief(const Slot& slot) const {
   const ScannerLimits& limits = scanner_.limits;
   const uint64_t bytes = slot.body->image_bytes();
@@ -117,12 +120,12 @@ std::optional<Verdict> ClamdConnection::Disbelief(const Slot& slot) const {
   return std::nullopt;
 }
 
-// clamd can write one client's result to another one, so nothing else of such a session is believed either.
-// The operator sees what was said; what was on the session is scanned again.
+// clamd can write one client's result to another one, so nothing else from such a session is believed. The
+// operator sees the reply; the session's messages are scanned again.
 void ClamdConnection::EndNotUnderstood(std::string_view text) {
   static constexpr size_t kExcerptBytesMax = 120;
   scanner_.stats.counts.Add(ScannerCount::kErrors);
-  // The log escapes it.
+  // The log escapes the text.
   const std::string why = Cat("its reply was not understood: \"", text.substr(0, kExcerptBytesMax), "\"");
   End(EndOfSession::kScanner, why);
   if (options_.say) {
@@ -131,9 +134,9 @@ void ClamdConnection::EndNotUnderstood(std::string_view text) {
   }
 }
 
-// With kAuto everything on this session is scanned again, and that is not held against it. With kFildes there
-// is no other way: the scan that it was said of fails (null: it was said of none, and the session ends), and
-// the sentence says what the operator can do.
+// With kAuto everything on this session is scanned again without blame. With kFildes there is no other way:
+// the scan that was refused fails (null: the reply named none, and the session ends), and the sentence tells
+// the operator what to do.
 void ClamdConnection::Refused(Slot* slot, std::string_view text) {
   scanner_.stats.counts.Add(ScannerCount::kErrors);
   if (scanner_.options.method == Method::kAuto) {
@@ -145,12 +148,13 @@ void ClamdConnection::Refused(Slot* slot, std::string_view text) {
   const std::string why =
       Cat("it takes no open files (", text, "); with ClamMethod: auto it is sent the message itself");
   if (slot == nullptr) End(EndOfSession::kScanner, why);
-  // A message is tried once more: whose complaint it is is not known.
+  // We do not know which scan the complaint belongs to. A message gets one more try anyway, so the complaint
+  // goes to a canary.
   const auto is_canary = [](const Slot& s) { return s.canary && s.state == SlotState::kSent; };
   const auto canary = std::find_if(slots_.begin(), slots_.end(), is_canary);
   if (slot == nullptr && canary != slots_.end()) slot = &*canary;
   if (slot != nullptr) Complete(*slot, NoVerdictBecause(NoVerdict::kError, why));
-  session_.useful = false;  // or it would be asked again at once
+  session_.useful = false;  // otherwise it would reconnect at once
 }
 
 void ClamdConnection::RefuseDescriptors() {

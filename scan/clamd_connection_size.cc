@@ -1,6 +1,7 @@
-// The part of ClamdConnection for a scanner whose limits are not known. It says "OK" of what is larger than
-// its MaxFileSize or MaxScanSize, without having looked. So its OK for a message that is larger than all that
-// was proven on this session waits, in the message's own place, until it has found a canary of that size.
+// The part of ClamdConnection for a scanner whose limits are not known. Such a scanner says "OK" about
+// anything larger than its MaxFileSize or MaxScanSize without having looked. If a message is larger than
+// everything proven on this session, its OK waits, in the message's own place, until the scanner has found a
+// canary of that size.
 #include <algorithm>
 #include <cstdint>
 #include <memory>
@@ -19,7 +20,7 @@ bool ClamdConnection::IsInDoubt(const Slot& slot) const {
          slot.body->image_bytes() > session_.proven_bytes;
 }
 
-// False: it is known already that the scanner does not look at as much.
+// False: we know already that the scanner does not look at that many bytes.
 bool ClamdConnection::AskForProof(Slot& slot, Verdict verdict) {
   if (slot.body->image_bytes() >= session_.unproven_bytes) return false;
   slot.if_proven = std::move(verdict);
@@ -29,13 +30,13 @@ bool ClamdConnection::AskForProof(Slot& slot, Verdict verdict) {
 }
 
 core::Task<void> ClamdConnection::MakeProof(Slot& slot) {
-  // A little more, so that not each message that is a little larger than the last one asks again.
+  // A little more, so that not every slightly larger message needs a new proof.
   const uint64_t image_bytes = slot.body->image_bytes();
   const uint64_t more_bytes = image_bytes + image_bytes / 8;
   const uint64_t bytes = more_bytes < session_.unproven_bytes ? more_bytes : image_bytes;
   const uint64_t serial = slot.serial;
   std::unique_ptr<core::Body> body = co_await MakeCanary(bodies_, wake_, bytes);
-  // The message may have been taken back meanwhile, and its place be another's.
+  // The message may have been taken back meanwhile, and its place may belong to another one.
   if (stopping_ || slot.state != SlotState::kTaken || slot.serial != serial || !slot.if_proven.has_value()) {
     bodies_.Release(std::move(body));
     co_return;
@@ -73,11 +74,12 @@ void ClamdConnection::CompleteProof(Slot& slot, const Verdict& verdict) {
   if (options_.canary == CanaryMode::kWarn)
     return Complete(slot, *std::exchange(slot.if_proven, std::nullopt));
   if (not_looked_at && bytes > slot.body->image_bytes()) return ProveAgain(slot);
-  // A scanner that failed at the canary has not said that it is too large, and may find it next time.
+  // If the scanner failed at the canary, it has not said that the size is too large, and may find it next
+  // time.
   Complete(slot, not_looked_at ? TooLargeToBelieve() : UnprovenBecause(verdict));
 }
 
-// With no more than the message has: the limit may lie between.
+// Tries exactly the message's size: the limit may lie between the two sizes.
 void ClamdConnection::ProveAgain(Slot& slot) {
   if (!session_.sends_content) slot.proof_kept->Discard();
   slot.proof_kept.reset();

@@ -96,7 +96,7 @@ void ClamdPool::Impl::Change(Options options, const std::vector<ScannerStats*>& 
       scanner.refuses_descriptors = scanner.descriptors_proven = scanner.takes_no_descriptors = false;
     SetConnections(scanner);
     if (canary_changed) CanaryModeChanged(scanner);
-    // Sessions that send in the other way end as soon as they have nothing outstanding.
+    // Sessions that use the other method end as soon as nothing is outstanding on them.
     if (other_method) OnRefused(scanner);
   }
   for (auto& scanner : before) {
@@ -111,8 +111,8 @@ size_t ClamdPool::Impl::ConnectionsOf(const Scanner& scanner) const {
   return most == 0 ? options_.connections : std::min(options_.connections, most);
 }
 
-// As many connections as the options say, beside those that leave. The first one stays: it looks for a
-// scanner that is down.
+// Makes as many connections as the options say, not counting those that are ending. The first one stays,
+// because it is the one that tries to reach a scanner that is down.
 void ClamdPool::Impl::SetConnections(Scanner& scanner) {
   const size_t wanted = ConnectionsOf(scanner);
   size_t staying = 0;
@@ -142,7 +142,7 @@ void ClamdPool::Impl::Remove(std::unique_ptr<Scanner> scanner) {
   removed_.push_back(std::move(scanner));
 }
 
-// With `on`, mail waits for a scanner that has not proven itself; otherwise one that answers gets it.
+// With `on`, mail waits until the scanner has proven itself. Otherwise a scanner that answers gets mail.
 void ClamdPool::Impl::CanaryModeChanged(Scanner& scanner) {
   const bool ready = std::any_of(scanner.connections.begin(), scanner.connections.end(),
                                  [](const auto& c) { return c->ready() && !c->finishing(); });
@@ -162,7 +162,7 @@ void ClamdPool::Impl::CanaryModeChanged(Scanner& scanner) {
 
 core::Task<void> ClamdPool::Impl::RunConnection(Scanner& scanner, ClamdConnection& connection) {
   co_await connection.Run();
-  // A scanner that is removed keeps its connections to the last: they look at each other.
+  // A removed scanner keeps its connection objects to the end, because they refer to each other.
   if (!stopping_ && !scanner.removed) {
     std::erase_if(scanner.connections, [&connection](const auto& c) { return c.get() == &connection; });
   }
@@ -189,7 +189,7 @@ VersionWatch* ClamdPool::Impl::VersionWatchOf(const Scanner& scanner) const {
 
 void ClamdPool::Impl::Submit(Request& request, core::Body& body) {
   BV_CHECK(!request.waiting_ && !request.held());
-  // The next reading of a message is in the same body.
+  // The next reading of a message uses the same body.
   if (std::exchange(request.body_, &body) != &body) request.lingers_ = false;
   request.done_ = request.acted_on_ = request.hedged_ = request.compared_ = false;
   request.fallback_.reset();
@@ -274,7 +274,7 @@ void ClamdPool::Impl::OnFailed(Scanner& scanner) {
   SetUp(scanner, false);
   if (options_.canary != CanaryMode::kOff) SetCanary(scanner, CanaryState::kPending);
   ForgetLeftBehind(scanner, core::kNever);
-  // Started again, it may take descriptors.
+  // After a restart the scanner may take descriptors.
   scanner.refuses_descriptors = scanner.descriptors_proven = scanner.takes_no_descriptors = false;
   scanner.wanted = false;
   if (Hopeless()) AnswerAllDown();
@@ -287,7 +287,7 @@ void ClamdPool::Impl::OnCanary(Scanner& scanner, CanaryState state, std::string_
   SetCanary(scanner, state);
   if (state == CanaryState::kFound) {
     SetUp(scanner, true);
-    // Its other sessions need not wait for their turn.
+    // The scanner's other sessions need not wait for the end of their pause.
     for (const auto& connection : scanner.connections) {
       if (after_failure && connection->ready() && !connection->proven()) connection->WantCanary({});
     }
@@ -317,14 +317,14 @@ void ClamdPool::Impl::Say(bool bad, std::string text) const {
   if (options_.say) options_.say(bad, std::move(text));
 }
 
-// Waiting for any of them would not help.
+// Whether waiting for any scanner would not help.
 bool ClamdPool::Impl::Hopeless() const {
   return std::all_of(scanners_.begin(), scanners_.end(),
                      [this](const auto& s) { return !s->wanted && s->gone(options_.canary, loop_.Now()); });
 }
 
-// A message has come while no scanner answered: those that are down are looked for now and not when their
-// pause is over, since one may just have been started. Whether there is any.
+// For a message that comes while no scanner answers: tries the scanners that are down now and not at the end
+// of their pause, because one may just have been started. Returns whether there is one to try.
 bool ClamdPool::Impl::ProbeDown() {
   bool any = false;
   for (const auto& scanner : scanners_) {
@@ -361,9 +361,8 @@ void ClamdPool::Impl::OnRefused(Scanner& scanner) {
   for (const auto& connection : scanner.connections) connection->Hurry();
 }
 
-// The first verdict counts. What is no verdict (an error, a limit) counts only when no other scanner has the
-// message still. An infected answer wins over an earlier clean one as long as the session has not looked at
-// that.
+// The first verdict counts. An error or a limit counts only if no other scanner still has the message. An
+// infected answer replaces an earlier clean one until the session has read the verdict.
 void ClamdPool::Impl::OnAnswer(Scanner& scanner, Request& request, Verdict verdict) {
   const bool infected = verdict.kind == VerdictKind::kInfected;
   if (request.done_) {
@@ -417,16 +416,17 @@ void ClamdPool::Impl::Dispatch() {
       line_.Remove(*request);
       Hand(*request, *connection);
     } else if (request->avoid_ < 0) {
-      // Nobody behind it can be served either: one that avoids a scanner has less to choose from.
+      // The messages behind it cannot be served either: only a message that avoids a scanner has fewer to
+      // choose from.
       return;
     }
     request = next;
   }
 }
 
-// The least busy scanner that is up. One that is stalled, that is left with many scans that were given up, or
-// whose connection broke with this message on it, gets the message only when no other one is up, not already
-// when the others are busy: they are done sooner.
+// The least busy scanner that is up. A scanner that is stalled, exhausted by given-up scans, or whose
+// connection broke with this message on it gets the message only if no other scanner is up. If the others are
+// only busy, the message waits for them, because that is faster.
 ClamdConnection* ClamdPool::Impl::Choose(const Request& request) {
   struct Choice {
     ClamdConnection* connection = nullptr;

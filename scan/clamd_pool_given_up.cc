@@ -1,20 +1,20 @@
-// ClamdPool: scans that were given up. Their sessions' deadline has passed or their clients have left, but
-// clamd has no command that ends a scan: they hold their places until it answers, and for ever when it does
-// not. Closing the session gives the places back. clamd forgets then what it has not begun; what it has begun
-// goes on, so a scanner is reckoned to be left with that.
+// ClamdPool: given-up scans. Their sessions' deadline has passed or their clients have left, but clamd has no
+// command that ends a scan: they hold their places until it answers, and for ever if it does not. Closing the
+// session frees the places. clamd then forgets the scans that it has not begun. Those that it has begun
+// continue, so they are counted against the scanner.
 //
 //   no place left, nothing else on the session       given_up_alone
-//   no place left, messages wait, others are on it   given_up_shared; one session at a time, they are scanned
-//   again places left                                      given_up_with_room; then the session takes nothing
-//   more, and
-//                                                    is closed when the others are answered
+//   no place left, messages wait, others are on it   given_up_shared; one session at a time, the others are
+//                                                    scanned again
+//   places left                                      given_up_with_room; then the session takes nothing more,
+//                                                    and is closed when the others are answered
 //   the session ends for another reason              given_up_alone, once nothing else is on it
 //
-// Whoever waits for such a scan because it is of the same content is let go after given_up_shared: it would
-// wait for what may never come, while others are scanned.
+// A message that waits for such a scan because of the same content stops waiting after given_up_shared: an
+// answer may never come, and it is scanned itself.
 //
-// Only a session that answers a PING meanwhile is closed: one that does not is a scanner that reloads its
-// database or is stopped, and a new session would tell no more.
+// Only a session that answers a PING meanwhile is closed: otherwise the scanner reloads its database or is
+// stopped, and a new session would not help.
 #include <algorithm>
 #include <chrono>
 #include <string>
@@ -46,10 +46,10 @@ void ClamdPool::Impl::EndGivenUp(Scanner& scanner) {
   const bool room = std::any_of(scanner.connections.begin(), scanner.connections.end(),
                                 [](const auto& c) { return c->room() > 0; });
   scanner.full_since = room ? core::kNever : std::min(scanner.full_since, loop_.Now());
-  // Whether another session is on its way, which may have room.
+  // Whether another session is being opened, which may have room.
   const bool opening = std::any_of(scanner.connections.begin(), scanner.connections.end(),
                                    [](const auto& c) { return !c->usable() && !c->failed(); });
-  ClamdConnection* shared = nullptr;  // the one with the fewest others on it
+  ClamdConnection* shared = nullptr;  // the one with the fewest other scans
   size_t others = 0;
   for (const auto& connection : scanner.connections) {
     const GivenUpScans scans = connection->given_up();
@@ -70,7 +70,7 @@ void ClamdPool::Impl::EndGivenUp(Scanner& scanner) {
   if (shared != nullptr && !opening) shared->CloseForGivenUp();
 }
 
-// What is due now for a session with such scans.
+// The next step for a session with given-up scans.
 ClamdPool::Impl::GivenUpStep ClamdPool::Impl::NextStep(const Scanner& scanner,
                                                        const ClamdConnection& connection,
                                                        const GivenUpScans& scans) const {
@@ -89,7 +89,7 @@ ClamdPool::Impl::GivenUpStep ClamdPool::Impl::NextStep(const Scanner& scanner,
   return wanted && now >= since + options_.given_up_shared ? GivenUpStep::kCloseShared : GivenUpStep::kNone;
 }
 
-// Those that are over by then, as far as is known.
+// Forgets those that must be over by then.
 void ClamdPool::Impl::ForgetLeftBehind(Scanner& scanner, core::MonoTime until) {
   while (!scanner.left_behind.empty() && scanner.left_behind.front() <= until) {
     scanner.left_behind.pop_front();
@@ -97,14 +97,14 @@ void ClamdPool::Impl::ForgetLeftBehind(Scanner& scanner, core::MonoTime until) {
   }
 }
 
-// Said at once, and then once a minute as long as it goes on.
+// Reports it at once, and then once a minute as long as it continues.
 void ClamdPool::Impl::OnGivenUp(Scanner& scanner, const GivenUpScans& scans) {
   static constexpr core::Duration kPause = std::chrono::minutes(1);
   if (scanner.removed) return;
   ++scanner.given_up_sessions_unsaid;
   if (scanner.given_up_said != core::MonoTime() && loop_.Now() < scanner.given_up_said + kPause) return;
   scanner.given_up_said = loop_.Now();
-  // Those of this session are still counted among what it has.
+  // The scans of this session are still counted in scanner.given_up.
   const size_t running = scanner.left_behind.size() + scanner.given_up;
   std::string text = core::Cat("scanner ", scanner.options.name, ": ");
   if (scans.messages > 0) {

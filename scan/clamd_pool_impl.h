@@ -1,6 +1,6 @@
-// ClamdPool's inside, in three files: clamd_pool.cc has the scanners, the line and the verdicts,
-// clamd_pool_late.cc what is done about scans that take long, clamd_pool_given_up.cc about those that nobody
-// waits for any more. Nobody else includes this.
+// The inside of ClamdPool, in three files: clamd_pool.cc has the scanners, the queue and the verdicts;
+// clamd_pool_late.cc handles scans that take long; clamd_pool_given_up.cc handles scans that nobody waits for
+// any more. No other file includes this.
 #pragma once
 
 #include <cstdint>
@@ -93,8 +93,8 @@ class ClamdPool::Impl final : public ConnectionOwner {
   core::BodyPool& bodies_;
   Options options_;
   std::vector<std::unique_ptr<Scanner>> scanners_;
-  std::vector<std::unique_ptr<Scanner>> removed_;  // they still have messages, or close
-  std::deque<std::string> names_;                  // of all there ever were, by index
+  std::vector<std::unique_ptr<Scanner>> removed_;  // they still have messages, or are closing
+  std::deque<std::string> names_;                  // of all scanners so far, by index
   bool started_ = false;
   std::vector<std::unique_ptr<VersionWatch>> versions_;
   core::Scope scope_;
@@ -105,8 +105,8 @@ class ClamdPool::Impl final : public ConnectionOwner {
   LongScans long_scans_;
   core::Loop& loop_;
   core::Condition watch_wake_;
-  bool watch_idle_ = false;  // it waits for something to watch
-  size_t turn_ = 0;          // which scanner is first among equals
+  bool watch_idle_ = false;  // waits until there is something to watch
+  size_t turn_ = 0;          // which scanner comes first among equals
   bool stopping_ = false;
 };
 

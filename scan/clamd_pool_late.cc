@@ -1,5 +1,5 @@
-// ClamdPool: scans that take longer than nearly all others. A second scanner is asked for them, and when they
-// take very long they are remembered, so that the same message, sent again, waits for them.
+// ClamdPool: scans that take longer than nearly all others. A second scanner is asked for them. Very long
+// ones are remembered, so that the same message, sent again, waits for them.
 #include <algorithm>
 #include <chrono>
 #include <vector>
@@ -9,7 +9,7 @@
 
 namespace bivalve::scan {
 
-// Looks at what is outstanding, as long as something is.
+// Checks the outstanding scans as long as there are any.
 core::Task<void> ClamdPool::Impl::WatchScans() {
   static constexpr core::Duration kBetweenSteps = std::chrono::milliseconds(1);
   core::MonoTime next_look = {};
@@ -30,7 +30,7 @@ core::Task<void> ClamdPool::Impl::WatchScans() {
     for (const auto& scanner : scanners_) {
       EndGivenUp(*scanner);
       RememberLong(*scanner);
-      // With a line of messages nobody is free.
+      // While messages wait in the queue, no scanner is free.
       if (options_.hedge && scanners_.size() > 1 && line_.size() == 0) HedgeLate(*scanner);
     }
   }
@@ -46,8 +46,8 @@ void ClamdPool::Impl::RememberLong(const Scanner& scanner) {
   }
 }
 
-// Whoever waited for this scan has its verdict, or goes back into the line; that the connection broke is held
-// against the content as if it had been sent with it.
+// Requests that waited for this scan get its verdict or go back into the queue. If the connection broke, this
+// counts against their content as if they had been sent on it.
 void ClamdPool::Impl::OnScanEnded(Scanner& scanner, uint64_t serial, const Verdict* verdict, bool blameless) {
   for (Request* request : long_scans_.End(serial)) {
     request->compared_ = false;
@@ -63,7 +63,7 @@ void ClamdPool::Impl::OnScanEnded(Scanner& scanner, uint64_t serial, const Verdi
   }
 }
 
-// Asks a second scanner for what this one has had for longer than nearly all other messages.
+// Asks a second scanner for messages that this one has had for longer than nearly all others.
 void ClamdPool::Impl::HedgeLate(const Scanner& scanner) {
   static constexpr uint64_t kSamplesMin = 100;
   if (scanner.in_flight == 0) return;
@@ -86,12 +86,12 @@ void ClamdPool::Impl::HedgeLate(const Scanner& scanner) {
 }
 
 bool ClamdPool::Impl::MayHedge(const Request& request) const {
-  // One more try in all, as for a message whose connection broke.
+  // Only one more try, as for a message whose connection broke.
   if (request.done_ || request.hedged_ || request.several_readings_ || request.attempts_ > 1) return false;
   return hedged_ * 100 < submitted_ * options_.hedge_percent + options_.hedge_burst * uint64_t{100};
 }
 
-// The least busy one of the other scanners, if it is in good health.
+// The least busy one of the other scanners that are in good health.
 ClamdConnection* ClamdPool::Impl::ChooseSecond(const Request& request) {
   ClamdConnection* best = nullptr;
   uint32_t in_flight = 0;

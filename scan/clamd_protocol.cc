@@ -11,10 +11,10 @@ namespace {
 
 constexpr size_t kDigitsMax = 10;
 
-// What the names of signatures begin with by which clamd says that it stopped (AlertExceedsMax).
+// Prefix of the signature names by which clamd says that it stopped at a limit (AlertExceedsMax).
 constexpr std::string_view kLimitsExceeded = "Heuristics.Limits.Exceeded";
 
-// Takes a decimal number, without a sign and without a leading zero, off the front of `text`.
+// Takes a decimal number, without a sign or a leading zero, from the front of `text`.
 std::optional<uint32_t> TakeNumber(std::string_view& text) {
   const size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
   if (digits == 0 || digits > kDigitsMax || (digits > 1 && text.front() == '0')) return std::nullopt;
@@ -37,8 +37,8 @@ bool TakeSuffix(std::string_view& text, std::string_view suffix) {
   return true;
 }
 
-// Texts that say that the descriptor did not arrive or may not be read. The "Can't" ones are cl_strerror's
-// for what clamd does first with any descriptor; a message's content cannot cause them.
+// Texts that say that the descriptor did not arrive or may not be read. The "Can't" texts are cl_strerror's
+// for clamd's first steps with any descriptor; a message's content cannot cause them.
 bool IsRefusal(std::string_view text) {
   static constexpr std::string_view kRefusals[] = {
       "No file descriptor received.",
@@ -49,7 +49,7 @@ bool IsRefusal(std::string_view text) {
       "Can't get file status",
       "Can't open file or directory",
       "PROTOCOL ERROR: ancillary data sent without FILDES.",
-      // It does not know the command, or was built without it.
+      // clamd does not know the command, or was built without it.
       "Command invalid inside IDSESSION.",
       "FILDES support not compiled in.",
   };
@@ -78,7 +78,7 @@ Reply ParseReply(std::string_view record) {
   };
   if (rest == "PONG") return as(ReplyKind::kPong);
   if (rest == "COMMAND READ TIMED OUT") return as(ReplyKind::kReadTimeOut);
-  // Two refusals that come without the word ERROR, and of which the first one may come without a number.
+  // Two refusals without the word ERROR; the first one may come without a number.
   if (rest == "UNKNOWN COMMAND" || rest == "COMMAND UNAVAILABLE") return as(ReplyKind::kRefused, rest);
 
   if (TakePrefix(rest, "stream: ")) {
@@ -95,7 +95,7 @@ Reply ParseReply(std::string_view record) {
   }
   if (reply.shape == ReplyShape::kNone) return {};
   if (rest == "OK") return as(ReplyKind::kOk);
-  // A name may hold spaces, even "FOUND OK": everything up to the last " FOUND" is the name.
+  // A name may contain spaces, even "FOUND OK": everything up to the last " FOUND" is the name.
   if (TakeSuffix(rest, " FOUND") && !rest.empty()) return as(ReplyKind::kFound, rest);
   return {};
 }
@@ -109,7 +109,7 @@ Verdict ToVerdict(const Reply& reply) {
       return verdict;
     case ReplyKind::kFound:
       if (reply.text.starts_with(kLimitsExceeded)) {
-        // Time is the one limit that the same message may keep next time.
+        // Time is the only limit that the same message may not reach again.
         const bool time = reply.text.substr(kLimitsExceeded.size()) == ".MaxScanTime";
         verdict.cause = time ? NoVerdict::kTimeout : NoVerdict::kLimits;
       } else {

@@ -23,7 +23,7 @@ bool IsTraceField(std::string_view line) {
 size_t TraceBytes(std::string_view content) {
   size_t taken = 0;
   for (;;) {
-    // A field with its folded lines, every one of them printable and ended by CRLF.
+    // A field with its folded lines; every line must be printable and end in CRLF.
     size_t end = taken;
     do {
       const size_t line_end = content.substr(0, kTraceBytesMax).find('\r', end);
@@ -104,7 +104,7 @@ bool LongScans::busy() const {
 }
 
 Request* LongScans::Step() {
-  // What is remembered first: it is what the others are compared with.
+  // Remembered scans first, because the others are compared with them.
   for (Scan& scan : scans_) {
     if (scan.hash.digest.has_value()) continue;
     scan.hash.Step(scans_state_);
@@ -113,7 +113,7 @@ Request* LongScans::Step() {
   if (comparisons_.empty()) return nullptr;
   Comparison& comparison = comparisons_.front();
   const auto same_size = [&comparison](const Scan& s) { return s.bytes == comparison.bytes; };
-  const bool may_match = std::any_of(scans_.begin(), scans_.end(), same_size);  // it may have ended meanwhile
+  const bool may_match = std::any_of(scans_.begin(), scans_.end(), same_size);  // may have ended meanwhile
   if (may_match && !comparison.hash.digest.has_value()) {
     comparison.hash.Step(comparisons_state_);
     return nullptr;

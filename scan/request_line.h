@@ -1,4 +1,4 @@
-// RequestLine: where messages wait for a scanner. Part of clamd_pool.
+// RequestLine: the queue of messages that wait for a scanner. Part of clamd_pool.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +8,7 @@
 
 namespace bivalve::scan {
 
-// The messages that wait for a scanner, in order of Submit(). Holds no memory: requests are linked.
+// The waiting messages, in the order of Submit(). Holds no memory: the requests themselves are linked.
 class RequestLine {
  public:
   explicit RequestLine(const std::function<void(size_t)>& changed) : changed_(changed) {}
@@ -17,8 +17,8 @@ class RequestLine {
   static Request* After(const Request& request) { return request.next_; }
   size_t size() const { return size_; }
 
-  // Behind every request that was submitted before it. One that comes back from a broken connection is among
-  // the oldest, so that one is searched for from the front, a new one from the back.
+  // Inserts behind every request that was submitted earlier. A request that comes back from a broken
+  // connection is among the oldest, so its place is searched from the front; that of a new one from the back.
   void Insert(Request& request) {
     Request* next = nullptr;
     if (last_ != nullptr && last_->number_ > request.number_) {

@@ -15,7 +15,7 @@ void Copy(std::string_view from, std::span<char> to) {
   if (!from.empty()) std::memcpy(to.data(), from.data(), from.size());
 }
 
-// Makes the front of `image` `bytes` long, with its last line cut.
+// Makes the front of `image` `bytes` long; the last line is cut.
 void WriteFront(std::span<char> image, size_t bytes) {
   static constexpr std::string_view kLineEnd = "\r\n";
   Copy(std::string_view(Front()).substr(0, bytes - kLineEnd.size()), image);

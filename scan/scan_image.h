@@ -1,12 +1,12 @@
-// ScanImage: what a scanner is shown of a message.
+// ScanImage: how a scanner sees a message.
 //
-// In front of the content stand lines that only the scanner sees (Front): libclamav decides from the first
-// kilobyte whether a file is mail. A message that begins with unknown headers, or that has the magic of an
-// archive or a disk image at a certain offset, would be "OK" with a virus inside; behind a front that is
-// longer than all offsets that libclamav looks at, its sender has no say in that.
+// Before the content there are lines that only the scanner sees (Front), because libclamav decides from the
+// first kilobyte whether a file is mail. A message that begins with unknown headers, or that has the magic of
+// an archive or a disk image at a certain offset, would be "OK" with a virus inside. The front is longer than
+// all offsets that libclamav looks at, so the sender of the message has no influence on the decision.
 //
 // A message that readers understand in different ways is scanned once for each way (net/header_section.h).
-// Each has an image of its own, made in place, without a copy of the content.
+// Each way has an image of its own, made in place, without a copy of the content.
 #pragma once
 
 #include <cstddef>
@@ -22,47 +22,47 @@ namespace bivalve::scan {
 // 64 bytes, so that the content is aligned to a cache line.
 inline constexpr std::string_view kFrontLine =
     "Received: by bivalve (scan image; this line is not delivered.)\r\n";
-// libclamav compares fixed offsets within the first 1024 bytes, with magics that are shorter than 64.
+// libclamav compares magics shorter than 64 bytes at fixed offsets within the first 1024 bytes.
 inline constexpr size_t kFrontBytesMin = 1088;
-// How much longer than what it replaces a head may be.
+// How much longer a new head may be than the bytes that it replaces.
 inline constexpr size_t kHeadGrowthMax = 64;
 inline constexpr size_t kFrontBytes = kFrontBytesMin + kHeadGrowthMax;
 static_assert(kFrontLine.size() == 64 && kFrontBytes % kFrontLine.size() == 0);
-// The front as it stands before every message: BodyPool::Options::front of a pool whose bodies are scanned.
+// The unchanged front, as before every message: BodyPool::Options::front of a pool whose bodies are scanned.
 const std::string& Front();
 
 // Worker-local; never suspends.
 class ScanImage {
  public:
-  // `body` is borrowed, stands as it was received, and is not written to any more.
+  // `body` is borrowed. It is as it was received, and is not written to any more.
   explicit ScanImage(core::Body& body) : body_(body) {}
   ScanImage(const ScanImage&) = delete;
 
-  // In the image, `head` stands in the place of the first `replaced_bytes` of the content; it is not shorter
-  // than they are and at most kHeadGrowthMax longer. Only the head moves, the rest of the content stays where
-  // it is.
+  // In the image, `head` replaces the first `replaced_bytes` of the content. It must not be shorter than they
+  // are and at most kHeadGrowthMax longer. Only the head moves; the rest of the content stays where it is.
   void ReplaceHead(size_t replaced_bytes, std::string_view head);
-  // The content is as it was received again. Does nothing without a replaced head.
+  // Makes the content again what was received. Does nothing if no head is replaced.
   void RestoreHead();
-  // In content() and image, each CR without LF is an LF, until the call back. False when there are more than
-  // kBareCrMax; then nothing has changed. No head is replaced.
+  // Turns each CR without LF into an LF, in content() and in the image, until the reverse call. False if
+  // there are more than kBareCrMax; then nothing has changed. No head may be replaced.
   bool BareCrAsLf();
   void RestoreBareCr();
   static constexpr size_t kBareCrMax = size_t{1} << 20;
-  // Moves the content to the start of the file, over the front: the image is the content alone, and content()
-  // stays there. Moves at most `bytes_max` a call; true when it has arrived. No head is replaced.
+  // Moves the content to the start of the file, over the front. The image is then the content alone, and
+  // content() stays there. Moves at most `bytes_max` in one call; true when the move is complete. No head may
+  // be replaced.
   bool MoveToStart(size_t bytes_max);
 
-  // None of these stands now, nor is the content half moved: content() is what was received, if nobody else
-  // touched it (Body::Untouched).
+  // None of these changes is in force, and the content is not half moved: content() is what was received,
+  // unless somebody else has changed it (Body::Untouched).
   bool as_received() const { return !replaced_ && bare_cr_.empty() && moved_bytes_ == 0; }
 
  private:
   core::Body& body_;
-  std::string kept_head_;          // what ReplaceHead() took the place of
-  bool replaced_ = false;          // a head is
-  std::vector<uint64_t> bare_cr_;  // offsets in the content where an LF stands for one
-  size_t moved_bytes_ = 0;         // towards the start
+  std::string kept_head_;          // the bytes that ReplaceHead() has replaced
+  bool replaced_ = false;          // a head is replaced
+  std::vector<uint64_t> bare_cr_;  // offsets in the content where an LF replaces a CR
+  size_t moved_bytes_ = 0;         // how far it has moved
 };
 
 }  // namespace bivalve::scan

@@ -22,7 +22,7 @@ std::optional<uid_t> ListeningUser(const std::string& socket_path) {
   ucred peer = {};
   socklen_t size = sizeof(peer);
   if (getsockopt(fd.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return std::nullopt;
-  // 0: it listens in another namespace of processes.
+  // 0: the scanner is in another PID namespace.
   if (peer.pid == kServiceManager || peer.pid == 0) return std::nullopt;
   return peer.uid;
 }

@@ -1,4 +1,4 @@
-// Verdict: what a scanner said of one message, or why nobody said anything.
+// Verdict: what a scanner said about a message, or why there is no verdict.
 #pragma once
 
 #include <cstdint>
@@ -11,17 +11,17 @@ enum class VerdictKind : uint8_t { kClean, kInfected, kNone };
 // Why there is no verdict.
 enum class NoVerdict : uint8_t {
   kDown,     // no scanner answers
-  kTimeout,  // no answer within the time, or one that took so long that it is not believed
+  kTimeout,  // no answer in time, or one that took too long to be believed
   kError,    // the scanner said ERROR, or something that it must not say
-  kSize,     // more than the scanner takes
+  kSize,     // more than the scanner accepts
   kLimits,   // the scanner stopped at one of its limits, other than time
 };
 
 struct Verdict {
   VerdictKind kind = VerdictKind::kNone;
   NoVerdict cause = NoVerdict::kDown;  // with kNone
-  // kInfected: the signature name as the scanner wrote it (may hold anything but NUL and LF: escape it before
-  // it enters a header, a reply or a log line). kNone: a sentence for the log.
+  // kInfected: the signature name as the scanner wrote it (it may contain anything except NUL and LF: escape
+  // it before it enters a header, a reply or a log line). kNone: a sentence for the log.
   std::string text = {};
 };
 

@@ -8,7 +8,7 @@
 namespace bivalve::scan {
 namespace {
 
-// Short, because nothing depends on one answer.
+// Short, because nothing depends on a single answer.
 constexpr core::Duration kConnectTimeout = std::chrono::seconds(2);
 constexpr core::Duration kReplyTimeout = std::chrono::seconds(10);
 

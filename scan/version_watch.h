@@ -1,6 +1,7 @@
-// VersionWatch: asks one scanner for its version every few seconds, because the number of its signatures in
-// there is how a client sees that the database has changed. On a connection of its own each time: in a
-// session a scan's result can land in the middle of a VERSION reply (clamd writes it in two pieces).
+// VersionWatch: asks one scanner for its version every few seconds. The version contains the number of the
+// signature database, and a client sees a change of the database only by it. Each question uses its own
+// connection: in a session a scan's result can land in the middle of a VERSION reply (clamd writes it in two
+// pieces).
 #pragma once
 
 #include <functional>
@@ -16,8 +17,8 @@ namespace bivalve::scan {
 
 class VersionWatch {
  public:
-  // `reachable`: whether it makes sense to ask now. `changed`: the scanner has said another version than
-  // before.
+  // `reachable`: whether it makes sense to ask now. `changed`: the scanner's version differs from the last
+  // one.
   VersionWatch(core::Loop& loop, const ScannerOptions& scanner, ScannerStats& stats, core::Duration interval,
                std::function<bool()> reachable, std::function<void()> changed);
   VersionWatch(const VersionWatch&) = delete;
@@ -26,7 +27,7 @@ class VersionWatch {
   core::Task<void> Run();
   void Stop();
   bool watches(const ScannerOptions& scanner) const { return &scanner == &scanner_; }
-  // Asks now: a session with it was opened.
+  // Asks now, because a session with the scanner was opened.
   void Hurry();
 
  private:
