@@ -19,14 +19,14 @@ namespace bivalve::core {
 constexpr size_t kKibi = 1024;
 constexpr size_t kMebi = 1024 * kKibi;
 
-// Bytes that show where they belong.
+// Bytes that show their own position.
 inline std::string Pattern(size_t bytes, size_t seed = 0) {
   std::string pattern(bytes, '\0');
   for (size_t i = 0; i < bytes; ++i) pattern[i] = static_cast<char>((i + seed) * 31 + (i + seed) / 253);
   return pattern;
 }
 
-// What stands in front of the contents.
+// The front of the test's bodies.
 inline const std::string& TestFront() {
   static const std::string front(18 * 64, 'F');
   return front;
@@ -59,7 +59,7 @@ class BodyHarness {
   }
   bool Grow(Body& body) { return RunTask(loop_, pool_->Grow(body)); }
 
-  // Appends `bytes`, growing as needed. False when it cannot grow.
+  // Appends `bytes`, growing as needed. False if the body cannot grow.
   bool Fill(Body& body, std::string_view bytes) {
     while (!bytes.empty()) {
       if (body.room().empty()) {

@@ -1,4 +1,4 @@
-// How long the pool keeps what messages leave, in simulated time.
+// How long the pool keeps freed bodies, in simulated time.
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -19,7 +19,7 @@ class BodyKeeping : public testing::Test, protected BodyHarness {
     const MonoTime end = loop_.Now() + time;
     while (loop_.Now() < end) loop_.Turn(end);
   }
-  // So many at once, each of 1 MiB and a bit, for which 2 MiB are ready.
+  // This many messages at once, each a little over 1 MiB, so that 2 MiB are ready.
   void Messages(int count) {
     std::vector<std::unique_ptr<Body>> bodies;
     for (int i = 0; i < count; ++i) bodies.push_back(Acquire(kMebi));
@@ -28,8 +28,8 @@ class BodyKeeping : public testing::Test, protected BodyHarness {
   }
 };
 
-// Forty messages at once, then four at a time: the pages of forty stay until a period has passed in which
-// four were enough, and then those that are always kept.
+// Forty messages at once, then four at a time: the pages of forty stay until four were enough for a whole
+// period. After that only those stay that are always kept.
 TEST_F(BodyKeeping, KeepsAsManyAsWereNeededLately) {
   BodyPool::Options options = DefaultOptions();
   options.kept_bytes_always = 2 * kMebi;
@@ -38,7 +38,7 @@ TEST_F(BodyKeeping, KeepsAsManyAsWereNeededLately) {
   Messages(40);
   EXPECT_EQ(pool_->memory_bytes(), 40 * 2 * kMebi);
   Pass(std::chrono::milliseconds(4900));
-  Messages(40);  // they were needed: what is unused is seen in the next period
+  Messages(40);  // they were needed; unused ones show in the next period
   EXPECT_EQ(pool_->memory_bytes(), 40 * 2 * kMebi);
   Pass(std::chrono::milliseconds(4900));
   Messages(4);
@@ -54,7 +54,7 @@ TEST_F(BodyKeeping, GivesPagesBackInSteps) {
   options.kept_bytes_always = 0;
   MakePool(options);
   Messages(40);
-  Pass(options.kept_unused_max);  // they came in this period
+  Pass(options.kept_unused_max);  // the last messages came in this period
   Pass(options.kept_unused_max + 2 * TimerWheel::kTick);
   EXPECT_EQ(pool_->memory_bytes(), (40 - 1 - 8) * 2 * kMebi);
   Pass(std::chrono::milliseconds(60));
@@ -84,7 +84,7 @@ TEST_F(BodyKeeping, ChargesNoPagesThatASealGaveBack) {
   ASSERT_GE(body->SealForScan(), 0);
   pool_->Release(std::move(body));
   EXPECT_EQ(pool_->memory_bytes(), 256 * kKibi);
-  // And it grows again as it did before.
+  // The pool grows again as before.
   body = Acquire();
   ASSERT_EQ(body->number(), number);
   const std::string content = Pattern(5 * kMebi, 7);
@@ -94,7 +94,7 @@ TEST_F(BodyKeeping, ChargesNoPagesThatASealGaveBack) {
   pool_->Release(std::move(body));
 }
 
-// Large bodies that nobody needs do not keep small ones out for ever, however few may be kept.
+// Large bodies that nobody needs do not keep small ones out for ever, even if few may be kept.
 TEST_F(BodyKeeping, LargeBodiesMakeWayForSmallOnes) {
   BodyPool::Options options = DefaultOptions();
   options.kept_bodies_max = 16;
@@ -109,7 +109,7 @@ TEST_F(BodyKeeping, LargeBodiesMakeWayForSmallOnes) {
   pool_->Release(std::move(body));
 }
 
-// Nothing is looked at while no more is kept than always.
+// Nothing is checked while the pool keeps no more than it always keeps.
 TEST_F(BodyKeeping, LetsAQuietWorkerSleep) {
   Messages(4);
   EXPECT_EQ(loop_.timers().Next(), kNever);

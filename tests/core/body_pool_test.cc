@@ -29,7 +29,7 @@ TEST_F(BodyPoolTest, KeepsTheContentAcrossEveryThreshold) {
   std::unique_ptr<Body> body = Acquire();
   const std::string content = Pattern(15 * kMebi);
   std::set<bool> in_file;
-  // Steps that end just before, at and behind each size at which it grows.
+  // Steps that end just before, at and behind each size at which the body grows.
   size_t done = 0;
   for (const size_t edge : {64 * kKibi, 256 * kKibi, kMebi, 2 * kMebi, 3 * kMebi, 4 * kMebi, 5 * kMebi,
                             6 * kMebi, 8 * kMebi, 12 * kMebi}) {
@@ -164,9 +164,9 @@ TEST_F(BodyPoolTest, SaysNoWhenTheTempDirectoryIsMissing) {
   EXPECT_EQ(pool_->file_bodies(), 0u);
 }
 
-// A directory with a file system of its own, of `bytes`, that only the calling thread sees. For a thread
-// that ends with it, and that has not used a ring before: the kernel's helpers of a ring see what the
-// thread saw when they began.
+// A directory with its own file system of `bytes`, which only the calling thread sees. For a thread that ends
+// with it and has not used a ring before, because a ring's kernel threads see what the thread saw when they
+// began.
 class SmallDisk {
  public:
   explicit SmallDisk(size_t bytes) : path_(Cat(testing::TempDir(), "/bivalve-disk-", getpid())) {
@@ -187,7 +187,7 @@ class SmallDisk {
   bool mounted_ = false;
 };
 
-// Runs `test` with a pool over a disk of `disk_bytes`. False when the system does not allow that.
+// Runs `test` with a pool over a disk of `disk_bytes`. False if the system does not allow it.
 bool WithSmallDisk(size_t disk_bytes, uint64_t memory_bytes_max, void (*test)(BodyHarness&)) {
   bool mounted = false;
   std::thread thread([&] {
@@ -213,7 +213,7 @@ void FillTheDisk(BodyHarness& bodies) {
   EXPECT_FALSE(bodies.Grow(*body));
   EXPECT_TRUE(body->content() == content);
   EXPECT_TRUE(body->room().empty());
-  // What is left is too little for this one to double, and enough for a few small ones.
+  // The remaining room is too little for this body to double, and enough for a few small ones.
   std::vector<std::unique_ptr<Body>> others;
   while (std::unique_ptr<Body> another = bodies.Acquire()) others.push_back(std::move(another));
   EXPECT_LT(others.size(), 64u);
@@ -249,7 +249,7 @@ TEST_F(BodyPoolTest, SaysNoWhenABodyInMemoryCannotMoveToAFullDisk) {
   if (!WithSmallDisk(2 * kMebi, 256 * kKibi, MoveToAFullDisk)) GTEST_SKIP() << "may not mount a file system";
 }
 
-// Calls Acquire() where no descriptor is left.
+// Calls Acquire() when no descriptor is left.
 std::unique_ptr<Body> AcquireWithoutDescriptors(BodyHarness& bodies) {
   const int lowest_free = dup(0);
   close(lowest_free);
@@ -314,7 +314,7 @@ TEST_F(BodyPoolTest, KeepsNoMoreBodiesThanItMay) {
   for (int i = 0; i < 5; ++i) bodies.push_back(Acquire());
   for (auto& body : bodies) pool_->Release(std::move(body));
   EXPECT_EQ(pool_->memory_bytes(), 2 * 64 * kKibi);
-  EXPECT_EQ(OpenDescriptors(), descriptors + 2 * 2);  // each has one that can write and one that cannot
+  EXPECT_EQ(OpenDescriptors(), descriptors + 2 * 2);  // each has one for writing and one for reading only
 }
 
 TEST_F(BodyPoolTest, KeepsNothingAboveANewBudget) {
@@ -342,7 +342,7 @@ TEST_F(BodyPoolTest, GivesALargeMessageTheLargePages) {
   pool_->Release(std::move(small));
 }
 
-// A message of unknown size that turns out large moves into the pages that wait for such.
+// A message of unknown size that turns out large moves into large kept pages.
 TEST_F(BodyPoolTest, LetsAGrowingMessageTakeOverLargePages) {
   std::unique_ptr<Body> large = Acquire();
   ASSERT_TRUE(Fill(*large, Pattern(kMebi)));
@@ -363,8 +363,8 @@ TEST_F(BodyPoolTest, LetsAGrowingMessageTakeOverLargePages) {
 
 // --- Accounting
 
-// Many bodies of random sizes come and go over a small budget. Contents stay, and in the end nothing is
-// charged.
+// Many bodies of random sizes come and go over a small budget. Contents stay intact, and at the end nothing
+// is charged.
 TEST_F(BodyPoolTest, AccountsForEverythingInTheEnd) {
   for (uint64_t seed = 0; seed < 10; ++seed) {
     SCOPED_TRACE(seed);

@@ -13,7 +13,7 @@ namespace {
 
 class BodyReaderTest : public BodyFixture {
  protected:
-  // Large pages lie ready, so that a growing body changes places with them.
+  // Large pages are kept, so that a growing body moves into them.
   void KeepALargeBody() {
     std::unique_ptr<Body> body = Acquire();
     ASSERT_TRUE(Fill(*body, Pattern(4 * kMebi)));
@@ -45,7 +45,7 @@ TEST_F(BodyReaderTest, ReadsBehindTheWriter) {
   pool_->Release(std::move(body));
 }
 
-// A send in flight reads from there.
+// As if a send in flight read from there.
 TEST_F(BodyReaderTest, FindsWhatItHoldsInItsPlaceWhereverTheBodyGrows) {
   for (const bool in_file : {false, true}) {
     for (const bool kept : {false, true}) {
@@ -74,7 +74,7 @@ TEST_F(BodyReaderTest, FindsWhatItHoldsInItsPlaceWhereverTheBodyGrows) {
   }
 }
 
-// Within one place nothing moves, whoever looks.
+// Without a move nothing changes its address, whoever reads.
 TEST_F(BodyReaderTest, NeedsNoOtherPlaceUpToTheLargestInMemory) {
   std::unique_ptr<Body> body = Acquire();
   const char* const at = body->room().data();

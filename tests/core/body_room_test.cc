@@ -1,4 +1,4 @@
-// Waiting for room: memory is used up and there is no disk to go to.
+// Waiting for room: memory is used up and there is no disk to use instead.
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -89,7 +89,7 @@ TEST_F(BodyRoom, NobodyOvertakesThoseWhoWait) {
   for (auto& body : out) pool_->Release(std::move(body));
   Turn();
   EXPECT_TRUE(large.granted);
-  // There is no room left, and the only body that is out may come back.
+  // No room is left, and the only body in use may come back.
   EXPECT_FALSE(late.over);
   pool_->Release(std::move(large.body));
   Turn();
@@ -116,13 +116,13 @@ TEST_F(BodyRoom, OneGivesUpWhenAllWaitWithAPart) {
   for (size_t i = 0; i < 3; ++i) scope.Spawn(WantMore(*this, wishes[i], seconds(20)));
   Turn();
   EXPECT_FALSE(wishes[0].over || wishes[1].over || wishes[2].over);
-  // Now nothing could ever come back: the one that came last is told so at once, and what it gives back
-  // helps.
+  // Now nothing could ever come back. The waiter that came last is told so at once, and what it gives back
+  // helps the others.
   scope.Spawn(WantMore(*this, wishes[3], seconds(20)));
   Turn();
   EXPECT_TRUE(wishes[3].over && !wishes[3].granted);
   EXPECT_FALSE(wishes[0].over);
-  // As a session does that has been told, and one whose wish came true.
+  // Like a session that was refused, and one that got its room.
   for (int i = 0; i < 20 && scope.running() > 0; ++i) {
     for (Wish& wish : wishes) {
       if (wish.over) pool_->Release(std::move(wish.body));
@@ -148,7 +148,7 @@ TEST_F(BodyRoom, ShrinkGivesRoomBack) {
   EXPECT_TRUE(other.granted);
   EXPECT_EQ(pool_->memory_bytes(), 128 * kKibi);
   EXPECT_EQ(body->content_bytes(), 0u);
-  // What is received into it from now on is kept as ever.
+  // Bytes received from now on are kept as usual.
   const std::string content = Pattern(60 * kKibi);
   EXPECT_TRUE(Fill(*body, content));
   EXPECT_TRUE(body->content() == content);

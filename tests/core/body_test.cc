@@ -67,7 +67,7 @@ TEST_F(BodyTest, ShowsTheScannerItsFrontAndTheContentExactly) {
 }
 
 TEST_F(BodyTest, HoldsWhatHasNoFront) {
-  // A larger one is there, to change places with.
+  // A larger body is kept, to move into.
   std::unique_ptr<Body> larger = Acquire();
   ASSERT_TRUE(Fill(*larger, Pattern(4 * kMebi)));
   std::unique_ptr<Body> body = Acquire();
@@ -83,7 +83,7 @@ TEST_F(BodyTest, HoldsWhatHasNoFront) {
     EXPECT_TRUE(ReadFrom(body->SealForScan()) == content);
     EXPECT_TRUE(body->Untouched());
   }
-  // Its memory, and that of bodies that it has changed places with, have a front again.
+  // Its memory, and that of bodies from which it has moved, have a front again.
   std::vector<std::unique_ptr<Body>> bodies;
   pool_->Release(std::move(body));
   for (int i = 0; i < 6; ++i) {
@@ -183,7 +183,7 @@ TEST_F(BodyTest, TheScannersDescriptorCannotWrite) {
   pool_->Release(std::move(body));
 }
 
-// Nor can a scanner of another user open it for writing through /proc. Runs in a child, as nobody.
+// A scanner of another user cannot open it for writing through /proc either. Runs in a child, as nobody.
 TEST_F(BodyTest, TheScannerCannotOpenItAgainForWriting) {
   if (geteuid() != 0) GTEST_SKIP() << "only root can become another user";
   for (const bool in_file : {false, true}) {
@@ -196,7 +196,7 @@ TEST_F(BodyTest, TheScannerCannotOpenItAgainForWriting) {
     const std::string path = Cat("/proc/self/fd/", body->SealForScan());
     const pid_t child = fork();
     if (child == 0) {
-      // Without PR_SET_DUMPABLE the child could not look into its own /proc, and would prove nothing.
+      // Without PR_SET_DUMPABLE the child could not read its own /proc, and the test would prove nothing.
       if (setgid(65534) != 0 || setuid(65534) != 0 || prctl(PR_SET_DUMPABLE, 1) != 0) _exit(2);
       struct stat status = {};
       if (stat(path.c_str(), &status) != 0) _exit(3);

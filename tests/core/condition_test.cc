@@ -85,8 +85,8 @@ Task<void> NotifyAtDeadline(Condition& condition, MonoTime deadline) {
   condition.Notify();
 }
 
-// A waiter that was resumed by its deadline may find that it was notified meanwhile: that is what it is
-// told, and the notification is spent.
+// A waiter that was resumed by its deadline may have been notified meanwhile. Then Wait reports the
+// notification, which is used up.
 TEST_F(ConditionTest, PrefersTheNotificationToTheDeadline) {
   const MonoTime deadline = io_.Now() + milliseconds(50);
   scope_.Spawn(NotifyAtDeadline(condition_, deadline));

@@ -1,4 +1,4 @@
-// FlippingTransport: a transport for tests that stands on a plain one of its own, as one that encrypts does.
+// FlippingTransport: a test's transport on top of a plain one, like an encrypting transport.
 #pragma once
 
 #include <sys/socket.h>
@@ -14,7 +14,7 @@
 
 namespace bivalve::core {
 
-// Flips all bits on the way. Stands on a plain transport of its own, as one that encrypts does.
+// Flips all bits on the way. Uses a plain transport of its own, like an encrypting transport.
 class FlippingTransport final : public Transport, private Transport::Owner {
  public:
   FlippingTransport(Io& io, int fd, Transport::Owner& owner) : owner_(owner), below_(io, *this) {

@@ -9,7 +9,7 @@
 namespace bivalve::core {
 namespace {
 
-// Frames of every size are whole and apart from each other: each is filled and looked at again.
+// Frames of all sizes do not overlap: each is filled and checked again.
 TEST(FramePool, GivesEachFrameMemoryOfItsOwn) {
   struct Frame {
     unsigned char* memory;

@@ -9,7 +9,7 @@ namespace {
 
 class KeptBodiesTest : public testing::Test, protected BodyHarness {
  protected:
-  // A body out of a pool, with at least `bytes` ready; its number.
+  // Keeps a body from the pool with at least `bytes` ready. Returns its number.
   uint64_t Put(uint64_t bytes) {
     std::unique_ptr<Body> body = Acquire();
     EXPECT_TRUE(Fill(*body, Pattern(bytes - TestFront().size())));
@@ -17,7 +17,7 @@ class KeptBodiesTest : public testing::Test, protected BodyHarness {
     kept_.Put(std::move(body));
     return number;
   }
-  // The pool wants its bodies back.
+  // The pool must get its bodies back.
   uint64_t Take(std::unique_ptr<Body> body) {
     if (body == nullptr) return kNone;
     const uint64_t number = body->number();
@@ -74,7 +74,7 @@ TEST_F(KeptBodiesTest, WhatWasNotTakenForAPeriodIsUnused) {
   EXPECT_EQ(Take(kept_.TakeUnused()), kNone);
   kept_.EndPeriod();
   EXPECT_EQ(Take(kept_.TakeUnused()), kNone) << "they came in the period that ended";
-  // One at a time is enough in this one.
+  // In this period one at a time is enough.
   for (int i = 0; i < 5; ++i) kept_.Put(kept_.Take(0));
   kept_.EndPeriod();
   EXPECT_EQ(Take(kept_.TakeUnused()), oldest);

@@ -65,7 +65,7 @@ TEST(LogQueue, DropsAndCountsWhatDoesNotFit) {
   EXPECT_EQ(record, std::string(30, 'c'));
 }
 
-// Each record says its own number and length, so that a torn or mixed one shows.
+// Each record contains its own number and length, so that torn or mixed records show.
 std::string NumberedRecord(uint64_t number, size_t bytes) {
   std::string record = Cat(number, ' ');
   record.resize(record.size() + bytes, static_cast<char>('a' + number % 26));

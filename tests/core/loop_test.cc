@@ -29,7 +29,7 @@ TEST_F(LoopTest, WaitsUntilTheDeadlineWhenNothingIsToDo) {
 
 Task<void> Nothing() { co_return; }
 
-// Who turns the loop until a task has ended must not sleep after it.
+// A caller that turns the loop until a task has ended must not sleep afterwards.
 TEST_F(LoopTest, DoesNotWaitAfterTheLastTaskHasEnded) {
   const MonoTime start = io_.Now();
   scope_.Spawn(Nothing());
@@ -48,7 +48,7 @@ TEST_F(LoopTest, WaitsNoLongerThanTheNextTimer) {
   EXPECT_LE(io_.Now(), start + milliseconds(10) + 2 * TimerWheel::kTick);
 }
 
-// Waits for `mine`, wakes `other`, for ever: something is always ready to run.
+// Waits for `mine` and wakes `other`, for ever: something is always ready to run.
 Task<void> PlayPingPong(Condition& mine, Condition& other, const bool& stop, uint64_t& rounds) {
   while (!stop) {
     other.Notify();
@@ -96,12 +96,12 @@ TEST_F(LoopUnderPingPong, DoesNotWait) {
   Stop();
 }
 
-// What a coroutine schedules runs in a later pass, not within this one.
+// A coroutine scheduled by another one runs in a later pass, not in this one.
 Task<void> CountPasses(Loop& loop, int& passes) {
   Condition self(loop);
   for (int i = 0; i < 10; ++i) {
     self.Notify();
-    (void)co_await self.Wait();  // at once: notified
+    (void)co_await self.Wait();  // returns at once: notified
     ++passes;
   }
 }

@@ -15,7 +15,7 @@ TEST(Patience, APauseThatTimeOutAllowsIsAllowed) {
   patience.Add(Patience::kBytesPerSecondMin * 180);
   EXPECT_EQ(patience.Deadline(kStart + seconds(10)), kStart + seconds(190));
   EXPECT_TRUE(patience.Check(kStart + seconds(180)));
-  // The next interval begins behind the pause.
+  // The next interval begins after the pause.
   EXPECT_EQ(patience.Deadline(kStart + seconds(200)), kStart + seconds(360));
 }
 

@@ -9,14 +9,14 @@
 namespace bivalve::core {
 namespace {
 
-// tests/tools/bivalvectl/output_test.cc says what is escaped, and how.
+// tests/tools/bivalvectl/output_test.cc tests what is escaped, and how.
 TEST(Printable, HasNoLimitOfItsOwn) {
   const std::string text(100'000, 'x');
   EXPECT_EQ(Printable(text), text);
   EXPECT_EQ(Printable(text, 3), "xxx...");
 }
 
-// Names that are told apart in one place are told apart in the other.
+// Names that differ in one place differ in the other.
 TEST(Printable, ShowsNoTwoTextsAlike) {
   std::mt19937 random(20261122);
   static constexpr std::string_view kPieces[] = {"\\", "x", "1",    "b",        "u",  "{",

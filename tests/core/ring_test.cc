@@ -1,4 +1,4 @@
-// Ring against the real kernel: what STYLE 2.7 says of cancel, shutdown, close and full queues.
+// Ring against the real kernel: the rules of STYLE 2.7 about cancel, shutdown, close and full queues.
 #include "core/ring.h"
 
 #include <fcntl.h>
@@ -38,7 +38,7 @@ std::unique_ptr<Ring> OpenRing(const Ring::Options& options = {}) {
   return std::move(ring).value();
 }
 
-// Waits for what is in flight, at most a few seconds.
+// Waits for everything in flight, at most a few seconds.
 void Finish(Io& io, const std::vector<TestOp*>& ops) {
   const MonoTime give_up = io.Now() + seconds(10);
   for (TestOp* op : ops) {
@@ -163,8 +163,8 @@ TEST(Ring, SaysWhenNoBufferIsFreeAndGoesOnWhenOneIs) {
   EXPECT_EQ(op.bytes, "x");
 }
 
-// Many receives at once over few buffers: each is told -ENOBUFS at worst and tried again, and none loses a
-// byte.
+// Many receives at once over few buffers: in the worst case each gets -ENOBUFS and is tried again. None loses
+// a byte.
 TEST(Ring, BringsEveryByteThroughFewBuffers) {
   auto ring = OpenRing({.buffers = 2, .buffer_bytes = 8});
   constexpr size_t kSockets = 50;
@@ -372,7 +372,7 @@ TEST(Ring, LosesNothingWhenTheCompletionQueueIsFull) {
   std::vector<TestOp*> all;
   for (size_t i = 0; i < kSockets; ++i) {
     sockets.push_back(LocalPair());
-    SendAll(sockets.back().peer.get(), "x");  // there already: completes as it is submitted
+    SendAll(sockets.back().peer.get(), "x");  // already there: completes during the submit
     ops.push_back(std::make_unique<TestOp>(*ring));
     all.push_back(ops.back().get());
     ops.back()->Submit(IoRequest::ReceiveBuffer(sockets.back().ours.get()));
@@ -434,7 +434,7 @@ TEST(Ring, AwaitOpGivesUpAfterItsDeadline) {
 
 // --- Opening
 
-// Makes io_uring_setup fail with `error` for the calling thread, for good.
+// Makes io_uring_setup fail permanently with `error` in the calling thread.
 void ForbidIoUring(int error) {
   sock_filter program[] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),

@@ -103,7 +103,7 @@ TEST_F(ScopeTest, FreesATaskThatHasEnded) {
   EXPECT_EQ(held.use_count(), 1);
 }
 
-// The owner of a scope may go as soon as Join has returned.
+// The owner of a scope may end as soon as Join has returned.
 Task<void> OwnAScope(Loop& loop, std::vector<int>& notes) {
   auto scope = std::make_unique<Scope>(loop);
   scope->Spawn(SleepAndNote(loop, milliseconds(1), 1, notes));

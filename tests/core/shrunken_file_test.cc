@@ -23,7 +23,7 @@ class ShrunkenFileTest : public BodyFixture {
   void TearDown() override { signal(SIGBUS, SIG_DFL); }
 };
 
-// What a scanner under our own user can do with its descriptor.
+// Cuts the file short, as a scanner under our own user can do with its descriptor.
 void CutShort(Body& body) { ASSERT_EQ(truncate(Cat("/proc/self/fd/", body.fd()).c_str(), 0), 0); }
 
 TEST_F(ShrunkenFileTest, ReadsAsZerosAndSaysSo) {
@@ -79,7 +79,7 @@ TEST_F(ShrunkenFileTest, SeesAModeThatWasChangedAndChangedBack) {
   ASSERT_TRUE(Fill(*body, "content"));
   ASSERT_GE(body->SealForScan(), 0);
   const std::string path = Cat("/proc/self/fd/", body->SealForScan());
-  // A tick of the clock that kernels before 6.13 stamp files with.
+  // One tick of the clock with which kernels before 6.13 stamp files.
   usleep(20'000);
   ASSERT_EQ(chmod(path.c_str(), 0600), 0);
   EXPECT_FALSE(body->Untouched());
@@ -92,7 +92,7 @@ TEST_F(ShrunkenFileTest, SeesAModeThatWasChangedAndChangedBack) {
   pool_->Release(std::move(body));
 }
 
-// What our own user can open for writing it cannot write to, by call or by mapping, nor seal it against us.
+// Even our own user, who can open the file for writing, can neither write to it nor seal it against us.
 TEST_F(ShrunkenFileTest, KeepsItsContentFromWhoOpensItForWriting) {
   std::unique_ptr<Body> body = Acquire();
   ASSERT_TRUE(Fill(*body, "content"));

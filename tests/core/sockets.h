@@ -1,4 +1,4 @@
-// For tests: real sockets, blocking, as a peer would have them.
+// For tests: real, blocking sockets, as a peer would use them.
 #pragma once
 
 #include <arpa/inet.h>
@@ -67,7 +67,7 @@ inline void SendAll(int fd, std::string_view bytes) {
   }
 }
 
-// What comes until `bytes` have come or the other side has ended.
+// Receives until `bytes` have arrived or the other side has ended.
 inline std::string ReceiveAll(int fd, size_t bytes = SIZE_MAX) {
   std::string received;
   char room[65536];
@@ -79,7 +79,7 @@ inline std::string ReceiveAll(int fd, size_t bytes = SIZE_MAX) {
   return received;
 }
 
-// Closing it sends a reset.
+// Makes closing it send a reset.
 inline void ResetOnClose(int fd) {
   const linger now = {.l_onoff = 1, .l_linger = 0};
   ASSERT_EQ(setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now)), 0);

@@ -1,4 +1,4 @@
-// Stream::Connect over the real kernel. With chance: tests/sim/stream_sim_test.cc.
+// Stream::Connect over the real kernel. tests/sim/stream_sim_test.cc tests it with random events.
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -42,7 +42,7 @@ TEST_F(StreamTest, IsAsBeforeWhenItCannotConnect) {
   EXPECT_EQ(Await(stream_.Connect(another.address(), another.address_bytes(), In(seconds(5)))).raw(), 0);
 }
 
-// A listener whose queue is full: nothing answers who connects.
+// A listener with a full queue: connecting clients get no answer.
 class StreamConnectsInVain : public StreamTest {
  protected:
   StreamConnectsInVain() {
@@ -75,7 +75,7 @@ TEST_F(StreamConnectsInVain, GivesUpWhenItIsShutDown) {
   EXPECT_TRUE(TurnUntil([&] { return scope.running() == 0; }));
   EXPECT_EQ(result.raw(), -ECANCELED);
   EXPECT_FALSE(stream_.open());
-  // It can be used again.
+  // The stream can be used again.
   AdoptTcp();
   EXPECT_TRUE(stream_.open());
 }

@@ -1,4 +1,4 @@
-// What the tests of Stream over the real kernel stand on.
+// The fixture for tests of Stream over the real kernel.
 #pragma once
 
 #include <gtest/gtest.h>

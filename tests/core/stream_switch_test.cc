@@ -1,4 +1,4 @@
-// Stream with another transport than the plain one.
+// Stream with a transport other than the plain one.
 #include <gtest/gtest.h>
 #include <unistd.h>
 

@@ -1,4 +1,4 @@
-// Stream over the real kernel. What chance can do to it is in tests/sim/stream_sim_test.cc.
+// Stream over the real kernel. tests/sim/stream_sim_test.cc tests it with random events.
 #include "core/stream.h"
 
 #include <fcntl.h>

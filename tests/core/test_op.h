@@ -21,7 +21,7 @@ class TestOp final : public IoOp {
   std::vector<int32_t> results;
   std::string bytes;         // of receives into the ring's buffers
   int buffer = -1;           // the last one
-  bool keep_buffer = false;  // the test returns it
+  bool keep_buffer = false;  // the test itself returns it
   bool nonempty_seen = false;
 
  private:

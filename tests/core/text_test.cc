@@ -100,7 +100,7 @@ TEST(AppendEscaped, CutsWhatIsNoUtf8) {
   EXPECT_GE(out.size(), 16u);
 }
 
-// A terminal that is not set to UTF-8 obeys 0x9b alone; within a UTF-8 character it is none.
+// A terminal that is not set to UTF-8 obeys 0x9b alone; inside a UTF-8 character the byte is not a control.
 TEST(AppendEscaped, EscapesControlBytesThatAreNoPartOfACharacter) {
   EXPECT_EQ(Escaped("\x9b"
                     "2J"),
@@ -110,7 +110,7 @@ TEST(AppendEscaped, EscapesControlBytesThatAreNoPartOfACharacter) {
   EXPECT_EQ(Escaped("\xe2\x82"), "\\xe2\\x82");
 }
 
-// In a terminal these turn "gpj.exe" into "exe.jpg", or end the line for some readers of a log.
+// In a terminal these characters turn "gpj.exe" into "exe.jpg", or end the line for some readers of a log.
 TEST(AppendEscaped, EscapesWhatMakesTextLookLikeOther) {
   const auto utf8 = [](uint32_t code) {
     std::string text;
@@ -158,7 +158,7 @@ TEST(AppendEscaped, LeavesNoSeparatorInAField) {
   EXPECT_EQ(Escaped("a, b"), "a, b");
 }
 
-// Whatever the text and the limit: at most that many bytes are added, all of them printable.
+// For any text and limit: at most that many bytes are added, and all are printable.
 TEST(AppendEscaped, KeepsToItsLimit) {
   std::string text;
   for (int i = 0; i < 1024; ++i) text.push_back(static_cast<char>((i * 167) ^ (i >> 3)));
@@ -181,7 +181,7 @@ TEST(Utf8CharacterBytes, KnowsTheCharactersOfEachLength) {
   EXPECT_EQ(Utf8CharacterBytes("\xf4\x8f\xbf\xbf"), 4u);
 }
 
-// Continuations alone, cut and overlong ones, surrogates, and what is beyond U+10FFFF.
+// Continuation bytes alone, cut and overlong characters, surrogates, and values beyond U+10FFFF.
 TEST(Utf8CharacterBytes, RefusesWhatIsNone) {
   for (const std::string_view text :
        {"", "\x80", "\xbf", "\xc1\xbf", "\xc2", "\xc2(", "\xe0\x9f\xbf", "\xe2\x82", "\xed\xa0\x80",

@@ -81,7 +81,7 @@ TEST(TimerWheel, ForgetsATimerThatIsDestroyed) {
   EXPECT_EQ(fired, 0);
 }
 
-// Neighbours in one slot: the first that runs drops the second, moves the third and sets itself again.
+// Neighbours in one slot: the first one runs, drops the second, moves the third and sets itself again.
 TEST(TimerWheel, LetsATimerDropAndSetItsNeighbours) {
   TimerWheel wheel(kStart);
   std::vector<int> fired;
@@ -114,7 +114,7 @@ TEST(TimerWheel, LetsATimerDestroyItself) {
   EXPECT_EQ(timer, nullptr);
 }
 
-// Set from inside OnTimer for now: it waits for the next tick, so that Advance ends.
+// A timer set for now from inside OnTimer waits for the next tick, so that Advance ends.
 TEST(TimerWheel, RunsATimerThatSetsItselfOncePerTick) {
   TimerWheel wheel(kStart);
   int fired = 0;
@@ -189,7 +189,7 @@ class Reference {
 
   void Advance(Duration distance) {
     const MonoTime next = wheel_.Next();
-    // Half of the time as the loop does it: no further than Next().
+    // In half of the cases like the loop: no further than Next().
     if (next != kNever && random_.Chance(0.5)) distance = std::min(distance, next - now_);
     now_ += std::max(distance, Duration::zero());
     advancing_ = true;
@@ -213,12 +213,12 @@ class Reference {
     bool armed = false;
     bool set_while_advancing = false;
     MonoTime deadline;
-    MonoTime due;  // the deadline, or when it was set if that was later
+    MonoTime due;  // the deadline, or the time when it was set if that was later
   };
 
   static uint64_t Tick(MonoTime time) { return static_cast<uint64_t>((time - kStart) / kTick); }
 
-  // Any scale from a fraction of a tick to several days.
+  // Any order of magnitude from a fraction of a tick to several days.
   Duration RandomDistance() {
     const auto bits = static_cast<int>(random_.Below(28));
     return kTick * static_cast<int64_t>(random_.Below(uint64_t{1} << bits)) +

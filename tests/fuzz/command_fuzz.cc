@@ -1,5 +1,5 @@
-// Command lines: every result borrows from the line, a number is one, and what is refused stays refused
-// however a verb is written.
+// Command lines: every result borrows from the line, a number is a number, and a refused verb stays refused
+// however it is written.
 #include <string>
 
 #include "core/text.h"
@@ -19,14 +19,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const auto value = net::FindParameter(command.arguments, keyword);
     if (!value.has_value() || value->empty()) continue;
     fuzz::CheckBorrows(line, *value);
-    // The session cuts "SIZE=…" out of the line in front of the value.
+    // The session removes "SIZE=…" from the line, from before the value.
     const size_t before = static_cast<size_t>(value->data() - line.data());
     BV_CHECK(before > keyword.size() + 1);
     BV_CHECK(core::EqualsIgnoreCase(line.substr(before - keyword.size() - 1, keyword.size()), keyword));
     if (const auto number = net::ParseNumber(*value)) BV_CHECK(*number <= uint64_t{INT64_MAX});
   }
   if (const auto bdat = net::ParseBdat(command.arguments)) BV_CHECK(bdat->chunk_bytes <= uint64_t{INT64_MAX});
-  // White space before the verb and its case change nothing.
+  // Neither white space before the verb nor the case of its letters changes the result.
   std::string other = " \t";
   for (const char c : line) other += core::AsciiLower(c);
   const net::Command again = net::ParseCommand(other);

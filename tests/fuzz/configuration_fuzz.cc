@@ -1,5 +1,5 @@
-// Configurations: every problem is one printable line; a configuration that is taken and printed is taken
-// again and prints the same.
+// Configurations: every problem is one printable line. An accepted configuration, printed and read again, is
+// accepted and prints the same.
 #include <string>
 
 #include "appliance/settings/config_file.h"

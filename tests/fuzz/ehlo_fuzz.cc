@@ -1,4 +1,4 @@
-// EHLO replies: whatever a server offers, the client gets a well-formed reply in which nothing hidden stands.
+// EHLO replies: whatever a server offers, the client gets a well-formed reply without hidden extensions.
 #include <string>
 
 #include "core/text.h"
@@ -14,7 +14,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                                         .chunking = choices.Below(2) == 0};
   net::EhloReply ehlo("filter.example", options);
   for (std::string_view rest = choices.rest(); !rest.empty();) {
-    // As the session gives them: lines without CR LF inside.
+    // In the form that the session uses: lines without CR LF inside.
     const size_t end = rest.find('\n');
     std::string line(rest.substr(0, end));
     while (line.ends_with('\r')) line.pop_back();

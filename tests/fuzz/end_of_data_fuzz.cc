@@ -1,5 +1,5 @@
-// The end of mail data, against a reference that looks at one byte at a time and knows nothing of blocks: the
-// same content, the same end and the same judgement, however the input is cut.
+// The end of mail data, compared with a reference that reads one byte at a time and knows nothing about
+// blocks: the same content, the same end and the same judgement, however the input is cut.
 #include <string>
 #include <vector>
 
@@ -20,11 +20,10 @@ struct Outcome {
 
 bool Edge(char c) { return c == '\r' || c == '\n' || c == '\0'; }
 
-// RFC 5321 section 4.5.2 as it is written, and what most servers make of a bare LF, over the whole wire at
-// once.
+// RFC 5321 section 4.5.2 to the letter, and what most servers do with a bare LF, over the whole wire at once.
 Outcome Reference(std::string_view wire, net::EndOfData::Check check) {
   Outcome out;
-  const std::string seen = std::string(" \r\n") + std::string(wire);  // what stands before the data
+  const std::string seen = std::string(" \r\n") + std::string(wire);  // the bytes before the data
   for (size_t i = 3; i < seen.size(); ++i) {
     const char c = seen[i];
     const bool at_line_start = seen[i - 1] == '\n' && seen[i - 2] == '\r';
@@ -40,7 +39,7 @@ Outcome Reference(std::string_view wire, net::EndOfData::Check check) {
       if (Edge(seen[i - 1]) && !after.empty() && Edge(after[0]) && check != net::EndOfData::Check::kNone)
         out.ambiguous = true;
       if (at_line_start) continue;
-      // Behind a bare LF, too, unless it is alone.
+      // Also behind a bare LF, unless the dot is alone.
       if (seen[i - 1] == '\n' && !after.empty() && !Edge(after[0])) continue;
     }
     out.content += c;
@@ -56,7 +55,7 @@ Outcome InBlocks(std::string_view wire, net::EndOfData::Check check, fuzz::Choic
   std::string held;
   while (!wire.empty()) {
     const size_t bytes = std::min<size_t>(wire.size(), 1 + choices.Below(120));
-    // A block of its own, so that a sanitizer sees every byte too far.
+    // A separate block, so that a sanitizer detects every access beyond it.
     std::vector<char> block(held.begin(), held.end());
     block.insert(block.end(), wire.begin(), wire.begin() + static_cast<ptrdiff_t>(bytes));
     wire.remove_prefix(bytes);
@@ -94,7 +93,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     BV_CHECK(found.ambiguous == expected.ambiguous);
     BV_CHECK(found.bare_newline == expected.bare_newline);
   }
-  // What goes out again has no end in it, and comes back as it was.
+  // The stuffed content has no end inside, and decodes to the same content.
   std::string out;
   std::string_view rest = expected.content;
   for (bool start = true;;) {
@@ -103,7 +102,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (dot == rest.size()) break;
     out += '.';
     rest.remove_prefix(dot);
-    // The dot itself, which is content.
+    // The dot itself, which belongs to the content.
     out += '.';
     rest.remove_prefix(1);
     start = false;

@@ -1,5 +1,4 @@
-// What the fuzzers have in common: the input as something to take decisions from, and a check that ends the
-// run.
+// Shared by the fuzzers: a reader that takes decisions from the input, and a check that ends the run.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +9,7 @@
 
 namespace bivalve::fuzz {
 
-// Takes decisions off the front of an input; zeros when it is used up.
+// Takes decisions from the front of an input; zeros at its end.
 class Choices {
  public:
   explicit Choices(std::string_view input) : input_(input) {}
@@ -44,7 +43,7 @@ inline std::string_view Text(const uint8_t* data, size_t size) {
   return {reinterpret_cast<const char*>(data), size};
 }
 
-// `inner` lies within `outer`: what a parser borrows is from its input.
+// Checks that `inner` lies within `outer`: a parser's result must borrow from its input.
 inline void CheckBorrows(std::string_view outer, std::string_view inner) {
   if (inner.empty()) return;
   BV_CHECK(inner.data() >= outer.data() && inner.data() + inner.size() <= outer.data() + outer.size());

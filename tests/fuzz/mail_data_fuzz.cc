@@ -1,5 +1,5 @@
-// Mail data by DATA and BDAT into a body, over simulated IO: the content that was sent, whatever the cuts,
-// and what stands behind it left where it is.
+// Mail data by DATA and BDAT into a body, over simulated IO: whatever the cuts, the body has the content that
+// was sent, and the bytes behind it stay in the stream.
 #include <memory>
 #include <string>
 #include <utility>
@@ -39,7 +39,7 @@ struct Got {
   bool done = false;
 };
 
-// Behind CRLF every dot is stuffing, behind a bare LF one that does not stand alone.
+// Behind CRLF every dot is stuffing; behind a bare LF only a dot that is not alone on its line.
 std::string Unstuffed(std::string_view lines) {
   std::string content;
   for (size_t i = 0; i < lines.size(); ++i) {
@@ -83,7 +83,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   plan.chunk_bytes = choices.Byte() * 17u;
   plan.limits.message_bytes_max = choices.Below(4) == 0 ? 100 : 0;
   std::string wire(choices.rest());
-  // Now and then more than a body has room for at first.
+  // Sometimes more than a body's first room.
   if (seed % 16 == 0 && !wire.empty()) {
     const std::string unit = wire;
     while (wire.size() < 150'000) wire += unit;

@@ -1,5 +1,5 @@
-// The parts of a message. Whatever it holds, they lie within it, stand in order and not twice, are bounded in
-// number, and are decoded to the same bytes through any room.
+// The parts of a message. For any message they lie within it, are in order and not repeated, are limited in
+// number, and are decoded to the same bytes with any size of room.
 #include <string>
 #include <vector>
 

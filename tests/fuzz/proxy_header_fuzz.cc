@@ -1,5 +1,5 @@
-// PROXY headers: what is whole is whole with anything behind it, and every part of it is incomplete, never
-// something else; what is bad stays bad.
+// PROXY headers: a complete header stays complete with any bytes behind it, and every beginning of it is
+// incomplete, never anything else. A bad one stays bad.
 #include <string>
 
 #include "net/proxy_header.h"

@@ -1,5 +1,5 @@
-// Reply lines of a server: a code in range, a text that is the rest of the line, and a line put together
-// again is the same.
+// Reply lines of a server: the code is in range, the text is the rest of the line, and the parts put together
+// are the same line.
 #include <string>
 
 #include "core/text.h"

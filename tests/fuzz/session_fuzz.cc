@@ -1,15 +1,15 @@
-// Whole sessions: the input is what one client sends, in pieces, between a server and a scanner that keep to
-// the rules or, where the input says so, do not. Over tests/sim/sim_io.h, so that the seed in the input
-// decides every cut and order.
+// Whole sessions: the input is what one client sends, in pieces. The server and the scanner follow the rules
+// unless the input says otherwise. Over tests/sim/sim_io.h, so that the seed in the input decides every cut
+// and order.
 //
-// The input is a list of steps (one byte each, with what belongs to it): a line of the grammar below, raw
-// bytes, a pause until the session is quiet, the client's end. Properties:
-//   - the server takes no message whose exact content a scanner did not call clean, and none with the virus's
-//   mark;
+// The input is a list of steps (one byte each, with the step's data): a line of the grammar below, raw bytes,
+// a pause until the session is quiet, the client's end. Properties:
+//   - the server takes no message whose exact content a scanner has not called clean, and none with the
+//     virus's mark;
 //   - however leniently the server reads the end of data, it sees no command inside a message (BareNewline:
-//   guard);
-//   - received = in_progress + outcomes, and nothing is in progress at the end; at most as many deliveries as
-//   acceptances;
+//     guard);
+//   - received = in_progress + outcomes, and nothing is in progress at the end; there are at most as many
+//     deliveries as acceptances;
 //   - the session ends, closes every descriptor once, and holds no body and no buffer.
 #include <arpa/inet.h>
 #include <unistd.h>
@@ -43,14 +43,14 @@ constexpr std::string_view kMark = "VIRUS-OF-THE-FUZZER";
 constexpr std::string_view kHeader = "X-Fuzzed: yes\r\n";
 
 struct World {
-  std::set<std::string> clean;  // what a scanner has called clean
+  std::set<std::string> clean;  // images that a scanner has called clean
   uint64_t accepted = 0;
   bool odd_server = false;
   bool odd_scanner = false;
 };
 
-// Takes mail and believes everything; as strict as the RFC about commands, as lenient as can be about the end
-// of data.
+// Takes mail and believes everything; as strict as the RFC about commands, and as lenient as possible about
+// the end of data.
 class Server final : public sim::SimPeer {
  public:
   Server(World& world, uint8_t abilities, std::string_view misdeeds)
@@ -105,13 +105,13 @@ class Server final : public sim::SimPeer {
         if (end == std::string::npos) return false;
         const std::string line = input_.substr(0, end + 1);
         input_.erase(0, end + 1);
-        BV_CHECK(line.ends_with("\r\n"));  // what goes out is whole lines
+        BV_CHECK(line.ends_with("\r\n"));  // only whole lines are sent to it
         BV_CHECK(line.find_first_of(std::string_view("\r\0", 2)) == line.size() - 2);
         Command(socket, line.substr(0, line.size() - 2));
         return true;
       }
       case Phase::kData: {
-        // The first thing that any server could take for the end must be the real end, and stand last.
+        // The first bytes that any server could take for the end must be the real end, at the very end.
         for (size_t at = 0; at + 1 < input_.size(); ++at) {
           if (input_[at] != '.' || !(at == 0 || Edge(input_[at - 1])) || !Edge(input_[at + 1])) continue;
           if (at + 2 >= input_.size()) return false;
@@ -213,8 +213,8 @@ class Server final : public sim::SimPeer {
     BV_CHECK(header != std::string::npos);
     content.erase(header, kHeader.size());
     BV_CHECK(content.find(kMark) == std::string::npos);
-    // DATA ends an incomplete last line, and so does the header behind one. And where dots stand behind LF,
-    // the LF was alone.
+    // DATA ends an incomplete last line, and so does the header behind one. If a dot stands behind LF, the LF
+    // was alone.
     bool scanned = IsScanned(content);
     for (size_t cut = 1; !scanned && cut <= 2; ++cut) {
       if (content.ends_with("\r\n")) content.resize(content.size() - 2);
@@ -226,7 +226,7 @@ class Server final : public sim::SimPeer {
     Say(socket, "250 taken\r\n");
   }
 
-  // A scanner has said OK to all of its readings.
+  // Whether a scanner has said OK to all readings of the content.
   bool IsScanned(std::string_view content) const {
     const std::vector<std::string> images = sim::ImagesOf(content);
     return std::all_of(images.begin(), images.end(),
@@ -250,7 +250,7 @@ class Server final : public sim::SimPeer {
   bool recipients_ = false;
 };
 
-// Descriptors only; says FOUND to what has the mark.
+// Takes descriptors only; says FOUND about content with the mark.
 class Scanner final : public sim::SimPeer {
  public:
   Scanner(World& world, std::string_view misdeeds) : world_(world), misdeeds_(misdeeds) {}
@@ -325,7 +325,7 @@ class Scanner final : public sim::SimPeer {
   std::map<sim::SimSocket*, Dialogue> dialogues_;
 };
 
-// Says what the input says.
+// Sends what the input says.
 class Client final : public sim::SimPeer {
  public:
   explicit Client(fuzz::Choices choices) : choices_(choices) {}
@@ -369,7 +369,7 @@ class Client final : public sim::SimPeer {
       } else if (step < 240) {
         socket_->Send(choices_.Text(step - 199));
       } else if (step < 250) {
-        // Waits for everything to become quiet.
+        // Waits until everything is quiet.
         socket_->io().After(std::chrono::milliseconds(10), [this] { Go(); });
         return;
       } else if (step == 250) {

@@ -1,5 +1,5 @@
-// XFORWARD and XCLIENT: what is taken over holds no control characters and does not depend on how the words
-// come; what is sent is one printable line of listed attributes, and says what is known.
+// XFORWARD and XCLIENT: stored values hold no control characters and do not depend on how the words are
+// arranged. The command sent is one printable line of listed attributes with the known values.
 #include <algorithm>
 #include <cstring>
 #include <set>
@@ -40,7 +40,7 @@ void CheckXForward(std::string_view arguments) {
   net::OriginalClient again = client;
   net::ApplyXForward(arguments, again);
   BV_CHECK(Same(client, again));
-  // The same in two commands.
+  // The same attributes in two commands.
   const size_t space = arguments.find(' ');
   if (space == std::string_view::npos) return;
   net::OriginalClient parts;
@@ -72,7 +72,7 @@ void CheckXClient(std::string_view offered, const net::ClientIdentity& client) {
   BV_CHECK(command.starts_with("XCLIENT ") && Printable(command));
   std::string upper(offered);
   for (char& c : upper) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
-  // Each attribute once, and only what is offered. No value holds a blank or a '='.
+  // Each attribute once, and only offered ones. No value contains a blank or a '='.
   std::set<std::string_view> names;
   for (std::string_view rest = std::string_view(command).substr(8); !rest.empty();) {
     const size_t end = std::min(rest.find(' '), rest.size());
@@ -85,7 +85,7 @@ void CheckXClient(std::string_view offered, const net::ClientIdentity& client) {
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
   BV_CHECK(names.contains("ADDR"));
-  // Read the way a server reads XFORWARD, it says who the client is.
+  // Read like a server reads XFORWARD, the line names the client.
   net::OriginalClient read;
   net::ApplyXForward(std::string_view(command).substr(8), read);
   BV_CHECK(read.address == client.address.Host() && read.name.empty());

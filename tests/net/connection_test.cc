@@ -32,8 +32,8 @@ class Peer final : public sim::SimPeer {
   std::string bytes_;
 };
 
-// All lines that a connection makes of `bytes`, cut by the seed; what remains without a line end is not among
-// them.
+// All lines that a connection makes of `bytes`, with cuts by the seed. Bytes after the last line end are not
+// included.
 std::vector<std::string> LinesOf(std::string_view bytes, uint64_t seed = 1, bool peek = false) {
   sim::SimIo io(seed, {.short_recv = seed % 2 == 0 ? 0.0 : 0.8});
   core::Loop loop(io);
@@ -44,7 +44,7 @@ std::vector<std::string> LinesOf(std::string_view bytes, uint64_t seed = 1, bool
   std::vector<std::string> lines;
   for (;;) {
     if (peek) {
-      // Looking does not take the line, so that looking twice shows it twice.
+      // PeekLine does not take the line, so peeking twice shows it twice.
       const Connection::Line seen = connection.PeekLine();
       if (seen.state == Connection::LineState::kLine) {
         EXPECT_EQ(connection.PeekLine().text, seen.text);

@@ -1,4 +1,4 @@
-// Delivery in steps: a message that goes to the server while it still comes in.
+// Delivery in steps: a message that is sent to the server while it is still being received.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -29,7 +29,7 @@ struct Got {
   std::string text;
 };
 
-// Answers each chunk by the next of its replies, and the commands and data that came are in `chunks`.
+// Answers each chunk by its next reply. The commands and data received are in `chunks`.
 class ChunkServer final : public sim::SimPeer {
  public:
   explicit ChunkServer(std::vector<std::string> replies) : replies_(std::move(replies)) {}
@@ -110,7 +110,7 @@ TEST(DeliveryInSteps, TriesOneByteFirst) {
               ElementsAre("BDAT 1\r\na", "BDAT 5\r\n: b\r\n", "BDAT 1\r\nc", "BDAT 3 LAST\r\nd\r\n"));
 }
 
-// Whichever chunk is refused: nothing follows it, and never the end.
+// Whichever chunk is refused: nothing is sent after it, and never the end.
 TEST(DeliveryInSteps, SendsNothingBehindARefusal) {
   for (size_t refused = 0; refused < 3; ++refused) {
     std::vector<std::string> replies(3, "250 ok\r\n");
@@ -134,7 +134,7 @@ TEST(DeliveryInSteps, SaysThatTheServerKnowsNoChunks) {
   EXPECT_FALSE(server.ended);
 }
 
-// A second reply to a chunk would be taken for the one to the message.
+// A second reply to a chunk would be taken for the reply to the message.
 TEST(DeliveryInSteps, SendsNoEndToAServerThatHasAnsweredTwice) {
   ChunkServer server({"250 ok\r\n", "250 ok\r\n250 2.0.0 taken\r\n"});
   const Got got = FeedTo(server, {"one\r\n", "two\r\n"}, "end\r\n", true, 2);

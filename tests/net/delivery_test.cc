@@ -1,4 +1,4 @@
-// What a server gets of a message, byte for byte, and what is made of its replies.
+// What a server receives of a message, byte for byte, and how its replies are understood.
 #include "net/delivery.h"
 
 #include <gmock/gmock.h>
@@ -27,7 +27,7 @@ using Status = DeliveryResult::Status;
 constexpr seconds kTimeout{10};
 constexpr std::string_view kHeader = "X-Virus-Scanned: yes\r\n";
 
-// A server that answers DATA, and the message when it has come whole.
+// A server that answers DATA, and answers the message when all of it has arrived.
 class Server final : public sim::SimPeer {
  public:
   void OnConnect(sim::SimSocket& socket) override { socket.Send(greeting); }
@@ -50,18 +50,18 @@ class Server final : public sim::SimPeer {
     if (closes_at_end) socket.Close();
   }
 
-  // What came behind the command.
+  // The bytes behind the command.
   std::string Message() const {
     const size_t end = bytes.find("\r\n");
     return end == std::string::npos ? "" : bytes.substr(end + 2);
   }
 
-  std::string greeting;  // there before the delivery begins
+  std::string greeting;  // sent before the delivery begins
   std::string data_reply = "354 go ahead\r\n";
   std::string final_reply = "250 2.0.0 taken\r\n";
   bool closes_at_data = false;
   bool closes_at_end = false;
-  size_t early_bytes = 0;  // the final reply and the end after so many bytes
+  size_t early_bytes = 0;  // sends the final reply and ends after this many bytes
   std::string bytes;
 
  private:
@@ -75,13 +75,13 @@ class Server final : public sim::SimPeer {
   bool answered_ = false;
 };
 
-// Answers whatever comes by the same line.
+// Answers everything by the same line.
 class Repeating final : public sim::SimPeer {
  public:
   explicit Repeating(std::string_view reply) : reply_(reply) {}
   void OnBytes(sim::SimSocket& socket, std::string_view part) override {
     bytes += part;
-    // A command may come apart from its chunk.
+    // A command may arrive separately from its chunk.
     if (bytes.ends_with("\r\na") || bytes.ends_with(": b\r\n")) socket.Send(std::string(reply_));
   }
   std::string bytes;
@@ -90,7 +90,7 @@ class Repeating final : public sim::SimPeer {
   std::string_view reply_;
 };
 
-// A message and how it is delivered, to be written in one go.
+// A message and how to deliver it, for short test code.
 struct Job {
   std::string_view content = {};
   std::string_view header = {};
@@ -140,7 +140,7 @@ Got DeliverTo(Server& server, const Job& job, uint64_t seed = 1) {
   return got;
 }
 
-// RFC 5321 section 4.5.2, byte by byte, with the end of data. A dot behind a bare LF gets a CR before the LF.
+// RFC 5321 section 4.5.2, byte by byte, and the end of data. A dot behind a bare LF gets a CR before the LF.
 std::string Wire(std::string_view content) {
   std::string wire;
   for (size_t i = 0; i < content.size(); ++i) {
@@ -175,8 +175,7 @@ const std::vector<std::string>& Contents() {
   return contents;
 }
 
-// Everywhere that a header may stand: at the top, and behind each line end; at the end too where a line is
-// open.
+// All places for a header: at the top, behind each line end, and at the end if the last line has no line end.
 std::vector<size_t> Offsets(std::string_view content) {
   std::vector<size_t> offsets = {0};
   for (size_t i = 0; i < content.size(); ++i) {
@@ -239,7 +238,7 @@ TEST(Delivery, SendsByBdatExactlyAsManyBytesAsItSays) {
   }
 }
 
-// More pieces than go into one message to the kernel, and counts around that number.
+// More pieces than fit into one message to the kernel, and counts around that number.
 TEST(Delivery, StuffsAsManyDotsAsThereAre) {
   for (size_t dots = 0; dots < 140; ++dots) {
     SCOPED_TRACE(dots);
@@ -252,15 +251,15 @@ TEST(Delivery, StuffsAsManyDotsAsThereAre) {
   }
 }
 
-// Where dots stand close the stuffed lines are copied, in blocks and batches of some size, and elsewhere they
-// are sent from where they are. Whatever the mixture, the bytes are the same.
+// Where dots stand close together, stuffed lines are copied in blocks and batches; elsewhere they are sent in
+// place. The bytes sent are the same for any mixture.
 TEST(Delivery, StuffsContentOfAnyKind) {
   for (uint64_t seed = 0; seed < 150; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     sim::Random random(seed);
     constexpr std::array<std::string_view, 7> kLines = {"..", ".", "", "..x", "\r.", "x\r", ".\n."};
     constexpr std::array<std::string_view, 4> kEnds = {"\r\n", "\r\n", "\n", "\r\r\n"};
-    // From dots in each line to one in a thousand, and from CRLF alone to all line ends there are.
+    // From a dot in each line to one in a thousand lines, and from CRLF only to all kinds of line ends.
     const uint64_t plain_lines = random.Below(3) == 0 ? 1 + random.Below(1000) : random.Below(3);
     const uint64_t line_ends = 1 + random.Below(kEnds.size());
     const size_t bytes = 1 + random.Below(150'000);
@@ -287,7 +286,8 @@ TEST(Delivery, StuffsContentOfAnyKind) {
   }
 }
 
-// A system call for some ten lines is most of the cost of such a message. 1 MB of plain lines takes three.
+// With a system call for every ten lines, the calls would be most of the cost of such a message. 1 MB of
+// plain lines takes three.
 TEST(Delivery, TakesFewSendsForManyDottedLines) {
   std::string content;
   while (content.size() < 1'000'000) content += ".\r\n";
@@ -312,7 +312,7 @@ TEST(Delivery, DoesNotLookForDotsWhereThereAreNone) {
   EXPECT_EQ(server.Message(), "a: b\r\nX-Virus-Scanned: yes\r\n\r\nbody\r\n.\r\n");
 }
 
-// To a server that nothing is known of, one byte goes ahead.
+// A server that we know nothing about gets one byte first.
 TEST(Delivery, TriesAChunkOfOneByteFirst) {
   struct Case {
     std::string_view reply;
@@ -344,7 +344,7 @@ TEST(Delivery, TriesAChunkOfOneByteFirst) {
   }
 }
 
-// By DATA the content is read here, and not by the kernel, which would say so.
+// For DATA, our process reads the content and not the kernel, which would report an error.
 TEST(Delivery, SendsNoEndOfContentThatWasCutShort) {
   Server server;
   const Got got =
@@ -439,7 +439,7 @@ TEST(Delivery, WaitsForTheServerAsLongAsItMay) {
   }
 }
 
-// A reply to nothing, which some server sends behind another one, must not be taken for the reply to the
+// An unasked reply, which some server sends behind another one, must not be taken for the reply to the
 // message.
 TEST(Delivery, SendsNothingToAServerThatHasSpokenUnasked) {
   for (const std::string unasked :
@@ -457,7 +457,7 @@ TEST(Delivery, SendsNothingToAServerThatHasSpokenUnasked) {
   }
 }
 
-// A server that has enough says so and closes, while more is on its way to it: its reply may get through or
+// A server that has had enough says so and closes while more is being sent to it. Its reply may arrive or
 // not.
 TEST(Delivery, HearsARefusalInTheMiddleOfTheMessage) {
   const std::string content(400'000, 'x');

@@ -10,7 +10,7 @@
 namespace bivalve::net {
 namespace {
 
-// The reply to a client for the server's lines after its greeting.
+// The reply to a client for these lines of the server after its greeting.
 std::string ReplyFor(std::initializer_list<std::string_view> lines, EhloReply::Options options = {}) {
   EhloReply reply("filter.example", options);
   reply.Add("server.example at your service");
@@ -61,7 +61,7 @@ TEST(EhloReply, HidesWhateverTheCaseOrTheSeparator) {
             "250-filter.example\r\n250 PIPELINING\r\n");
 }
 
-// Whatever a server may call what it has begun to speak: it shows once it is known to do no harm.
+// An extension of any name stays hidden until we know that it does no harm.
 TEST(EhloReply, HidesWhatIsNotKnown) {
   EXPECT_EQ(ReplyFor({"PIPELINING",
                       "X-EXPS GSSAPI NTLM",
@@ -102,7 +102,7 @@ TEST(EhloReply, ShowsChunkingWhereBothSidesHaveIt) {
   EXPECT_EQ(ReplyFor({"PIPELINING"}, {.chunking = true}), "250-filter.example\r\n250 PIPELINING\r\n");
 }
 
-// RFC 3030 section 3: a binary message goes by BDAT alone, which such a server does not take.
+// RFC 3030 section 3: a binary message can only be sent by BDAT, which such a server does not accept.
 TEST(EhloReply, HidesBinaryMimeOfAServerWithoutChunking) {
   EXPECT_EQ(ReplyFor({"PIPELINING", "BINARYMIME", "DSN"}, {.chunking = true, .binary_mime = true}),
             "250-filter.example\r\n250-PIPELINING\r\n250 DSN\r\n");
@@ -165,7 +165,7 @@ TEST(EhloReply, LeavesMechanismsWithASecurityLayerOut) {
       "250-filter.example\r\n250-PIPELINING\r\n250 AUTH PLAIN LOGIN SCRAM-SHA-256\r\n");
 }
 
-// RFC 5802 section 6: there is no TLS channel between client and server that both could name.
+// RFC 5802 section 6: no TLS channel between client and server exists that both could name.
 TEST(EhloReply, LeavesMechanismsThatBindToTlsOut) {
   EXPECT_EQ(ReplyFor({"PIPELINING", "AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 scram-sha-1-plus PLUS PLAIN",
                       "AUTH=SCRAM-SHA-256-PLUS"}),

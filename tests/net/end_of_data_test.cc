@@ -18,7 +18,7 @@
 
 namespace bivalve::net {
 
-// Lets a test choose the search, where the program takes the best one of the machine.
+// Lets a test choose the search; the program uses the best one of the machine.
 class EndOfDataPeer {
  public:
   static EndOfData::Result Process(EndOfData& end, internal::Simd simd, std::span<char> block) {
@@ -36,11 +36,11 @@ using Check = EndOfData::Check;
 constexpr Check kChecks[] = {Check::kNone, Check::kGuard, Check::kBareNewline};
 constexpr std::string_view kAlphabet = "\r\n.\0a"sv;
 
-// What is to come out for some bytes from the wire. Bytes whose meaning is still open count as content.
+// The expected result for some bytes from the wire. Bytes that are still undecided count as content.
 struct Outcome {
   std::string content;
   bool ended = false;
-  std::string rest;  // behind the end
+  std::string rest;  // after the end
   bool ambiguous = false;
   bool bare_newline = false;
   bool dot_after_bare_newline = false;
@@ -75,7 +75,7 @@ std::ostream& operator<<(std::ostream& out, const Outcome& o) {
              << o.dot_after_bare_newline << " dots " << o.stuffed_dots;
 }
 
-// The rules, one byte after the other, on the whole wire at once: the model that everything is compared with.
+// The rules, one byte after the other, on the whole wire at once: the model for all comparisons.
 Outcome Model(std::string_view wire, Check check) {
   const auto is = [&](ptrdiff_t at, std::string_view set) {
     if (at == -1) return set.find('\n') != set.npos;  // the end of the command line before the data
@@ -118,7 +118,7 @@ Outcome Model(std::string_view wire, Check check) {
   return o;
 }
 
-// The same by EndOfData, with the wire cut before each of `cuts` (ascending), as a session does it.
+// The result of EndOfData if the wire is cut before each of `cuts` (ascending), as in a session.
 Outcome Receive(std::string_view wire, Check check, Simd simd, std::span<const size_t> cuts) {
   EndOfData end(check);
   Outcome o;
@@ -176,7 +176,7 @@ void ForEachString(size_t bytes, Visit visit) {
   }
 }
 
-// All of the following for each instruction set that the machine has.
+// All of the following tests for each instruction set of the machine.
 class EndOfDataTest : public testing::TestWithParam<Simd> {
  protected:
   void SetUp() override {
@@ -211,7 +211,7 @@ TEST_P(EndOfDataTest, GivesTheSameForAllCutsOfShortStrings) {
   for (size_t bytes = 1; bytes <= 6; ++bytes) {
     ForEachString(bytes, [&](std::string_view wire) {
       for (const Check check : kChecks) {
-        if (bytes == 6 && check != Check::kBareNewline) continue;  // which does all that the others do
+        if (bytes == 6 && check != Check::kBareNewline) continue;  // which does the work of the others too
         const Outcome model = Model(wire, check);
         for (size_t first = 0; first <= bytes; ++first) {
           for (size_t second = first; second <= bytes; ++second) {
@@ -237,8 +237,8 @@ TEST_P(EndOfDataTest, GivesTheSameForShortStringsByteByByte) {
   });
 }
 
-// The searches look at 64 bytes at once, 16, 32 or 8 of them by one instruction: every short string at every
-// place relative to those.
+// The searches look at 64 bytes at once, 16, 32 or 8 of them by one instruction. Tests every short string at
+// every position relative to these groups.
 TEST_P(EndOfDataTest, FindsTheSameAtEveryPlaceOfAGroup) {
   ForEachString(5, [&](std::string_view pattern) {
     for (size_t offset = 57; offset <= 66; ++offset) {
@@ -258,8 +258,8 @@ TEST_P(EndOfDataTest, FindsTheSameAtEveryPlaceOfAGroup) {
   });
 }
 
-// Long strings of pieces that are rare in one by chance, cut at random. Half of them have few line ends, so
-// that whole groups without a mark are passed over.
+// Long strings of pieces that are rare in random bytes, cut at random. Half of the strings have few line
+// ends, so that whole groups without a mark are skipped.
 TEST_P(EndOfDataTest, AgreesWithTheModelOnRandomStrings) {
   std::mt19937 random(20260901);
   const auto below = [&](size_t limit) { return static_cast<size_t>(random() % limit); };
@@ -342,7 +342,7 @@ TEST(EndOfData, DoesNotEndWithoutCrlfOnBothSides) {
   }
 }
 
-// What SMTP smuggling has been done with, and its relatives.
+// Patterns that were used for SMTP smuggling, and similar ones.
 TEST(EndOfData, CallsAmbiguousWhatSomeServerTakesForTheEnd) {
   for (std::string_view line :
        {"a\n.\r\n"sv,     "a\n.\n"sv,       "a\r\n.\n"sv,     "a\r.\r"sv,       "a\r.\r\n"sv,
@@ -387,7 +387,8 @@ TEST(EndOfData, TakesTheDotOffAnAmbiguousLineToo) {
   EXPECT_EQ(o.stuffed_dots, 1u);
 }
 
-// Postfix and sendmail do: what is scanned, and sent on by BDAT, is what their readers would get by DATA.
+// Postfix and sendmail do this. So the bytes that are scanned, and sent on by BDAT, are those that readers
+// behind them would get by DATA.
 TEST(EndOfData, TakesADotAfterABareLineFeedOut) {
   for (const Check check : kChecks) {
     const Outcome o = Receive("a\n.b\n..c\r\nd\n.", check, internal::BestSimd());
@@ -437,7 +438,7 @@ TEST(EndOfData, HoldsOnlyADotLineThatMayBeTheEnd) {
   EXPECT_EQ(third.substr(r.rest_offset), "QUIT");
 }
 
-// The content, then the held bytes, stand at the front of the block even when a dot before them has gone.
+// The content and then the held bytes are at the front of the block, even if a dot before them was removed.
 TEST(EndOfData, MovesHeldBytesBehindTheContent) {
   EndOfData end(Check::kGuard);
   std::string block = "..a\r\n.\r";
@@ -473,7 +474,7 @@ TEST_P(EndOfDataTest, FindsEveryDotToStuff) {
   });
 }
 
-// What goes out again is what came in, for every content that passes the guard.
+// For every content that passes the guard, the bytes sent are the bytes received.
 TEST_P(EndOfDataTest, StuffingIsTheReverseOfTakingDotsOut) {
   for (size_t bytes = 0; bytes <= 7; ++bytes) {
     ForEachString(bytes, [&](std::string_view content) {
@@ -531,7 +532,7 @@ TEST(DotSearch, TakesTheBestThatTheMachineHas) {
   }
 }
 
-// Every pair of bytes, for every mark, at every place of a group and of a shorter one.
+// Every pair of bytes, for every mark, at every position in a full and in a shorter group.
 TEST_P(EndOfDataTest, MarksExactlyWhatTheMarksSay) {
   const auto is_marked = [](Mark mark, unsigned char before, unsigned char byte) {
     switch (mark) {
@@ -551,7 +552,7 @@ TEST_P(EndOfDataTest, MarksExactlyWhatTheMarksSay) {
     }
     return false;
   };
-  // All pairs of neighbours, twice over, so that they fall on different places.
+  // All pairs of neighbours, twice, so that they fall on different positions.
   std::string bytes;
   for (int a = 0; a < 256; ++a) {
     for (int b = a; b < 256; ++b) bytes.append({static_cast<char>(a), static_cast<char>(b)});

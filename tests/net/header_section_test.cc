@@ -53,15 +53,15 @@ TEST(HeaderSection, EndsBeforeTheFirstLineThatIsNoField) {
   }
 }
 
-// A body without a blank line before it does not hide one that comes later.
+// A body without a blank line before it does not hide a blank line that comes later.
 TEST(HeaderSection, DoesNotLookBehindATextThatNobodyTakesForAField) {
   const HeaderSection section = ExamineHeaderSection("A: b\r\ntext\r\nC : d\r\n \r\n\r\nbody");
   EXPECT_EQ(BlankLinesAt(section), std::vector<size_t>({6}));
   EXPECT_EQ(section.readings.size(), 2u);
 }
 
-// A server that takes "X : y" for a field goes on behind it, and one that does not ends the header section
-// there; the same for each other kind of line, whatever stands between them.
+// A server that takes "X : y" for a field continues behind it, and for one that does not the header section
+// ends there. The same holds for each other kind of doubtful line, whatever stands between them.
 TEST(HeaderSection, ReadsOnBehindEachKindOfDoubt) {
   const HeaderSection section =
       ExamineHeaderSection("A: b\r\nX : y\r\nY : z\r\n \r\nC: d\r\n: e\r\ntext\r\nD: e\r\n");
@@ -103,7 +103,7 @@ TEST(HeaderSection, StopsWhereItIsTooLong) {
   EXPECT_EQ(ExamineHeaderSection("A: b\r\n" + std::string(1000, 'x'), 500).bytes, 6u);
 }
 
-// Whatever a message holds, its readings are few, differ, and fit into the memory that its body has.
+// For any message, the readings are few, differ from each other, and fit into the body's memory.
 TEST(HeaderSection, KeepsItsPromisesForAnyBytes) {
   const std::vector<std::string> pieces = {
       "A: b",  "\r\n", "\n",    "\r", " ", "\t",   ":",    "X : y", "text",

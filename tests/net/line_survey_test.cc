@@ -37,7 +37,7 @@ TEST(LineSurvey, KnowsLongLines) {
   EXPECT_TRUE(HasLongLine(line + "xxx"));
   EXPECT_TRUE(HasLongLine("a\n" + line + "xxx\n"));
   EXPECT_TRUE(HasLongLine(line + "\n" + line + "\n" + line + "xxx\n" + line));
-  // Wherever it stands among short ones.
+  // At any position among short lines.
   for (size_t in_front = 0; in_front < 2 * kLongLineBytes; in_front += 7) {
     std::string content;
     while (content.size() < in_front) content += "short\n";

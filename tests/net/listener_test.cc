@@ -91,7 +91,7 @@ TEST(OpenListener, TakesIpv4AndIpv6OfOnePort) {
 }
 
 TEST(OpenListener, NamesAnAddressThatIsNotOurs) {
-  in_addr foreign = {htonl(0xC0000207)};  // 192.0.2.7, for documentation
+  in_addr foreign = {htonl(0xC0000207)};  // 192.0.2.7, reserved for documentation
   const auto fd = OpenListener(SocketAddress::FromIpv4(foreign, 25), false);
   ASSERT_FALSE(fd.ok());
   EXPECT_THAT(std::string(fd.status().message()), AllOf(HasSubstr("192.0.2.7:25"), HasSubstr("assign")));
@@ -103,7 +103,7 @@ TEST_F(LocalListenerTest, ListensOnAPath) {
   EXPECT_TRUE(CanConnect(address_));
 }
 
-// From its birth and under any umask; and the umask is what it was.
+// The socket has these rights from its creation and under any umask; the umask is restored.
 TEST_F(LocalListenerTest, GivesASocketTheRightsThatAreAskedFor) {
   for (const mode_t mask : {0000, 0022, 0077}) {
     for (const mode_t mode : {0600, 0660, 0666, 0777, 0000}) {
@@ -214,7 +214,7 @@ class AcceptorTest : public testing::Test {
   std::vector<int> errors_;
 };
 
-// The kernel may end a multishot accept at any connection: then it is armed again.
+// The kernel may end a multishot accept after any connection: then the acceptor arms it again.
 TEST_F(AcceptorTest, AcceptsEveryConnection) {
   const int listener = io_.OpenListener();
   Start(listener);

@@ -1,5 +1,5 @@
-// Mail data as a client sends it, over a simulated connection: any cut, too much of it, no room for it, and
-// clients that leave or fall silent.
+// Mail data as a client sends it, over a simulated connection: with any cut, too much data, no room for it,
+// and clients that leave or fall silent.
 #include "net/mail_data.h"
 
 #include <gmock/gmock.h>
@@ -32,7 +32,7 @@ constexpr seconds kTimeout{10};
 
 enum class End : uint8_t { kStays, kEnds, kResets };
 
-// Sends some bytes, then some pieces one by one, the rest a moment later, and then stays, ends or resets.
+// Sends some bytes, then some pieces one by one, then the rest a moment later. Then it stays, ends or resets.
 class Peer final : public sim::SimPeer {
  public:
   void OnConnect(sim::SimSocket& socket) override {
@@ -60,7 +60,7 @@ class Peer final : public sim::SimPeer {
 struct Got {
   MailDataResult result;
   std::string content;
-  std::string rest;  // what stays in the client's stream
+  std::string rest;  // left in the client's stream
   core::Duration took{};
   bool short_file = false;
 };
@@ -76,7 +76,7 @@ class MailDataTest : public testing::Test {
   EndOfData::Check check_ = EndOfData::Check::kGuard;
   MailDataLimits limits_;
   core::BodyPool::Options pool_;
-  std::string held_;                  // content of the body before
+  std::string held_;                  // content that the body held before
   std::optional<size_t> last_bytes_;  // of the message that the body held before this one
   double short_recv_ = 0.5;
 
@@ -98,7 +98,7 @@ class MailDataTest : public testing::Test {
     }
     std::copy(held_.begin(), held_.end(), body->room().begin());
     body->Extend(held_.size());
-    // In some runs the reader was armed before, and what it got is there already.
+    // In some runs the reader was armed before, and its bytes are already there.
     client.stream().StartReading();
     if (seed % 3 == 0) {
       for (int i = 0; i < 20; ++i) loop.Turn(io.Now());
@@ -117,7 +117,7 @@ class MailDataTest : public testing::Test {
       EXPECT_GE(body->SealForScan(), 0);
     }
     EXPECT_EQ(got.content, body->content()) << "the file does not hold all of it";
-    // What was under way arrives too.
+    // Bytes that are still on their way arrive too.
     while (got.result.status == Status::kComplete && client.stream().input().size() < kRestBytes &&
            !client.stream().ended()) {
       client.stream().StartReading();
@@ -171,7 +171,7 @@ TEST_F(MailDataTest, TakesAMessageAroundTheSizeOfTheLastOne) {
   for (last_bytes_ = 0; *last_bytes_ < wire.size() + 20; *last_bytes_ += 1) {
     for (uint64_t seed = *last_bytes_; seed < *last_bytes_ + 3; ++seed) take(seed);
   }
-  // Without stuffing the content fills the room, and only the line "." is beside it.
+  // Without stuffing the content fills the room, and only the line "." does not fit.
   content.erase(std::remove(content.begin(), content.end(), '.'), content.end());
   peer_.first = content + ".\r\nQUIT\r\n";
   last_bytes_ = content.size();
@@ -179,7 +179,7 @@ TEST_F(MailDataTest, TakesAMessageAroundTheSizeOfTheLastOne) {
   EXPECT_TRUE(take(1).short_file) << "the same size needs no other file";
   last_bytes_ = content.size() - 1;
   EXPECT_FALSE(take(1).short_file);
-  // What is too large is read to its end from a short file too.
+  // A too large message is read to its end from a short file too.
   limits_.message_bytes_max = content.size() - 1;
   for (last_bytes_ = 0; *last_bytes_ < content.size() + 20; *last_bytes_ += 7) {
     const Got got = Data(*last_bytes_);
@@ -212,7 +212,7 @@ TEST_F(MailDataTest, SaysWhatIsWrongWithTheData) {
   EXPECT_EQ(fault("a\nb", EndOfData::Check::kGuard), MailDataFault::kNone);
   EXPECT_EQ(fault("a\n.b", EndOfData::Check::kGuard, true), MailDataFault::kAmbiguousDot);
   EXPECT_EQ(fault("a\n.b", EndOfData::Check::kGuard, false), MailDataFault::kNone);
-  // The first of several.
+  // Of several faults the first one counts.
   EXPECT_EQ(fault("a\n.b\n.\r\nc", EndOfData::Check::kBareNewline, true), MailDataFault::kAmbiguousEnd);
   limits_.message_bytes_max = 5;
   EXPECT_EQ(fault("a\n.\r\nb", EndOfData::Check::kGuard), MailDataFault::kTooLarge);
@@ -265,8 +265,8 @@ TEST_F(MailDataTest, ReadsToTheEndOfWhatIsTooLarge) {
   }
 }
 
-// Whatever does not fit into the room is thrown away, and yet the end is found, though it may be cut by what
-// was thrown away.
+// Bytes that do not fit into the room are thrown away. Yet the end is found, even if it is cut into bytes
+// that are thrown away.
 TEST_F(MailDataTest, ReadsToTheEndOfWhatThereIsNoRoomFor) {
   pool_.memory_bytes_max = 64 * 1024;
   pool_.temp_directory = "/nowhere";
@@ -328,7 +328,7 @@ TEST_F(MailDataTest, WaitsForASlowClientThatGoesOn) {
   EXPECT_EQ(Data().result.status, Status::kComplete);
 }
 
-// By DATA and by a chunk of as many bytes, what a client sends on and on.
+// A client that sends without end, by DATA and by a chunk of as many bytes.
 class MailDataRateTest : public MailDataTest {
  protected:
   static constexpr uint64_t kEnough =
@@ -348,7 +348,7 @@ TEST_F(MailDataRateTest, AGoodStartDoesNotPayForWhatFollows) {
     for (const Got& got : Both(seed)) {
       SCOPED_TRACE(seed);
       EXPECT_EQ(got.result.status, Status::kTooSlow);
-      // The second interval begins with what comes first behind the end of the first one.
+      // The second interval begins with the first bytes after the end of the first one.
       EXPECT_GE(got.took, 2 * kTimeout);
       EXPECT_LE(got.took, 2 * kTimeout + seconds(2));
     }
@@ -424,7 +424,7 @@ TEST_F(MailDataTest, ReadsAChunkThatIsTooLargeWithTheOnesBefore) {
   EXPECT_EQ(Chunk(40).result.fault, MailDataFault::kNone);
 }
 
-// The size is a client's word: nothing may be added to it without care.
+// The client chooses the size, so adding to it could overflow.
 TEST_F(MailDataTest, RefusesAChunkOfAlmostInfiniteSize) {
   limits_.message_bytes_max = 100;
   held_ = std::string(60, 'a');

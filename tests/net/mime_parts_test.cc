@@ -85,7 +85,7 @@ TEST(MimeParts, EndsHeaderSectionsWhereAnyReaderDoes) {
   }
   const std::string no_blank_line = Mail(type, OnePart(kBase64Field, "AAAA"));
   EXPECT_TRUE(Finds(no_blank_line, kBase64, "AAAA"));
-  // A field behind a line that is none.
+  // A field behind a line that is not a field.
   const std::string spoiled = Mail(type, OnePart("hello\r\n" + std::string(kBase64Field) + "\r\n", "AAAA"));
   EXPECT_TRUE(Finds(spoiled, kBase64, "AAAA"));
   // Fields with white space, in another case, folded.
@@ -106,7 +106,7 @@ TEST(MimeParts, TakesAWordThatIsNoEncodingForNoneToo) {
   for (const std::string_view field :
        {"\vContent-Transfer-Encoding: base64", "Content-Transfer-Encoding\r\n\t: base64"})
     EXPECT_TRUE(Finds(std::string(field) + "\r\n\r\nAAAA\r\n", kBase64, "AAAA\r\n")) << field;
-  // A type that only resembles one with parts may be a file.
+  // An entity whose type only resembles a multipart may be a file.
   const std::string similar = Mail("multipartx/x; boundary=B", "file\r\n--B\r\n\r\nx\r\n--B--\r\n");
   EXPECT_TRUE(Finds(similar, kIdentity, similar.substr(similar.find("file"))));
 }
@@ -162,7 +162,7 @@ TEST(MimeParts, GoesOnBehindPadsAndBehindTheEnd) {
   const std::string ended = Mail("multipart/mixed; boundary=B", "hello\r\n--B--\r\n");
   EXPECT_TRUE(Finds(ended, kIdentity, "hello\r\n--B--\r\n"));
   EXPECT_TRUE(Finds(ended, kIdentity, "hello\r\n"));
-  // A line that only begins with the delimiter is one to some.
+  // For some programs, a line that only begins with the delimiter is a delimiter.
   const std::string longer = Mail("multipart/mixed; boundary=B", "--Bx\r\n\r\nhello\r\n--B--\r\n");
   EXPECT_TRUE(Finds(longer, kIdentity, "hello"));
 }
@@ -177,7 +177,7 @@ TEST(MimeParts, GivesUpWhatIsMadeToBeCostly) {
   for (int i = 0; i < 200; ++i) deep += "Content-Type: message/rfc822\r\n\r\n";
   EXPECT_TRUE(FindMimeParts(deep).too_many);
 
-  // One boundary for all of them: each part has all others.
+  // The same boundary for all of them: each part contains all others.
   std::string loop;
   for (int i = 0; i < 500; ++i) loop += "Content-Type: multipart/mixed; boundary=B\r\n\r\n--B\r\n";
   (void)FindMimeParts(loop);

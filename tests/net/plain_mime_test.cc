@@ -101,7 +101,7 @@ TEST(PlainMime, AFieldThatReadersMayTakeForAnotherIsNot) {
   }
 }
 
-// Also where its delimiters are there, so that only the boundary itself is in the way.
+// The message also has the boundary's delimiters, so that only the boundary itself is the reason.
 TEST(PlainMime, ABoundaryHasOnlyBytesThatAllReadersTakeAlike) {
   const auto with = [](std::string_view boundary, std::string_view value) {
     const std::string line = "--" + std::string(boundary);
@@ -115,7 +115,7 @@ TEST(PlainMime, ABoundaryHasOnlyBytesThatAllReadersTakeAlike) {
   EXPECT_FALSE(IsPlain(with("a=b", "a=b")));
 }
 
-// libclamav changes the line ends of such a file, and its hash with them.
+// libclamav changes the line ends of such a file, and thereby its hash.
 TEST(PlainMime, AFileIsEncodedInBase64) {
   for (const std::string_view type :
        {"Content-Type: application/pdf\r\n", "Content-Type: text/plain; name=x\r\n",
@@ -135,7 +135,7 @@ TEST(PlainMime, ABodyThatDecodersMayTakeForAnotherIsNot) {
                                       "AAAA-\r\n", "AAAA=\r\n====\r\n", "AA==\r\nx\r\n", "A=\r\nA=\r\n"}) {
     EXPECT_FALSE(IsPlain(Mail(kBase64, body))) << body;
     EXPECT_FALSE(IsPlain(Part(kBase64, body))) << body;
-    // And behind much that is of the form.
+    // Also behind much correct content.
     EXPECT_FALSE(IsPlain(Mail(kBase64, std::string(64, 'A') + std::string(body)))) << body;
     EXPECT_FALSE(IsPlain(Mail(kBase64, std::string(60, 'A') + "\r\n" + std::string(body)))) << body;
   }
@@ -154,7 +154,7 @@ TEST(PlainMime, ADelimiterThatReadersMayTakeForAnotherIsNot) {
   for (const std::string_view line :
        {"--=_B x", "--=_Bx", "--=_b", "-x=_B", "----=_B", "(x)--=_B", "--=_B--x", "--=_B\t", "- =_B"})
     EXPECT_FALSE(IsPlain(Part(text, std::string(line) + "\r\nhello\r\n"))) << line;
-  // A part without fields, without a blank line, and one that a boundary of another stands in.
+  // A part without fields, one without a blank line, and one whose boundary contains another one.
   EXPECT_FALSE(IsPlain(Part("", "hello\r\n")));
   EXPECT_FALSE(IsPlain(Multipart("--=_B\r\n" + text + "--=_B--\r\n--=_B\r\n" + text + "\r\n")));
   const auto nested = [](std::string_view boundary) {
@@ -165,7 +165,7 @@ TEST(PlainMime, ADelimiterThatReadersMayTakeForAnotherIsNot) {
   EXPECT_TRUE(IsPlain(nested("other")));
   for (const std::string_view boundary : {"=_B", "=_b", "=_Bx", "B", "x=_B"})
     EXPECT_FALSE(IsPlain(nested(boundary))) << boundary;
-  // The outer one's delimiter in front of the inner one's end.
+  // The outer multipart's delimiter before the inner one's end.
   EXPECT_FALSE(IsPlain(Multipart("--=_B\r\nContent-Type: multipart/mixed; boundary=in\r\n\r\n--in\r\n" +
                                  text + "\r\nx\r\n--=_B\r\n" + text + "\r\ny\r\n--=_B--\r\n")));
 }
@@ -176,7 +176,7 @@ TEST(PlainMime, APreambleIsNoHeaderSection) {
   EXPECT_FALSE(IsPlain(Multipart("Content-Type: multipart/mixed; boundary=other\r\n" + text)));
 }
 
-// A message made of lines that may be delimiters holds a worker for some milliseconds, not for a second.
+// A message made of lines that may be delimiters occupies a worker for some milliseconds, not for a second.
 TEST(PlainMime, LooksAtSoManyLinesAndNoMore) {
   std::string body;
   while (body.size() < size_t{8} << 20)
@@ -185,7 +185,7 @@ TEST(PlainMime, LooksAtSoManyLinesAndNoMore) {
   EXPECT_TRUE(IsPlain(Part("Content-Type: text/plain\r\n", body.substr(0, size_t{73} * 1000))));
 }
 
-// libclamav looks into one only when something in it is encoded, and begins as it expects.
+// libclamav looks into such a message only if something in it is encoded and it begins as libclamav expects.
 TEST(PlainMime, AMessageInAPartIsNot) {
   const std::string type = "Content-Type: message/rfc822\r\n";
   EXPECT_FALSE(IsPlain(Part(type, "From: c\r\n\r\nhello\r\n")));

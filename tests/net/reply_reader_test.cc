@@ -21,7 +21,7 @@ using testing::IsEmpty;
 
 constexpr seconds kTimeout{10};
 
-// Sends its parts, `pause` apart, and then ends its side or not.
+// Sends its parts, `pause` apart, and then ends its side if told to.
 class Peer final : public sim::SimPeer {
  public:
   Peer(std::vector<std::string> parts, bool ends, core::Duration pause)
@@ -44,7 +44,7 @@ class Peer final : public sim::SimPeer {
 struct Outcome {
   Reply reply;
   std::string text;
-  std::string rest;  // what the next reader finds
+  std::string rest;  // left for the next reader
   core::Duration took{};
 };
 
@@ -131,7 +131,7 @@ TEST(ReplyReader, RefusesWhatIsNoReply) {
   }
 }
 
-// RFC 5321 section 4.2.1 wants one code; the last line is where a client decides.
+// RFC 5321 section 4.2.1 requires one code; clients decide by the last line.
 TEST(ReplyReader, GivesAllLinesTheLastCode) {
   const Outcome greeting = Read({"220-mx.example\r\n220-wait\r\n521 no mail here\r\n"});
   EXPECT_EQ(greeting.reply.code, 521);
@@ -139,7 +139,7 @@ TEST(ReplyReader, GivesAllLinesTheLastCode) {
   EXPECT_EQ(Read({"550-a\r\n250-\r\n250\r\n"}).text, "250-a\r\n250-\r\n250\r\n");
 }
 
-// A CR alone ends the line for some, who would then read a second reply.
+// For some clients a CR alone ends the line, so they would read a second reply.
 TEST(ReplyReader, LeavesNoControlCharacterInALine) {
   const std::string reply = std::string("250-a\rb\0c\x1b[2J\td\x7f\xc3\xa4\r\r\n250 ok\r550 no\r\n", 36);
   EXPECT_EQ(Read({reply}).text, "250-a?b?c?[2J\td?\xc3\xa4?\r\n250 ok?550 no\r\n");

@@ -74,8 +74,8 @@ TEST(ParseCommand, TakesAnEmptyLineForAnUnknownCommand) {
   EXPECT_EQ(ParseCommand(" \t ").arguments, "");
 }
 
-// Postfix skips white space before the verb, and takes vertical tabs and form feeds for white space. A
-// command that we hide must not get through by such a disguise.
+// Postfix skips white space before the verb, and accepts vertical tabs and form feeds as white space. A
+// command that we hide must not get through in such a form.
 TEST(ParseCommand, SeesThroughWhiteSpaceThatServersSkip) {
   for (std::string_view line :
        {" STARTTLS", "\tSTARTTLS", "\v\fSTARTTLS", "STARTTLS\v", "STARTTLS\fx", "STARTTLS\t"}) {

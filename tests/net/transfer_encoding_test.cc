@@ -13,7 +13,7 @@ namespace {
 
 using enum TransferEncoding;
 
-// Decoded through rooms of `room_bytes`.
+// Decodes with rooms of `room_bytes`.
 std::string Decoded(TransferEncoding encoding, std::string_view encoded, size_t room_bytes = 4096) {
   TransferDecoder decoder(encoding, encoded);
   std::string decoded;

@@ -1,4 +1,4 @@
-// The canary: what is sent, when, and what becomes of a scanner that does not find it.
+// The canary: what is sent, when, and what happens to a scanner that does not find it.
 #include "scan/canary.h"
 
 #include <gmock/gmock.h>
@@ -30,7 +30,7 @@ class CanaryTest : public PoolFixture {
     const std::string image = scan.stream() ? scan.content : ReadAll(scan.descriptor.get());
     return image == Image(CanaryContent());
   }
-  // The scanner finds the canary by itself; `mail` gets the rest.
+  // The scanner finds the canary by itself; `mail` gets all other scans.
   static void FindCanaries(FakeClamd& fake) {
     fake.on_scan = [&fake](const FakeClamd::Scan& scan) {
       if (IsCanary(scan)) fake.Reply(scan, scan.stream() ? "stream: Eicar FOUND" : "fd[9]: Eicar FOUND");
@@ -50,7 +50,7 @@ TEST_F(CanaryTest, IsAMailWithTheTestStringAsAnAttachment) {
   const std::string& content = CanaryContent();
   EXPECT_TRUE(content.starts_with(kCanaryMark));
   EXPECT_THAT(content, HasSubstr("Content-Transfer-Encoding: base64\r\n"));
-  // The string in base64; as plain text it is nowhere.
+  // The string is there in base64, and nowhere as plain text.
   EXPECT_THAT(content, HasSubstr("\r\nWDVPIVAl"));
   EXPECT_THAT(content, Not(HasSubstr("ANTIVIRUS")));
 }
@@ -76,7 +76,7 @@ TEST_F(CanaryTest, SaysWhatToDoAboutAScannerThatTakesNoDescriptors) {
   EXPECT_EQ(fake.connections.size(), 1u) << "it is not asked again at once";
 }
 
-// A clamd that was built without FILDES, or something else behind the socket.
+// A clamd that was built without FILDES, or another program behind the socket.
 TEST_F(CanaryTest, FallsBackToInstream) {
   FakeClamd& fake = AddScanner(Method::kAuto);
   fake.on_scan = [&fake](const FakeClamd::Scan& scan) {
@@ -249,7 +249,7 @@ TEST_F(CanaryTest, GoesAgainWhenTheDatabaseHasChanged) {
   ASSERT_TRUE(Until([&] { return pool_->up() && fake.version_questions > 3; }));
   EXPECT_EQ(Canaries(fake), 1u);
   EXPECT_EQ(stats_[0]->version.Get(), fake.version);
-  Message& held = Submit();  // VERSION is not asked on its session: the fake scanner would abort
+  Message& held = Submit();  // not asked VERSION on its session: the fake scanner would abort
   fake.version = "ClamAV 1.4.6/27501/Wed Jan  7 09:00:00 2026";
   ASSERT_TRUE(Until([&] { return Canaries(fake) == 2; }));
   EXPECT_EQ(stats_[0]->version.Get(), fake.version);
@@ -273,7 +273,7 @@ TEST_F(CanaryTest, AReloadThatLosesTheSignaturesEndsTheMail) {
   EXPECT_TRUE(None(Submit(), NoVerdict::kDown));
 }
 
-// That is how a scanner looks that loads its database anew.
+// A scanner that reloads its database behaves like this.
 TEST_F(CanaryTest, GoesAgainWhenAStalledScannerAnswers) {
   options_.ping_interval = milliseconds(200);
   FakeClamd& fake = AddScanner();
@@ -318,8 +318,8 @@ TEST_F(CanaryTest, StopsWithOneOutstanding) {
 
 class DisbeliefTest : public PoolFixture {};
 
-// Behind a front of one line it would pass for an archive or a disk image: a front that becomes too short
-// again does not stay unseen.
+// Behind a front of one line the canary would pass for an archive or a disk image. So if the front becomes
+// too short again, somebody notices.
 TEST(CanaryContent, HoldsMagicsThatOnlyALongFrontMakesHarmless) {
   const std::string& content = CanaryContent();
   EXPECT_TRUE(content.starts_with(kCanaryMark));

@@ -78,7 +78,7 @@ TEST(ShareOfThreads, LeavesHalfOfThemToOtherMail) {
   EXPECT_EQ(ShareOfThreads({}, 2), 2u);
 }
 
-// A file beside the socket counts only when it says that the socket is its own.
+// A file beside the socket counts only if it names the socket as its own.
 TEST(FindClamdConf, TakesOnlyTheScannersOwnFile) {
   std::string directory = (std::filesystem::temp_directory_path() / "clamd_conf_test.XXXXXX").string();
   ASSERT_NE(mkdtemp(directory.data()), nullptr);

@@ -1,5 +1,5 @@
 // The pool against scanners under the test's control, over real sockets, with a real ring in the test's
-// thread: what it says and believes, and the line.
+// thread: the pool's words, the replies that it believes, and its queue.
 #include "scan/clamd_pool.h"
 
 #include <fcntl.h>
@@ -143,7 +143,7 @@ TEST_F(ClamdPoolTest, UploadsOneMessageAtATime) {
   EXPECT_TRUE(Clean(second));
 }
 
-// --- The line.
+// --- The queue.
 
 TEST_F(ClamdPoolTest, KeepsTheLineInOrder) {
   options_.outstanding_max = 2;
@@ -191,7 +191,7 @@ TEST_F(ClamdPoolTest, UsesAllConnections) {
   EXPECT_THAT(scans, testing::Each(2));
 }
 
-// A message that comes back goes to its old place, in front of what was submitted after it.
+// A message that comes back returns to its old place, before messages that were submitted after it.
 TEST_F(ClamdPoolTest, PutsMessagesThatComeBackInFront) {
   options_.outstanding_max = 2;
   FakeClamd& fake = AddScanner();
@@ -214,12 +214,12 @@ TEST_F(ClamdPoolTest, RescansAfterWhatNobodyAskedFor) {
   options_.retry_min = milliseconds(1);
   for (std::string_view wrong : {
            "77: fd[1]: OK",               // a number that is not outstanding
-           "1: PONG",                     // one that was answered
-           "fd[1]: OK",                   // none
+           "1: PONG",                     // a number that was answered
+           "fd[1]: OK",                   // no number
            "2: stream: OK",               // the wrong shape
            "2: stream: Some.Name FOUND",  //
            "2: stream: some ERROR",       //
-           "2: PONG",                     // no answer to a scan
+           "2: PONG",                     // not an answer to a scan
            "2: fd[1]: nonsense",          //
            "2: INSTREAM size limit exceeded. ERROR",
            "",
@@ -230,7 +230,7 @@ TEST_F(ClamdPoolTest, RescansAfterWhatNobodyAskedFor) {
     Message& message = Submit();
     ASSERT_TRUE(Scans(fake, 1));
     ASSERT_EQ(fake.scans[0].id, 2u);
-    // What stands behind it is not believed either.
+    // The text behind it is not believed either.
     fake.Say(0, core::Cat(wrong, '\0', "2: fd[1]: OK", '\0'));
     ASSERT_TRUE(Scans(fake, 2));
     EXPECT_FALSE(message.request.done());
@@ -262,7 +262,7 @@ TEST_F(ClamdPoolTest, RefusesAResultOfHalfAnUpload) {
     ++uploads;
     fake.Say(connection, core::Cat(id, ": stream: OK", '\0'));
     fake.upload_limit = 0;
-    fake.reading = false;  // long enough for it to be seen before the upload's end
+    fake.reading = false;  // until the complaint is seen, before the upload's end
   };
   StartAndConnect();
   Message& message = Submit(std::string(8u << 20, 'x'));
@@ -297,7 +297,7 @@ TEST_F(ClamdPoolTest, FallsBackToInstreamWhenDescriptorsAreRefused) {
     StartAndConnect();
     for (int i = 0; i < 6; ++i) Submit(core::Cat("content ", i));
     for (auto& message : messages_) EXPECT_TRUE(Clean(*message));
-    // It stays with that.
+    // The pool continues that way.
     fake.scans.clear();
     EXPECT_TRUE(Clean(Submit()));
     EXPECT_TRUE(fake.scans[0].stream());
@@ -327,7 +327,7 @@ TEST_F(ClamdPoolTest, FailsWhenDescriptorsAreRefusedAndNothingElseIsAllowed) {
   EXPECT_THAT(message.request.verdict().text, testing::HasSubstr("ClamMethod: auto"));
 }
 
-// Without a number, and with the end of the session.
+// The refusal has no number, and the session ends.
 TEST_F(ClamdPoolTest, NamesTheWayOutWhenDescriptorsAreUnknownAndNothingElseIsAllowed) {
   FakeClamd& fake = AddScanner(Method::kFildes);
   fake.on_scan = [&fake](const FakeClamd::Scan& scan) {
@@ -348,11 +348,11 @@ TEST_F(ClamdPoolTest, TellsTheSizeLimitWhileItUploads) {
     fake.upload_limit = 300000;
     fake.on_upload_limit = [&](size_t connection, uint32_t id) {
       fake.Say(connection, core::Cat(id, ": INSTREAM size limit exceeded. ERROR", '\0'));
-      fake.Close(connection);  // with unread bytes
+      fake.Close(connection);  // with bytes left unread
     };
     StartAndConnect();
     EXPECT_TRUE(None(Submit(std::string(16u << 20, 'x')), NoVerdict::kSize));
-    // That was the message's fault, and concerns nobody else.
+    // This was the message's fault and affects no other message.
     Message& next = Submit("small");
     ASSERT_TRUE(Scans(fake, 1));
     fake.ReplyOk(fake.scans[0]);
@@ -362,8 +362,8 @@ TEST_F(ClamdPoolTest, TellsTheSizeLimitWhileItUploads) {
   }
 }
 
-// The scanner takes nothing more before it says why. What it says is waited for, in as many pieces as it
-// comes.
+// The scanner stops reading before it gives the reason. The pool waits for the reason, in however many pieces
+// it comes.
 TEST_F(ClamdPoolTest, ReadsWhyAnUploadIsTakenNoFurther) {
   FakeClamd& fake = AddScanner(Method::kInstream);
   uint32_t id = 0;
@@ -440,7 +440,7 @@ TEST_F(ClamdPoolTest, KeepsTheBodyThatASlowScannerStillReads) {
   EXPECT_EQ(bodies_->bodies_out(), 1u);
   EXPECT_EQ(Count(0, ScannerCount::kInFlight), 1u);
   messages_.clear();  // the session's frame is gone
-  // Its place is taken until the scanner answers: clamd scans on.
+  // The scan keeps its place until the scanner answers, because clamd continues it.
   Message& second = Submit("second");
   Message& third = Submit("third");
   ASSERT_TRUE(Scans(fake, 2));
@@ -466,7 +466,7 @@ TEST_F(ClamdPoolTest, GivesAnAbandonedBodyBackWhenTheConnectionEnds) {
   EXPECT_TRUE(Until([&] { return bodies_->bodies_out() == 0; }));
   EXPECT_FALSE(slow.request.done());
   Settle();
-  EXPECT_EQ(fake.scans.size(), 1u);  // nobody wants to know
+  EXPECT_EQ(fake.scans.size(), 1u);  // nobody waits for the answer
 }
 
 TEST_F(ClamdPoolTest, BreaksAnAbandonedUploadOff) {
@@ -488,7 +488,7 @@ TEST_F(ClamdPoolTest, BreaksAnAbandonedUploadOff) {
 TEST_F(ClamdPoolTest, AbandonsBeforeItSends) {
   FakeClamd& fake = AddScanner();
   StartAndConnect();
-  Message& message = Submit();  // handed to the connection, which did not run yet
+  Message& message = Submit();  // handed to the connection, which has not run yet
   pool_->Release(message.request, std::move(message.body));
   EXPECT_EQ(bodies_->bodies_out(), 0u);
   Settle();

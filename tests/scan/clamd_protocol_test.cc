@@ -41,7 +41,7 @@ std::vector<std::string> Split(std::string_view input) {
 
 TEST(NextRecord, SplitsAtNulAndAtLineFeed) {
   EXPECT_THAT(Split("1: PONG\0"sv), testing::ElementsAre("1: PONG"));
-  // As clamd wrote it: the read time-out without a number and with LF, glued to a result.
+  // As clamd writes it: the read time-out without a number and with LF, attached to a result.
   EXPECT_THAT(Split("COMMAND READ TIMED OUT\n2: fd[10]: OK\0003: fd"sv),
               testing::ElementsAre("COMMAND READ TIMED OUT", "2: fd[10]: OK"));
   EXPECT_THAT(Split("\0\n"sv), testing::ElementsAre("", ""));
@@ -82,7 +82,7 @@ TEST(ParseReply, KnowsWhatClamdWrites) {
       {"3: fd[16]: Eicar-Test-Signature FOUND", ReplyKind::kFound, ReplyShape::kDescriptor, 3,
        "Eicar-Test-Signature"},
       {"3: stream: Win.Test, v1 (x) FOUND", ReplyKind::kFound, ReplyShape::kStream, 3, "Win.Test, v1 (x)"},
-      // Seen with a signature of that name.
+      // Seen in practice, with a signature of that name.
       {"5: fd[1]: My Vir\xc3\xbcs, v1 FOUND OK.UNOFFICIAL FOUND", ReplyKind::kFound, ReplyShape::kDescriptor,
        5, "My Vir\xc3\xbcs, v1 FOUND OK.UNOFFICIAL"},
       {"5: fd[1]: stream: OK FOUND", ReplyKind::kFound, ReplyShape::kDescriptor, 5, "stream: OK"},
@@ -118,7 +118,7 @@ TEST(ParseReply, KnowsWhatClamdWrites) {
   }
 }
 
-// Clean is only exactly "OK" behind the right words; what is not known is no result.
+// Clean is only exactly "OK" behind the right words; anything unknown is no result.
 TEST(ParseReply, BelievesNothingElse) {
   for (std::string_view record : {
            "",

@@ -1,6 +1,6 @@
-// FakeClamd: a scanner under a test's control, over real sockets. It does nothing by itself but answer PINGs:
-// a test looks at the scans that have arrived and says what is answered, in which order, and when a
-// connection closes. Lives in the test's thread: Poll() takes what has come.
+// FakeClamd: a scanner under a test's control, over real sockets. By itself it only answers PINGs. A test
+// looks at the scans that have arrived and decides which answers are sent, in which order, and when a
+// connection closes. Lives in the test's thread: Poll() reads what has arrived.
 #pragma once
 
 #include <netinet/in.h>
@@ -47,12 +47,12 @@ class FakeClamd {
     bool stream() const { return !descriptor.valid(); }
   };
 
-  // An empty path: TCP on a port of the system's choice.
+  // An empty path: TCP on a port chosen by the system.
   explicit FakeClamd(std::string path) : path_(std::move(path)) { Listen(); }
   FakeClamd(const FakeClamd&) = delete;
   ~FakeClamd() { Vanish(); }
 
-  // Where to connect, as ScannerOptions wants it.
+  // Where to connect, in the form that ScannerOptions needs.
   std::function<socklen_t(sockaddr_storage&)> address() {
     return [this](sockaddr_storage& out) {
       std::memcpy(&out, &address_, sizeof(address_));
@@ -84,14 +84,14 @@ class FakeClamd {
     if (!local) getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&address_), &bytes);
   }
 
-  // As when the process ends.
+  // Like the end of the process.
   void Vanish() {
     listener_.Reset();
     if (!path_.empty()) unlink(path_.c_str());
     for (Connection& connection : connections) connection.fd.Reset();
   }
 
-  // Takes what has come. Never blocks.
+  // Reads what has arrived. Never blocks.
   void Poll() {
     if (listener_.valid()) {
       for (;;) {
@@ -107,11 +107,11 @@ class FakeClamd {
     }
   }
 
-  // "ID: text" and NUL.
+  // Sends "ID: text" and NUL.
   void Reply(const Scan& scan, std::string_view text) {
     Say(scan.connection, core::Cat(scan.id, ": ", text, '\0'));
   }
-  // Clean, in the right shape.
+  // Answers "clean", in the right shape.
   void ReplyOk(const Scan& scan) { Reply(scan, scan.stream() ? "stream: OK" : "fd[9]: OK"); }
   void Say(size_t connection, std::string_view bytes) {
     if (!connections[connection].open()) return;
@@ -128,15 +128,15 @@ class FakeClamd {
     return count;
   }
 
-  std::vector<Connection> connections;  // in order of accepting
-  std::vector<Scan> scans;              // in order of arrival
+  std::vector<Connection> connections;  // in the order of accepting
+  std::vector<Scan> scans;              // in the order of arrival
   bool reading = true;
   bool answers_pings = true;
   uint32_t unanswered_pings = 0;
-  bool drops_descriptors = false;  // as a security module would
-  std::string version;             // the answer to VERSION; empty: it closes without one
+  bool drops_descriptors = false;  // as a security module may do
+  std::string version;             // the answer to VERSION; empty: closes without an answer
   uint32_t version_questions = 0;
-  // Called when an upload has at least these bytes, with its connection and id; 0: never.
+  // Called when an upload has at least this many bytes, with its connection and id; 0: never.
   size_t upload_limit = 0;
   std::function<void(size_t connection, uint32_t id)> on_upload_limit;
   std::function<void(const Scan&)> on_scan;
@@ -172,7 +172,7 @@ class FakeClamd {
     return connection.open();
   }
 
-  // One command, or one chunk.
+  // Handles one command or one chunk.
   bool Step(size_t index) {
     Connection& connection = connections[index];
     std::string& input = connection.input;
@@ -194,7 +194,7 @@ class FakeClamd {
       return false;
     }
     BV_CHECK(connection.session);
-    if (command == "zFILDES" && input.size() == used) return false;  // its byte is not there yet
+    if (command == "zFILDES" && input.size() == used) return false;  // its byte has not arrived yet
     ++connection.id;
     if (command == "zPING") {
       ++connection.pings;

@@ -1,4 +1,4 @@
-// Scans that were given up: how their places come back, and what becomes of what else is on the session.
+// Given-up scans: how their places come back, and what happens to the other scans on the session.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -29,7 +29,7 @@ class GivenUpTest : public PoolFixture {
     options_.say = [this](bool, std::string text) { said_.push_back(std::move(text)); };
   }
   void GiveUp(Message& message) { pool_->Release(message.request, std::move(message.body)); }
-  // Fills all places of a scanner that answers nothing, and gives up.
+  // Fills all places of a scanner that answers nothing, and gives the scans up.
   void FillAndGiveUp(FakeClamd& fake) {
     const size_t places = options_.connections * options_.outstanding_max;
     for (size_t i = 0; i < places; ++i) Submit(core::Cat("given up ", i));
@@ -57,14 +57,14 @@ TEST_F(GivenUpTest, TheirPlacesComeBack) {
     EXPECT_EQ(Count(0, ScannerCount::kErrors), 0u);
     EXPECT_EQ(Count(0, ScannerCount::kInFlight), 0u);
     EXPECT_EQ(bodies_->bodies_out(), 1u) << "only that of the last message";
-    // clamd goes on with them all the same.
+    // clamd continues these scans nevertheless.
     EXPECT_EQ(Count(0, ScannerCount::kGivenUp), messages_.size() - 1);
     Forget();
     EXPECT_TRUE(stats_.empty());
   }
 }
 
-// What clamd has open may not become another message.
+// Memory that clamd has open must not be used for another message.
 TEST_F(GivenUpTest, TheirMemoryIsNotUsedAgain) {
   options_.connections = 1;
   options_.outstanding_max = 2;
@@ -87,7 +87,7 @@ TEST_F(GivenUpTest, TheirMemoryIsNotUsedAgain) {
   EXPECT_EQ(ReadAll(fake.scans[1].descriptor.get()), Image("scanned again, and still read"));
 }
 
-// The body of the second reading of a message is the one of the first.
+// The second reading of a message uses the body of the first one.
 TEST_F(GivenUpTest, TheMemoryOfAnEarlierReadingIsNotUsedAgainEither) {
   options_.outstanding_max = 2;
   FakeClamd& fake = AddScanner();
@@ -125,7 +125,7 @@ TEST_F(GivenUpTest, TheOthersAreScannedAgainWithoutBlame) {
   EXPECT_EQ(ReadAll(fake.scans[3].descriptor.get()), Image("waiting"));
   EXPECT_EQ(Count(0, ScannerCount::kErrors), 0u);
   EXPECT_EQ(Count(0, ScannerCount::kGivenUp), 1u);
-  // It has its two tries still.
+  // The message still has its two tries.
   fake.CloseAll();
   ASSERT_TRUE(Scans(fake, 6));
   EXPECT_FALSE(other.request.done());
@@ -175,7 +175,7 @@ TEST_F(GivenUpTest, OneThatIsAnsweredSoonCostsNothing) {
   EXPECT_EQ(fake.connections.size(), 1u);
 }
 
-// With places left nothing is scanned again: the session ends when it can.
+// If places are left, nothing is scanned again: the session ends when it can.
 TEST_F(GivenUpTest, WithPlacesLeftTheOthersAreWaitedFor) {
   options_.connections = 2;
   options_.outstanding_max = 2;
@@ -205,7 +205,7 @@ TEST_F(GivenUpTest, WithPlacesLeftTheOthersAreWaitedFor) {
   EXPECT_EQ(fake.scans.size(), 3u);
 }
 
-// It reloads its database, or is stopped: a new session would get no further.
+// The scanner reloads its database, or is stopped: a new session would not help.
 TEST_F(GivenUpTest, ASessionThatAnswersNoPingIsKept) {
   options_.ping_interval = std::chrono::seconds(60);
   options_.outstanding_max = 1;
@@ -228,9 +228,9 @@ TEST_F(GivenUpTest, AScannerThatIsLeftWithManyGetsOneMessageAtATimeUntilItAnswer
   options_.connections = 2;
   options_.outstanding_max = 4;
   FakeClamd& fake = AddScanner();
-  options_.scanners[0].limits.threads_max = 14;  // 7 of them for what was given up
+  options_.scanners[0].limits.threads_max = 14;  // 7 of them for given-up scans
   StartAndConnect();
-  AnswerFromNowOn(fake);  // what it has answered before does not count
+  AnswerFromNowOn(fake);  // earlier answers do not count
   for (int i = 0; i < 9; ++i) {
     EXPECT_TRUE(Clean(Submit()));
     GiveUp(*messages_.back());
@@ -294,7 +294,7 @@ TEST_F(GivenUpTest, IsForgottenWithAScannerThatIsDown) {
   EXPECT_TRUE(Until([&] { return Count(0, ScannerCount::kGivenUp) == 0; }));
 }
 
-// clamd runs no more at once than it has threads.
+// clamd runs at most as many scans at once as it has threads.
 TEST_F(GivenUpTest, IsNeverMoreThanTheScannerHasThreads) {
   FakeClamd& fake = AddScanner();
   options_.scanners[0].limits.threads_max = 2;
@@ -316,7 +316,7 @@ TEST_F(GivenUpTest, IsSaidOnceAMinute) {
   EXPECT_THAT(said_[0], HasSubstr("What to do: "));
 }
 
-// What is taken out of the settings ends, whatever it has.
+// A scanner that is removed from the settings ends, whatever it still has.
 TEST_F(GivenUpTest, DoesNotHoldAScannerThatIsTakenOut) {
   FakeClamd& fake = AddScanner();
   AddScanner();
@@ -334,7 +334,7 @@ TEST_F(GivenUpTest, DoesNotHoldAScannerThatIsTakenOut) {
   EXPECT_EQ(Count(0, ScannerCount::kGivenUp), 0u);
 }
 
-// The same of a connection, while the others have places.
+// The same for a connection, while the others have places.
 TEST_F(GivenUpTest, DoesNotHoldAConnectionThatIsTakenOut) {
   options_.given_up_with_room = std::chrono::seconds(60);
   options_.connections = 2;
@@ -352,7 +352,7 @@ TEST_F(GivenUpTest, DoesNotHoldAConnectionThatIsTakenOut) {
   EXPECT_EQ(Count(0, ScannerCount::kInFlight), 1u) << "where there are places it has time";
 }
 
-// A copy that waits for the given-up scan of the first one is scanned itself when that session is closed.
+// A message that waits for a given-up scan of its content is scanned itself when that session is closed.
 TEST_F(GivenUpTest, WhoWaitsForTheSameContentIsScannedThen) {
   options_.remember_after = milliseconds(10);
   options_.outstanding_max = 1;
@@ -414,7 +414,7 @@ TEST_F(GivenUpTest, WhoWaitsForTheSameContentAsAnotherScanHasNoBlameEither) {
   EXPECT_TRUE(Clean(copy));
 }
 
-// The scanner that lost the race for a message holds a place for it, too.
+// The slower one of two scanners that had a message holds a place for it too.
 TEST_F(GivenUpTest, TheLoserOfARaceIsGivenUp) {
   options_.hedge = true;
   options_.hedge_default = milliseconds(20);
@@ -453,7 +453,7 @@ TEST_F(GivenUpTest, ACanaryThatIsNotAnsweredDoesNotKeepTheMailAway) {
   }
 }
 
-// Where a second one cannot be sent on the same session.
+// If a second canary cannot be sent on the same session.
 TEST_F(GivenUpTest, ACanaryThatTakesLongIsWaitedForLongerEachTime) {
   constexpr milliseconds kLate(150);
   options_.canary = CanaryMode::kOn;
@@ -473,7 +473,7 @@ TEST_F(GivenUpTest, ACanaryThatTakesLongIsWaitedForLongerEachTime) {
   EXPECT_GT(Count(0, ScannerCount::kGivenUpSessions), 0u);
 }
 
-// One of two connections asks often, so that a scanner that is well again is seen at once.
+// One of two connections asks often, so that we notice at once when a scanner is well again.
 TEST_F(GivenUpTest, OneOfTwoConnectionsStaysImpatient) {
   constexpr milliseconds kPatience(60);
   options_.canary = CanaryMode::kOn;
@@ -489,7 +489,7 @@ TEST_F(GivenUpTest, OneOfTwoConnectionsStaysImpatient) {
   EXPECT_LT(loop_->Now() - began, kPatience * 16) << "if both took eight times as long, 24";
 }
 
-// One that takes long keeps its place in the scanner's own line.
+// The first canary of a slow scanner keeps its place in the scanner's own queue.
 TEST_F(GivenUpTest, ALateAnswerToTheFirstCanaryIsTaken) {
   options_.canary = CanaryMode::kOn;
   options_.canary_patience = milliseconds(60);

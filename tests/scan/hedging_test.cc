@@ -1,5 +1,5 @@
-// Hedging: a second scanner is asked for what the first one has had for long. Whose answer counts, and who
-// holds the body.
+// Hedging: a second scanner is asked for messages that the first one has had for long. Whose answer counts,
+// and who holds the body.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

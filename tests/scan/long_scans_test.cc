@@ -1,4 +1,4 @@
-// One scan for the same content: what counts as the same, and what becomes of those that wait.
+// One scan for the same content: what counts as the same, and what happens to the requests that wait.
 #include "scan/long_scans.h"
 
 #include <gtest/gtest.h>

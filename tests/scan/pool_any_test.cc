@@ -1,4 +1,4 @@
-// The pool with whatever scanners and sessions do, and with a real clamd.
+// The pool with random behaviour of scanners and sessions, and with a real clamd.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -27,8 +27,8 @@ using PoolAnyTest = PoolFixture;
 
 // --- Anything.
 
-// Whatever scanners do and whenever sessions leave, every message comes to an end, no message gets another
-// one's result, and nothing is held afterwards. The seed decides everything but the kernel's timing.
+// Whatever scanners do and whenever sessions leave: every message comes to an end, no message gets another
+// one's result, and nothing is held afterwards. The seed decides everything except the kernel's timing.
 TEST_F(PoolAnyTest, NeverMixesMessagesUp) {
   options_.connections = 2;
   options_.retry_min = milliseconds(1);
@@ -89,7 +89,7 @@ class RealClamd {
  public:
   explicit RealClamd(const std::string& directory) : directory_(directory) {
     std::filesystem::create_directory(directory + "/db");
-    // The hex of the EICAR string, as a signature for any type of file, anywhere in it.
+    // The EICAR string in hexadecimal, as a signature for any type of file and any position.
     std::string hex;
     for (char c : Eicar()) {
       std::array<char, 3> digits;
@@ -149,8 +149,8 @@ TEST_F(PoolAnyTest, WorksWithClamd) {
   for (size_t i = 0; i < 2; ++i) {
     ASSERT_TRUE(Until([&] { return Count(i, ScannerCount::kConnections) == 2; })) << clamd.log();
   }
-  // A virus in base64, behind more unknown header lines than libclamav looks at: found because of the scan
-  // line.
+  // A virus in base64, behind more unknown header lines than libclamav looks at. It is found because of the
+  // line in front.
   std::string pad;
   for (int i = 0; i < 80; ++i) core::Append(pad, "X-Pad-", i, ": ", std::string(60, 'p'), "\r\n");
   const std::string mail = core::Cat(pad, "Content-Transfer-Encoding: base64\r\n\r\n",
@@ -167,7 +167,7 @@ TEST_F(PoolAnyTest, WorksWithClamd) {
   EXPECT_GT(Count(1, ScannerCount::kScans), 0u);
   EXPECT_EQ(Count(0, ScannerCount::kErrors) + Count(1, ScannerCount::kErrors), 0u);
 
-  // More than StreamMaxLength: the scanner that gets content says so, the other one takes it.
+  // More than StreamMaxLength: the scanner that gets content refuses it, the other one accepts it.
   const std::string large(3u << 20, 'x');
   for (int i = 0; i < 2; ++i) Submit(large);
   int size = 0;

@@ -1,4 +1,4 @@
-// Other scanners and settings for a pool that is at work (ClamdPool::Change).
+// New scanners and settings for a pool that is working (ClamdPool::Change).
 #include <gtest/gtest.h>
 
 #include <string>
@@ -11,7 +11,7 @@ namespace {
 
 class PoolChange : public PoolFixture {
  protected:
-  // The pool gets the scanners with these indexes of the fixture.
+  // Gives the pool the scanners with these indexes of the fixture.
   void Change(const std::vector<size_t>& wanted) {
     ClamdPool::Options options = options_;
     options.scanners.clear();
@@ -52,7 +52,7 @@ TEST_F(PoolChange, LeavesAScannerThatStaysUndisturbed) {
   EXPECT_TRUE(Clean(message));
   EXPECT_EQ(stays.connections.size(), 1u);
   EXPECT_EQ(Count(0, ScannerCount::kConnects), 1u);
-  // Both get mail.
+  // Both scanners get mail.
   Message& one = Submit();
   Message& two = Submit();
   ASSERT_TRUE(Scans(stays, 2) && Scans(comes, 1));
@@ -70,7 +70,7 @@ TEST_F(PoolChange, GivesMailToANewScannerOnlyWhenItHasProvenItself) {
   ASSERT_TRUE(Connected(1, 1));
   StopThePool();
   stopped_ = false;
-  // Starts again with the first one only.
+  // Starts again with only the first scanner.
   const std::vector<ScannerOptions> all = options_.scanners;
   options_.scanners.resize(1);
   std::vector<ScannerStats*> stats = {stats_[0].get()};
@@ -83,7 +83,7 @@ TEST_F(PoolChange, GivesMailToANewScannerOnlyWhenItHasProvenItself) {
   Message& message = Submit();
   ASSERT_TRUE(Scans(fresh, before + 1));
   Settle();
-  EXPECT_EQ(fresh.scans.size(), before + 1);  // the canary alone
+  EXPECT_EQ(fresh.scans.size(), before + 1);  // only the canary
   fresh.Reply(fresh.scans[before], "fd[9]: Eicar FOUND");
   ASSERT_TRUE(Scans(fresh, before + 2));
   fresh.ReplyOk(fresh.scans[before + 1]);
@@ -110,7 +110,7 @@ TEST_F(PoolChange, ARemovedScannerAnswersForWhatItHas) {
   EXPECT_TRUE(Connected(0, 0));
   EXPECT_EQ(goes.scans.size(), 1u);
   EXPECT_EQ(Count(0, ScannerCount::kScans), 1u);
-  // Back again, it goes on counting.
+  // When it is back, it continues counting.
   Change({0, 1});
   ASSERT_TRUE(Connected(0, 1));
   EXPECT_EQ(Count(0, ScannerCount::kConnects), 2u);

@@ -1,5 +1,5 @@
 // The pool against scanners under the test's control, over real sockets, with a real ring in the test's
-// thread: connections that end, scanners that are down, and its own end.
+// thread: connections that end, scanners that are down, and the pool's own end.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -114,7 +114,7 @@ TEST_F(PoolEndsTest, TakesTheEndOfAnIdleConnectionForNoError) {
     EXPECT_TRUE(pool_->up());
   }
   EXPECT_EQ(Count(0, ScannerCount::kErrors), 0u);
-  // Handed over at the moment of the end, which the pool has not seen yet.
+  // Handed over at the moment of the end, which the pool has not noticed yet.
   fake.CloseAll();
   Message& message = Submit();
   ASSERT_TRUE(Scans(fake, 1));
@@ -152,7 +152,7 @@ TEST_F(PoolEndsTest, WaitsForTheFirstAttempts) {
   EXPECT_TRUE(None(Submit(), NoVerdict::kDown));
 }
 
-// The pauses between attempts are an hour: it is the message that makes it look.
+// The pauses between attempts are an hour, so only the message can cause the attempt.
 TEST_F(PoolEndsTest, LooksForAScannerWhenAMessageComes) {
   options_.retry_min = options_.retry_max = std::chrono::hours(1);
   options_.connections = 2;
@@ -276,7 +276,7 @@ TEST_F(PoolEndsTest, WaitsForAStalledScannerButPrefersAnother) {
   FakeClamd& two = AddScanner();
   two.on_scan = [&](const FakeClamd::Scan& scan) { two.ReplyOk(scan); };
   StartAndConnect();
-  // Something for each; then the first one answers nothing any more.
+  // Each scanner gets some; then the first one stops answering.
   Submit();
   Submit();
   ASSERT_TRUE(Scans(one, 1));
@@ -291,7 +291,7 @@ TEST_F(PoolEndsTest, WaitsForAStalledScannerButPrefersAnother) {
   EXPECT_EQ(one.scans.size(), 1u);
   EXPECT_FALSE(stuck.request.done());
   EXPECT_EQ(Count(0, ScannerCount::kErrors), 0u);
-  // And goes on.
+  // The scanner continues.
   one.Say(0, core::Cat(one.connections[0].id, ": PONG", '\0'));
   one.answers_pings = true;
   one.ReplyOk(one.scans[0]);

@@ -27,7 +27,7 @@
 
 namespace bivalve::scan {
 
-// A mail transaction as the pool sees one.
+// A mail transaction as the pool sees it.
 struct Message {
   explicit Message(core::Loop& loop) : wake(loop), request(wake) {}
   core::Condition wake;
@@ -93,7 +93,7 @@ class PoolFixture : public testing::Test {
     std::filesystem::remove_all(directory_);
   }
 
-  // One more scanner; local unless `tcp`.
+  // Adds a scanner; local unless `tcp`.
   FakeClamd& AddScanner(Method method = Method::kFildes, bool tcp = false) {
     const std::string path = tcp ? "" : core::Cat(directory_, "/", fakes_.size());
     fakes_.push_back(std::make_unique<FakeClamd>(path));
@@ -131,7 +131,7 @@ class PoolFixture : public testing::Test {
     scope_.reset();
   }
 
-  // Ends the pool, the messages and the scanners; the test begins again.
+  // Ends the pool, the messages and the scanners, so that the test can begin again.
   void Forget() {
     StopThePool();
     pool_.reset();
@@ -150,7 +150,7 @@ class PoolFixture : public testing::Test {
     for (auto& fake : fakes_) fake->Poll();
     loop_->Turn(loop_->Now() + std::chrono::milliseconds(1));
   }
-  // Turns until the condition holds; false when it does not come about.
+  // Turns the loop until the condition holds; false if it never does.
   bool Until(const std::function<bool()>& condition) {
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
     while (!condition()) {
@@ -159,7 +159,7 @@ class PoolFixture : public testing::Test {
     }
     return true;
   }
-  // Lets whatever is going to happen happen.
+  // Gives events some time to happen.
   void Settle(core::Duration time = std::chrono::milliseconds(30)) {
     const auto end = std::chrono::steady_clock::now() + time;
     while (std::chrono::steady_clock::now() < end) Turn();
@@ -187,7 +187,7 @@ class PoolFixture : public testing::Test {
   bool Clean(const Message& message) {
     return Done(message) && message.request.verdict().kind == VerdictKind::kClean;
   }
-  // Done without a verdict, for this cause.
+  // Whether the message is done without a verdict, for this cause.
   testing::AssertionResult None(const Message& message, NoVerdict cause) {
     if (!Done(message)) return testing::AssertionFailure() << "not done";
     const Verdict& verdict = message.request.verdict();

@@ -37,7 +37,7 @@ class ScanImageTest : public core::BodyFixture {
   }
 };
 
-// libclamav compares magics with fixed offsets up to 1024; a message must have no say in what stands there.
+// libclamav compares magics at fixed offsets up to 1024; a message must not decide what stands there.
 TEST_F(ScanImageTest, KeepsTheContentBehindEveryOffsetThatAScannerLooksAt) {
   EXPECT_EQ(Front().size(), kFrontBytes);
   EXPECT_GE(kFrontBytesMin, 1024 + 64);
@@ -114,7 +114,7 @@ TEST_F(ScanImageTest, ShowsTheContentAloneToo) {
   }
 }
 
-// A session that ends in the middle leaves the body as it is.
+// A session that ends in the middle leaves the body as it is at that moment.
 TEST_F(ScanImageTest, HasItsFrontAgainForTheNextMessage) {
   for (const bool moved : {false, true}) {
     std::unique_ptr<core::Body> body = Acquire();

@@ -55,7 +55,7 @@ TEST_F(ScannerFactsTest, KnowsWhoListens) {
 
 TEST_F(ScannerFactsTest, DoesNotWaitForOneThatAcceptsNothing) {
   Listen();
-  // More than its queue takes.
+  // More connections than the scanner's queue holds.
   for (int i = 0; i < 4; ++i) (void)ListeningUser(path_);
   SUCCEED();
 }

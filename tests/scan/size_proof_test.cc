@@ -1,5 +1,5 @@
-// A scanner whose limits are not known calls clean what it does not look at: its OK for a large message waits
-// for a canary of that size.
+// A scanner whose limits are not known says "OK" about content that it does not look at: its OK for a large
+// message waits for a canary of that size.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -27,7 +27,7 @@ class SizeProofTest : public PoolFixture {
     };
   }
 
-  // It has this MaxFileSize, finds canaries up to it, and calls all mail clean.
+  // The scanner has this MaxFileSize, finds canaries up to it, and calls all mail clean.
   FakeClamd& AddScannerWith(uint64_t file_bytes_max, Method method = Method::kFildes) {
     FakeClamd& fake = AddScanner(method);
     fake.on_scan = [this, &fake, file_bytes_max](const FakeClamd::Scan& scan) {
@@ -101,7 +101,7 @@ TEST_F(SizeProofTest, BelievesWhatLiesJustBelowTheLimit) {
   }
 }
 
-// That it failed at the canary is no word about the size: the same message may pass next time.
+// A failure at the canary says nothing about the size: the same message may pass the next time.
 TEST_F(SizeProofTest, HasTheCauseOfAScannerThatFailsAtTheCanary) {
   for (const auto& [reply, cause] :
        {std::pair("Can't allocate memory ERROR", NoVerdict::kError),
@@ -148,7 +148,7 @@ TEST_F(SizeProofTest, AsksNobodyWithoutCanaries) {
   EXPECT_THAT(canaries_, IsEmpty());
 }
 
-// Several at once, given up at any moment; the fixture looks whether each body came back.
+// Several at once, given up at any moment; the fixture checks that each body comes back.
 TEST_F(SizeProofTest, GivesEverythingBack) {
   options_.outstanding_max = 2;
   AddScannerWith(1 << 30);

@@ -1,4 +1,4 @@
-// The statistics' HTTP server over a simulated network: every status, and clients that nobody invited.
+// The statistics' HTTP server over a simulated network: every status, and unwanted clients.
 #include "appliance/control/http_server.h"
 
 #include <gmock/gmock.h>
@@ -51,7 +51,7 @@ TEST(ParseHttpRequest, TakesWhatFollowsTheFirstQuestionMarkForTheQuery) {
 TEST(ParseHttpRequest, FindsTheHost) {
   const auto host = [](std::string_view fields) {
     HttpRequest request{.host = "before"};
-    const std::string text = core::Cat("GET / HTTP/1.1\r\n", fields, "\r\n");  // the request borrows
+    const std::string text = core::Cat("GET / HTTP/1.1\r\n", fields, "\r\n");  // the request borrows it
     if (!ParseHttpRequest(text, request)) return std::string("none");
     return request.host.has_value() ? core::Cat("=", *request.host) : std::string();
   };
@@ -161,7 +161,7 @@ class HttpServerTest : public testing::Test {
         seed, sim::SimOptions{.short_recv = seed % 2 == 0 ? 0.0 : 0.7, .send_buffer_bytes = 1000});
     loop_ = std::make_unique<core::Loop>(*io_);
     listener_ = io_->OpenListener();
-    // The number is not the system's, so that the owner's close(2) of it does nothing.
+    // The number is not a descriptor of the system, so the owner's close(2) does nothing.
     std::vector<HttpServer::Route> routes = {
         {"/stats", [this](std::string_view query) { return Stats(query); }},
         {"/readyz", [](std::string_view) { return NotReady(); }},
@@ -223,7 +223,7 @@ TEST_F(HttpServerTest, AnswersGet) {
       AllOf(StartsWith("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"), EndsWith("\r\n\r\n{}\n")));
 }
 
-// RFC 9112 section 2.2; as somebody types it into nc.
+// RFC 9112 section 2.2; requests that somebody types into nc look like this.
 TEST_F(HttpServerTest, TakesALineFeedAloneForALineEnd) {
   for (const std::string request : {"GET /stats HTTP/1.1\n\n", "GET /stats HTTP/1.1\nHost: x\n\n",
                                     "GET /stats HTTP/1.1\r\nHost: x\n\r\n", "GET /stats HTTP/1.1\n\r\n"}) {
@@ -232,8 +232,8 @@ TEST_F(HttpServerTest, TakesALineFeedAloneForALineEnd) {
   EXPECT_THAT(Ask("nonsense\n\n"), StartsWith("HTTP/1.1 400"));
 }
 
-// DNS rebinding: a page's own host name comes to mean this machine, and the browser lets the page read the
-// answer.
+// DNS rebinding: the host name of a web page is made to mean this machine, and the browser then lets the page
+// read the answer.
 TEST_F(HttpServerTest, AnswersToItsOwnNamesOnlyWhenGuarded) {
   const auto ask = [this](std::string_view fields, std::string_view line = "GET /stats HTTP/1.1") {
     return Ask(core::Cat(line, "\r\n", fields, "\r\n"));
@@ -264,7 +264,7 @@ TEST_F(HttpServerTest, WaitsForAnAnswerThatTakesTime) {
               AllOf(StartsWith("HTTP/1.1 200 OK\r\n"), EndsWith("at last\n")));
 }
 
-// No method but GET, HEAD included; and no body for HEAD, whatever the status.
+// No method except GET, HEAD included; and no body in the answer to HEAD, whatever the status.
 TEST_F(HttpServerTest, RefusesHeadWithoutABody) {
   EXPECT_THAT(Ask("HEAD /stats HTTP/1.1\r\n\r\n"),
               AllOf(StartsWith("HTTP/1.1 405 Method Not Allowed\r\n"), EndsWith("Allow: GET\r\n\r\n")));
@@ -329,7 +329,7 @@ TEST_F(HttpServerTest, AnswersAClientThatHasEndedItsSide) {
   }
 }
 
-// The deadline is for the whole request: progress does not move it.
+// The deadline is for the whole request: progress does not extend it.
 TEST_F(HttpServerTest, LetsGoOfASlowClient) {
   Client client;
   client.parts.assign(100, "G");
@@ -352,7 +352,7 @@ TEST_F(HttpServerTest, LetsGoOfAClientThatDoesNotReadItsAnswer) {
   EXPECT_EQ(io_->closes(client.socket->fd()), 1);
 }
 
-// A reset would destroy the answer on its way: what the client still sends is read for a while.
+// A reset would destroy the answer on its way, so the server keeps reading for a while.
 TEST_F(HttpServerTest, ReadsOnWhenItRefusesARequestWithAContent) {
   for (uint64_t seed = 0; seed < 50; ++seed) {
     Open(seed);
@@ -383,7 +383,7 @@ TEST_F(HttpServerTest, AnswersWhileSilentClientsHoldAllConnections) {
   Connect(client);
   RunFor(milliseconds(100));
   EXPECT_THAT(client.answer, StartsWith("HTTP/1.1 200"));
-  // The oldest gave way, and nobody else.
+  // Only the oldest gave way.
   for (size_t i = 0; i < idle.size(); ++i) EXPECT_EQ(idle[i].closed, i == 0) << i;
   RunFor(HttpServer::kTimeout + seconds(1));
   EXPECT_EQ(io_->open_descriptors(), 1u);
@@ -418,7 +418,7 @@ TEST_F(HttpServerTest, AnswersWhileClientsThatDoNotReadHoldAllConnections) {
   EXPECT_EQ(io_->open_descriptors(), 1u);
 }
 
-// Nobody who is about to be answered gives way.
+// A client that is about to be answered does not give way.
 TEST_F(HttpServerTest, DoesNotBreakOffAnAnswerForANewClient) {
   std::vector<Client> asking(HttpServer::kConnectionsMax);
   for (Client& client : asking) {

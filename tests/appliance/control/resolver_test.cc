@@ -1,4 +1,4 @@
-// Only names that need no name server: addresses in digits, and one that cannot exist.
+// Only names that need no name server: numeric addresses, and a name that cannot exist.
 #include "appliance/control/resolver.h"
 
 #include <gtest/gtest.h>
@@ -20,8 +20,8 @@ namespace {
 
 using std::chrono::seconds;
 
-// How many threads this process has. Not by listing /proc/self/task: where a thread ends meanwhile, the list
-// may lack another one.
+// How many threads this process has. Does not list /proc/self/task: if a thread ends meanwhile, the list may
+// omit another one.
 int Threads() {
   std::ifstream status("/proc/self/status");
   std::string word;
@@ -31,7 +31,7 @@ int Threads() {
   }
   return threads;
 }
-// Before any test. ThreadSanitizer begins one of its own with a program's first.
+// Counted before any test. ThreadSanitizer starts a thread of its own together with a program's first one.
 const int kThreadsAtStart = [] {
   pid_t first = 0;
   std::thread([&first] { first = gettid(); }).join();
@@ -40,7 +40,7 @@ const int kThreadsAtStart = [] {
 }();
 
 TEST(Resolver, SaysWhatEachNameMeans) {
-  // On the heap and never freed by a test that fails: the resolver's thread may still hold it.
+  // On the heap and never freed by a failing test, because the resolver's thread may still use it.
   auto first = std::make_shared<std::promise<std::string>>();
   auto second = std::make_shared<std::promise<std::string>>();
   Resolver resolver;
@@ -60,7 +60,7 @@ TEST(Resolver, SaysWhatEachNameMeans) {
   EXPECT_EQ(second_told.get(), "127.0.0.2:26");
 }
 
-// A name server's bad moment must not take the last answer away.
+// A temporary failure of a name server must not discard the last answer.
 TEST(Resolver, SaysNothingOfANameThatDoesNotResolve) {
   auto called = std::make_shared<std::atomic<bool>>(false);
   auto reached = std::make_shared<std::promise<void>>();
@@ -91,7 +91,7 @@ TEST(Resolver, CallsNobodyAfterItsEnd) {
 }
 
 TEST(Resolver, HasAThreadOnlyWhereThereAreNames) {
-  // Those of other tests come to their end first.
+  // The threads of other tests end first.
   const auto give_up = std::chrono::steady_clock::now() + seconds(30);
   while (Threads() != kThreadsAtStart && std::chrono::steady_clock::now() < give_up)
     std::this_thread::sleep_for(std::chrono::milliseconds(1));

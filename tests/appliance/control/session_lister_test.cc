@@ -1,4 +1,4 @@
-// What goes on in the sessions of several workers: asked for from another thread, while they are served.
+// The running sessions of several workers, listed by another thread while they are served.
 #include "appliance/control/session_lister.h"
 
 #include <gmock/gmock.h>
@@ -123,7 +123,7 @@ class RunningWorkersTest : public testing::Test {
   ~RunningWorkersTest() override {
     clients_.clear();
     for (const auto& worker : workers_) worker->Stop();
-    server_.Reset();  // sessions that wait for its greeting end
+    server_.Reset();  // ends sessions that wait for its greeting
     for (const auto& worker : workers_) worker->Join();
     mailbox_.Close();
     while (scope_.running() > 0) loop_.Turn();
@@ -169,7 +169,7 @@ TEST_F(RunningWorkersTest, AreAskedWhileTheyServe) {
   }
 }
 
-// A worker that has ended, or hangs, is left out; the answer comes all the same.
+// A worker that has ended, or hangs, is left out; the answer arrives nevertheless.
 TEST_F(RunningWorkersTest, AreLeftOutWhenTheyDoNotAnswer) {
   workers_[1]->Stop();
   workers_[1]->Join();

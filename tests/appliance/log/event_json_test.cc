@@ -29,7 +29,7 @@ std::string Line(EventKind kind, const std::vector<Value>& values, uint64_t sess
   return FormatEventJson(event);
 }
 
-// The line read back. Fails when it is no object, or more than one line of printable ASCII, or too long.
+// The line, parsed. Fails unless it is an object in one line of printable ASCII, and not too long.
 nlohmann::json Read(const std::string& line) {
   EXPECT_LE(line.size(), kJsonLineBytesMax);
   for (const char c : line) {
@@ -97,7 +97,7 @@ TEST(EventJson, WritesAMessageWithAllThatIsKnown) {
       R"("method":"fildes","phases_ms":{"receive":1.234,"wait":0.0,"scan":2.0,"deliver":0.007,)"
       R"("total":3600000.001},"outcome":"dropped","status":"VIRUS:Test-Signature","cause":null,)"
       R"("reply":"250 Virus Detected; Discarded Email","reply_from":"bivalved"})");
-  // The text of the same event has nothing of that but CONTRACT's line.
+  // The text of the same event has only CONTRACT's line.
   EXPECT_EQ(FormatEvent(event),
             "abcdef12: from=a@example.com, to=b@example.net, to=c@example.net, "
             "status=VIRUS:Test-Signature");
@@ -125,7 +125,8 @@ TEST(EventJson, KeepsUtf8AndControlCharacters) {
   }
 }
 
-// Nothing for a terminal to obey, and nothing that turns text: what JSON may leave as it is, is escaped too.
+// Nothing that a terminal obeys, and nothing that turns text: characters that JSON need not escape are
+// escaped too.
 TEST(EventJson, IsPrintableAscii) {
   const std::string line =
       Line(EventKind::kMessage, {{EventField::kFrom, "\xe2\x80\xae\xe2\x80\xa8\xc2\x9b\x7f"},
@@ -133,8 +134,8 @@ TEST(EventJson, IsPrintableAscii) {
   for (const char c : line) EXPECT_TRUE(c >= ' ' && c <= '~') << line;
 }
 
-// Each byte that belongs to no character is escaped by itself, and what looks like such an escape is told
-// from one.
+// Each byte that belongs to no character is escaped by itself, and differs from text that looks like such an
+// escape.
 TEST(EventJson, EscapesWhatIsNoUtf8) {
   EXPECT_EQ(ReadBack("a\xff"
                      "b"),
@@ -179,7 +180,7 @@ TEST(EventJson, LeavesOutRecipientsThatDoNotFit) {
   EXPECT_TRUE(std::equal(kept.begin(), kept.end(), addresses.begin()));
 }
 
-// The longest of everything, in what takes the most room.
+// The longest values of all fields, in the characters that need the most room.
 TEST(EventJson, StaysWithinItsBytesWhateverIsSent) {
   std::mt19937 random(7);
   for (int round = 0; round < 300; ++round) {

@@ -73,7 +73,7 @@ TEST(Event, RefusesEveryEncodingThatIsCut) {
   }
 }
 
-// CONTRACT, "Log lines", to the letter.
+// CONTRACT, "Log lines", word for word.
 TEST(Event, WritesTheLineOfAConnection) {
   EXPECT_EQ(Line(EventKind::kConnection, 0x100000, {{EventField::kClient, "192.0.2.7"}}),
             "100000: accepted connection from: 192.0.2.7");
@@ -96,7 +96,7 @@ TEST(Event, WritesTheLineOfAnInfectedMessage) {
             "100000: from=a@example.com, to=b@example.net, status=VIRUS:Eicar-Test-Signature");
 }
 
-// What only JSON has.
+// Details that only JSON has.
 TEST(Event, LeavesDetailsOutOfTheLine) {
   EXPECT_EQ(Line(EventKind::kMessage, 0x100000,
                  {{EventField::kFrom, "a@example.com"},
@@ -132,7 +132,7 @@ TEST(Event, StaysOneLineWhateverAClientSends) {
             "status=VIRUS:\\nName");
 }
 
-// Whoever takes the line apart at ", " finds the fields that there are.
+// A reader that splits the line at ", " finds exactly the real fields.
 TEST(Event, HasNoFieldsThatAClientHasMadeUp) {
   EXPECT_EQ(Line(EventKind::kMessage, 0x100000,
                  {{EventField::kFrom, "\"a, to=x, status=CLEAN\"@example.com"},
@@ -141,7 +141,7 @@ TEST(Event, HasNoFieldsThatAClientHasMadeUp) {
                   {EventField::kStatus, "VIRUS:A, status=CLEAN"}}),
             "100000: from=\"a\\x2c to=x\\x2c status=CLEAN\"@example.com, to=<\"a\\x2c status=CLEAN\"@x>, "
             "to=ends.with,, status=VIRUS:A\\x2c status=CLEAN");
-  // A sentence of ours has no fields.
+  // A sentence of our own has no fields.
   EXPECT_EQ(Line(EventKind::kText, 1, {{EventField::kDetail, "well, then"}}), "000001: well, then");
 }
 
@@ -202,8 +202,8 @@ TEST(EventLog, WakesAReaderThatSleepsOnce) {
   EXPECT_FALSE(reader.asleep);
 }
 
-// As Control does it: the reader says that it sleeps and looks once more, the writer pushes and looks whether
-// somebody sleeps. No event may be left in the queue with nobody awake.
+// Like Control: the reader announces that it sleeps and looks once more; the writer pushes and checks whether
+// the reader sleeps. No event may stay in the queue while the reader sleeps.
 TEST(EventLog, LeavesNoEventBehindWithAReaderThatSleeps) {
   constexpr int kEvents = 20'000;
   core::LogQueue queue;

@@ -1,5 +1,5 @@
-// Standard error only: what syslog gets is the same text in another envelope, and the system's own syslog is
-// no business of a test.
+// Standard error only: syslog gets the same text in another envelope, and a test must not write to the
+// system's own syslog.
 #include "appliance/log/log_sink.h"
 
 #include <gmock/gmock.h>
@@ -38,7 +38,7 @@ TEST(LogSink, WritesTheSameThroughALoop) {
   EXPECT_EQ(captured.Text(), "clamsmtpd: first\nclamsmtpd: second\n");
 }
 
-// Nothing before the object, or no reader of lines would take it for one.
+// Nothing may stand before the object, because readers of lines would not recognise it.
 TEST(LogSink, WritesJsonAlone) {
   CapturedStderr captured;
   LogSink sink("bivalved", true, Severity::kDebug, LogFormat::kJson);

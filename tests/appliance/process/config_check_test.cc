@@ -47,7 +47,7 @@ class CheckSurroundings : public testing::Test {
       out.push_back((problem.kind == Problem::Kind::kWarning ? "warning: " : "") + ToString(problem));
     return out;
   }
-  // Of one line behind a sufficient configuration.
+  // The problems of one line behind a sufficient configuration.
   std::vector<std::string> Line(std::string_view line) const {
     return Problems(core::Cat("OutAddress: 192.0.2.1:25\nTempDirectory: ", directory_, "\n", line, "\n"));
   }
@@ -100,7 +100,7 @@ TEST_F(CheckSurroundings, LooksAtDirectories) {
       ElementsAre(HasSubstr("x.conf:2: TempDirectory: the directory '/no/such/place': No such file")));
 }
 
-// Root may write everywhere; what counts is the user that the program becomes.
+// Root may write everywhere; the user that the program becomes is the one that counts.
 TEST_F(CheckSurroundings, LooksAtDirectoriesWithTheUsersEyes) {
   if (geteuid() != 0) GTEST_SKIP() << "only root can become another user";
   EXPECT_THAT(Line("User: nobody"),
@@ -108,7 +108,7 @@ TEST_F(CheckSurroundings, LooksAtDirectoriesWithTheUsersEyes) {
                                     "' cannot be written to by user 'nobody': Permission denied")));
   chmod(directory_.c_str(), 0777);
   EXPECT_THAT(Line("User: nobody"), IsEmpty());
-  // The file with the number is written while still root.
+  // The PID file is written while the process is still root.
   chmod(directory_.c_str(), 0755);
   EXPECT_EQ(Line(core::Cat("User: nobody\nPidFile: ", directory_, "/pid")).size(), 1u);
 }
@@ -140,7 +140,7 @@ TEST_F(CheckSurroundings, FindsItselfWhereOthersAreMeant) {
   EXPECT_THAT(problem("OutAddress: 192.0.2.1\nStatsAddress: 10025"), HasSubstr("mail is accepted there"));
 }
 
-// A listener on all addresses is met by each of the machine's.
+// A listener on all addresses is reached by each address of the machine.
 TEST_F(CheckSurroundings, KnowsTheAddressesOfTheMachine) {
   std::vector<std::string> hosts = {"127.0.0.1", "127.0.0.2", "0.0.0.0"};
   ifaddrs* list = nullptr;
@@ -158,7 +158,7 @@ TEST_F(CheckSurroundings, KnowsTheAddressesOfTheMachine) {
   }
 }
 
-// clamsmtpd.conf may have Listen at the port that StatsAddress has by default.
+// clamsmtpd.conf may have Listen on the port that StatsAddress uses by default.
 TEST_F(CheckSurroundings, LetsTheDefaultStatsAddressGiveWay) {
   const std::string lines =
       core::Cat("OutAddress: 192.0.2.1\nTempDirectory: ", directory_, "\nListen: 10027\n");
@@ -175,7 +175,7 @@ TEST_F(CheckSurroundings, KnowsNoListenWhereAServiceManagerListens) {
   EXPECT_THAT(Problems(lines, {}, {.stage = Situation::Stage::kStart, .listen_is_void = true}), IsEmpty());
 }
 
-// They were used when it started, and may since be hidden from the user that it has become.
+// They were used at the start, and may now be hidden from the user that the process has become.
 TEST_F(CheckSurroundings, LooksNotAgainAtTheUserThatARunningProcessHas) {
   const std::string lines = core::Cat("OutAddress: 192.0.2.1\nTempDirectory: ", directory_,
                                       "\nUser: no-such-user\nPidFile: /no/such/place/pid\n");

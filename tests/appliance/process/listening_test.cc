@@ -35,7 +35,7 @@ class ListeningTest : public testing::Test {
   Listening listening_;
 };
 
-// Every worker accepts from every listener, and knows which one it is.
+// Every worker accepts from every listener, and knows which listener a socket belongs to.
 TEST_F(ListeningTest, TellsWhichListenerASocketIsOf) {
   const std::vector<net::Endpoint> endpoints = {
       Local("one"), net::Endpoint(net::SocketAddress::FromIpv4({htonl(INADDR_LOOPBACK)}, 0)), Local("three")};
@@ -49,7 +49,7 @@ TEST_F(ListeningTest, TellsWhichListenerASocketIsOf) {
   }
 }
 
-// Another process's sockets go to the listener whose address they have.
+// A socket from another process belongs to the listener that has its address.
 TEST_F(ListeningTest, KnowsTheListenerOfAnInheritedSocket) {
   std::vector<Inheritance::Socket> inherited(1);
   const net::Endpoint two = Local("two");

@@ -1,4 +1,4 @@
-// Where the number of the process may be written, and where somebody else could change it.
+// Where the PID file may be written, and where somebody else could change it.
 #include "appliance/process/pid_file.h"
 
 #include <gmock/gmock.h>
@@ -51,7 +51,7 @@ class PidFileTest : public testing::Test {
     return {std::istreambuf_iterator<char>(file), {}};
   }
 
-  // What opening and writing says; empty when it was done, as the file then shows.
+  // The error of opening and writing; empty if it worked, which the file then shows.
   static std::string Use(const std::string& path, const std::string& user = "") {
     const std::string before = Read(path);
     Inheritance::Socket none;
@@ -102,7 +102,7 @@ TEST_F(PidFileTest, IsNotWhereOthersCouldReplaceIt) {
                 "as /run"));
   EXPECT_FALSE(fs::exists(Path("open/pid")));
   EXPECT_EQ(Use(Cat(Directory("sticky", 01777), "/pid")), "");
-  // Nor where they could replace a directory above it.
+  // Also not below a directory that they could replace.
   fs::create_directory(Path("open/below"));
   EXPECT_THAT(Use(Path("open/below/pid")), HasSubstr(Cat("the directory '", Path("open"), "'")));
   EXPECT_THAT(Use(Path("sticky/../open/pid")), HasSubstr(Cat("the directory '", Path("open"), "'")));
@@ -126,7 +126,7 @@ TEST_F(PidFileTest, IsNoLinkAndNotReachedByAStrangersOne) {
   EXPECT_EQ(Use(Path("way/again/again/pid")), "");
   fs::create_symlink("loop", Path("loop"));
   EXPECT_THAT(Use(Path("loop/pid")), HasSubstr("cannot write"));
-  // The way that the link leads is looked at too.
+  // The target path of the link is checked too.
   Directory("open", 0777);
   Directory("open/inside");
   fs::create_symlink("open/inside", Path("hidden"));

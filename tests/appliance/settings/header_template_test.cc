@@ -14,7 +14,7 @@ using std::chrono::system_clock;
 // 2003-07-01 08:52:37 UTC.
 constexpr system_clock::time_point kTime = system_clock::time_point(std::chrono::seconds(1057049557));
 
-// Local time is Berlin's, whatever the machine's is.
+// Local time is Berlin's, whatever the machine's time zone is.
 class HeaderTemplateTest : public testing::Test {
  protected:
   static void SetZone(const char* zone) {
@@ -101,7 +101,7 @@ TEST_F(HeaderTemplateTest, KeepsLinesWithinTheLimitOfMail) {
             993u + 2 + 991 + 2);
 }
 
-// The name of a client's local socket is the client's choice.
+// The client chooses the name of its local socket.
 TEST_F(HeaderTemplateTest, LetsNoAddressBreakTheHeader) {
   EXPECT_EQ(Expanded("X: %i.", "/run/a\r\nSubject: b\xff\x7f c"), "X: /run/a??Subject:?b???c.\r\n");
   EXPECT_EQ(Expanded("X: %i.", ""), "X: unknown.\r\n");
@@ -124,7 +124,7 @@ TEST_F(HeaderTemplateTest, WritesDatesAsMailWantsThem) {
   EXPECT_EQ(DateFormatter().Format(system_clock::time_point::max()).substr(0, 11), "Fri, 11 Apr");
 }
 
-// What TZ calls the zone goes into a comment only when it cannot end it, nor make the line long.
+// The zone name from TZ goes into a comment only if it can neither end the comment nor make the line long.
 TEST_F(HeaderTemplateTest, LeavesOutNamesOfZonesThatAreNotPlain) {
   SetZone("<ABCDEFGH>0");
   EXPECT_EQ(DateFormatter().Format(kTime), "Tue, 1 Jul 2003 08:52:37 +0000 (ABCDEFGH)");
@@ -140,8 +140,8 @@ TEST_F(HeaderTemplateTest, CopiesAreIndependent) {
             "X: Tue, 1 Jul 2003 11:52:37 +0200 (CEST)\r\n");
 }
 
-// Whatever is accepted expands to fields and folded lines, each ended by CRLF, with no other CR, LF or byte
-// that is not ASCII.
+// Every accepted template expands to fields and folded lines, each ended by CRLF, without any other CR or LF
+// or a byte that is not ASCII.
 TEST_F(HeaderTemplateTest, AlwaysExpandsToValidFields) {
   std::mt19937 random(20030701);
   const std::string_view alphabet[] = {"X",   ":",   " ",   "%i",   "%l", "%d",  "%%",

@@ -72,7 +72,7 @@ TEST(Options, EveryRowIsWhole) {
       EXPECT_LE(option.max, UINT32_MAX);
     }
     if (!option.zero_name.empty()) {
-      EXPECT_GT(option.min, 0u);  // or 0 would be printed as that name
+      EXPECT_GT(option.min, 0u);  // otherwise 0 would be printed as that name
     }
     if (option.check != nullptr) {
       EXPECT_TRUE(is_text);

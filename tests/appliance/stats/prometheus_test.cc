@@ -28,7 +28,7 @@ TEST(PrometheusText, EscapesLabelValues) {
   EXPECT_THAT(text.Take(), HasSubstr("a{x=\"say \\\"quote\\\"\"} 1\n"));
 }
 
-// As bivalvectl shows them; in the format a backslash is written as two.
+// As bivalvectl shows them; in this format a backslash becomes two.
 TEST(PrometheusText, ShowsNoControlCharacter) {
   PrometheusText text;
   text.Family("a", "gauge", "Help.");
@@ -39,7 +39,7 @@ TEST(PrometheusText, ShowsNoControlCharacter) {
 
 TEST(PrometheusText, WritesAHistogramInSeconds) {
   core::Histogram histogram;
-  // On both sides of a bound: 1,023 µs last less than 1.024 ms, 1,024 µs do not.
+  // On both sides of a bound: 1,023 µs are less than 1.024 ms, 1,024 µs are not.
   for (const uint64_t us : {0, 63, 64, 1023, 1024, 2'500'000}) histogram.Record(us);
   PrometheusText text;
   text.Family("h", "histogram", "Help.");

@@ -38,7 +38,7 @@ std::vector<std::string> Keys(const ordered_json& object) {
 
 ordered_json Parse(const StatsReport& report) { return ordered_json::parse(report.Json()); }
 
-// What somebody needs who looks twice; it is left out for the others.
+// The buckets are for clients that compare two reports; others do not get them.
 TEST(StatsReport, HasTheBucketsForWhoAsks) {
   WorkerStats one(1);
   for (const int us : {3, 100, 100}) one.Record(Phase::kScan, std::chrono::microseconds(us));
@@ -106,7 +106,7 @@ TEST(StatsReport, KnowsThatNoScannerIsUp) {
   EXPECT_FALSE(StatsReport(About({}), {}).AnyScannerUp());
 }
 
-// CONTRACT, "Statistics". More may be there, but nothing less, and what is listed stands under these names.
+// CONTRACT, "Statistics". More may be there, but everything listed must stand under these names.
 TEST(StatsReport, HasTheShapeThatIsPromised) {
   WorkerStats stats(1);
   const ordered_json json = Parse(StatsReport(About(), {&stats}));
@@ -168,8 +168,7 @@ TEST(StatsReport, CountsNamesBeyondTheTableAsOthers) {
   EXPECT_EQ(viruses["other"], VirusTable::kNamesMax + 10 - 100);
 }
 
-// Whatever comes and goes among the most frequent names, no count of two reports in a row is less than
-// before.
+// However the most frequent names change, no count is lower in a report than in the one before.
 TEST(StatsReport, NeverTakesAVirusBack) {
   std::array<WorkerStats, 2> workers = {WorkerStats(0), WorkerStats(0)};
   std::map<std::string, uint64_t> before;
@@ -223,7 +222,7 @@ TEST(RecentViruses, CutsWhatIsTooLong) {
   EXPECT_EQ(kept[0].client, std::string(RecentViruses::kClientBytesMax, 'c'));
 }
 
-// Both documents are made from one table; here is what a row becomes.
+// Both documents are made from one table; this tests what a row becomes.
 TEST(StatsReport, WritesThePrometheusText) {
   WorkerStats one(2);
   WorkerStats two(2);
@@ -259,7 +258,7 @@ TEST(StatsReport, StaysJsonWhateverANameHolds) {
   EXPECT_TRUE(json.ends_with("\n"));
 }
 
-// One message after the other moves from in_progress to an outcome while reports are made.
+// Messages move one by one from in_progress to an outcome while reports are made.
 TEST(StatsReport, AddsUpAtEveryMomentWhileAWorkerCounts) {
   WorkerStats stats(1);
   std::atomic<bool> stop = false;

@@ -41,7 +41,7 @@ TEST(QuarantineRecord, ReadsWhatItWrote) {
   EXPECT_EQ(read->recipients_left_out, 3u);
 }
 
-// An address must come back to the byte, or the message would be released to somebody else.
+// An address must be restored byte for byte; otherwise the message would be released to somebody else.
 TEST(QuarantineRecord, KeepsAnEnvelopeThatIsNotUtf8) {
   QuarantineRecord record = Example();
   record.from = "j\xf6rg@example.com";
@@ -53,7 +53,7 @@ TEST(QuarantineRecord, KeepsAnEnvelopeThatIsNotUtf8) {
   EXPECT_EQ(read->recipients, record.recipients);
 }
 
-// Versions before this one wrote no parameters.
+// Earlier versions wrote no parameters.
 TEST(QuarantineRecord, ReadsOneWithoutParameters) {
   QuarantineRecord record = Example();
   record.mail_parameters.clear();

@@ -1,4 +1,4 @@
-// Files of the quarantine, looked at by others while they are written.
+// Files of the quarantine, while others look at them during writing.
 #include "appliance/viruses/quarantine.h"
 
 #include <fcntl.h>
@@ -37,7 +37,7 @@ using testing::UnorderedElementsAreArray;
 
 constexpr size_t kBytes = 3'000'000;
 
-// The parameter: whether files without a name are to be had.
+// The parameter: whether unnamed files are available.
 class QuarantineTest : public testing::TestWithParam<bool> {
  protected:
   QuarantineTest() : io_(1), loop_(io_) {
@@ -64,7 +64,7 @@ class QuarantineTest : public testing::TestWithParam<bool> {
   }
   Quarantine::Content Whole() const { return {.fd = content_.get(), .offset = 0, .bytes = kBytes}; }
 
-  // Keeps a message and looks at the directory between any two steps.
+  // Keeps a message and calls `look` on the directory between all steps.
   template <typename Look>
   Quarantine::Kept KeepAndLook(Look look) {
     absl::StatusOr<Quarantine::Kept> kept = absl::UnknownError("");
@@ -145,7 +145,7 @@ TEST_P(QuarantineTest, SaysThatTheDirectoryIsGone) {
   EXPECT_THAT(std::string(kept.status().message()), HasSubstr("No such file or directory"));
 }
 
-// What a process that is killed leaves goes at the next start, and what another one is writing stays.
+// The next start removes what a killed process has left, and keeps what another process is writing.
 TEST_P(QuarantineTest, RemovesOnlyWhatACrashHasLeft) {
   Put(".virus.AAAAAA.new");
   Put(".virus.BBBBBB.json.new");

@@ -31,7 +31,7 @@ TEST(ActionEnvironment, HasWhatIsKnownAndAPath) {
                                    "VIRUS=Eicar"));
 }
 
-// Linux takes 128 KiB for one variable, and starts nothing when it is longer.
+// Linux allows 128 KiB for one variable, and does not start a command with a longer one.
 TEST(ActionEnvironment, NamesAsManyRecipientsAsFit) {
   VirusReport report;
   for (int i = 0; i < 2000; ++i) report.recipients.push_back({.path = std::string(99, 'r')});
@@ -50,7 +50,7 @@ TEST(ActionEnvironment, EndsAValueAtANul) {
   EXPECT_THAT(ActionEnvironment(report, "", ""), testing::Contains("SENDER=a"));
 }
 
-// Commands that really run.
+// Real commands.
 class VirusActionsRun : public testing::Test {
  protected:
   VirusActionsRun() {
@@ -119,7 +119,7 @@ TEST_F(VirusActionsRun, RunsOnlySoManyAtOnce) {
 
 TEST_F(VirusActionsRun, SaysWhenItCannotStart) {
   VirusActions actions("true");
-  // Linux takes 128 KiB for one variable.
+  // Linux allows 128 KiB for one variable.
   EXPECT_FALSE(actions.Add({"A=" + std::string(200000, 'x')}).ok());
   EXPECT_EQ(actions.running() + actions.waiting(), 0u);
 }

@@ -74,7 +74,7 @@ TEST(AddressList, FollowsANameThatMoves) {
 TEST(AddressList, LeavesAloneWhatIsNoName) {
   AddressList list({Ipv4("192.0.2.1", 25)});
   list.Set(0, {Ipv4("192.0.2.11", 25)});
-  list.Set(7, {Ipv4("192.0.2.11", 25)});  // of an older configuration
+  list.Set(7, {Ipv4("192.0.2.11", 25)});  // from an older configuration
   EXPECT_THAT(Names(list.For(kClient)), ElementsAre("192.0.2.1:25"));
 }
 

@@ -1,4 +1,4 @@
-// The tables of what a session says by itself: their rows have the form that RFC 5321 and RFC 3463 ask for.
+// The tables of a session's own replies: their rows have the form that RFC 5321 and RFC 3463 require.
 #include "appliance/worker/replies.h"
 
 #include <gtest/gtest.h>
@@ -33,7 +33,7 @@ void ExpectForm(const OwnReply& reply) {
     ASSERT_TRUE(parsed.has_value());
     EXPECT_EQ(parsed->code, reply.code());
     EXPECT_TRUE(parsed->last);
-    // The enhanced code has the class of the code (RFC 2034 section 4).
+    // The enhanced code has the same class as the code (RFC 2034 section 4).
     if (parsed->text[1] == '.') {
       EXPECT_EQ(parsed->text[0], line[0]);
     }

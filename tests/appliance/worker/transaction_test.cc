@@ -24,7 +24,7 @@ TEST(Transaction, KeepsThoseThatTheLogNamesOtherwise) {
   EXPECT_EQ(transaction.recipients_left_out(), 200u);
 }
 
-// What a client can make a session hold is bounded, and those that are left out are the last ones.
+// A client can make a session hold only a limited amount, and the last recipients are left out.
 TEST(Transaction, KeepsNoMoreThanItsLimit) {
   Transaction transaction;
   const std::string path(900, 'r');

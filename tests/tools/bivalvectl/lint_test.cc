@@ -33,7 +33,7 @@ std::vector<std::string> Sentences(const std::vector<appliance::Problem>& proble
   return out;
 }
 
-// A clamd.conf against which there is nothing to say, and what is said when `line` stands in it too.
+// The advice about a clamd.conf that is correct except for the added `line`.
 std::vector<std::string> Clamd(std::string_view line, std::string_view settings = "",
                                bool by_stream = false) {
   constexpr std::string_view kGood =
@@ -60,7 +60,7 @@ TEST(LintClamd, ComparesSizes) {
   EXPECT_THAT(Clamd("MaxScanSize 10M"), ElementsAre(HasSubstr("MaxScanSize: is 10M")));
   EXPECT_THAT(Clamd("MaxFileSize 20M"), IsEmpty());
   EXPECT_THAT(Clamd("MaxFileSize 0"), IsEmpty());
-  // Only who gets streams minds how long they may be.
+  // Only a scanner that gets streams needs to allow long ones.
   EXPECT_THAT(Clamd("StreamMaxLength 10M"), IsEmpty());
   EXPECT_THAT(Clamd("StreamMaxLength 10M\nMaxThreads 4", "", true),
               ElementsAre(HasSubstr("StreamMaxLength: is 10M")));
@@ -125,7 +125,7 @@ TEST(PostfixConf, ReadsItsTwoFiles) {
   EXPECT_EQ(conf.Value(&smtp, "b", "x").text, "2, 22 , more");
   EXPECT_EQ(conf.Value(&smtp, "time", "x").text, "");
   EXPECT_EQ(conf.services()[1].command, "smtp");
-  EXPECT_FALSE(PostfixConf::Number(conf.Value(nullptr, "c", "")).has_value());  // without end, and it ends
+  EXPECT_FALSE(PostfixConf::Number(conf.Value(nullptr, "c", "")).has_value());  // endless, yet it returns
 }
 
 std::vector<std::string> Postfix(std::string_view main_cf, std::string_view master_cf,
@@ -155,7 +155,7 @@ TEST(LintPostfix, ComparesSizes) {
               ElementsAre(HasSubstr("is without limit")));
   EXPECT_THAT(Postfix("message_size_limit = 20971520\n", kBefore).size(), 1u) << "Postfix adds header lines";
   EXPECT_THAT(Postfix("message_size_limit = 26214400\n", kBefore, "TimeOut: 10").size(), 1u);
-  // The default of 10240000 against a smaller limit of ours.
+  // The default of 10240000 compared with our smaller limit.
   const auto parsed = appliance::ParseConfig("OutAddress: 10026\nListen: 10025\nMaxMessageSize: 5M", "x",
                                              appliance::ProgramName::kBivalved);
   EXPECT_THAT(Sentences(LintPostfix(parsed.config, PostfixConf::Parse("", kBefore), "/etc/postfix")),

@@ -18,7 +18,7 @@ TEST(Printable, EscapesWhatATerminalObeys) {
   EXPECT_EQ(Printable("\x9b"
                       "31m"),
             "\\x9b31m");                     // and as a byte
-  EXPECT_EQ(Printable("\\x1b"), "\\\\x1b");  // what looks escaped is told from what is
+  EXPECT_EQ(Printable("\\x1b"), "\\\\x1b");  // text that looks escaped differs from escaped text
 }
 
 TEST(Printable, EscapesWhatTurnsOrHidesText) {
@@ -32,7 +32,7 @@ TEST(Printable, EscapesWhatTurnsOrHidesText) {
 
 TEST(Printable, EscapesBytesThatAreNoText) {
   EXPECT_EQ(Printable("\xff\xc3"), "\\xff\\xc3");
-  EXPECT_EQ(Printable("\xc0\xaf"), "\\xc0\\xaf");                    // longer than it must be
+  EXPECT_EQ(Printable("\xc0\xaf"), "\\xc0\\xaf");                    // longer than necessary
   EXPECT_EQ(Printable("\xed\xa0\x80"), "\\xed\\xa0\\x80");           // a surrogate
   EXPECT_EQ(Printable("\xf4\x90\x80\x80"), "\\xf4\\x90\\x80\\x80");  // beyond Unicode
 }
@@ -42,7 +42,7 @@ TEST(Printable, IsCutAtACharacter) {
   EXPECT_EQ(Printable("ab", 2), "ab");
 }
 
-// Any bytes: no control character comes out, and what comes out is its own escaped form but for backslashes.
+// For any bytes: the output has no control character, and printing it again changes only backslashes.
 TEST(Printable, LetsNoControlCharacterThrough) {
   std::mt19937 random(20261122);
   for (int round = 0; round < 20'000; ++round) {

@@ -40,7 +40,7 @@ TEST(PathFault, FindsWhatEndsAPath) {
   EXPECT_EQ(PathFault(std::string(5000, 'x')), "too many characters");
 }
 
-// What passes is read back whole by the filter's own reader, with nothing behind it.
+// The filter's own parser reads an accepted path back completely, with nothing left behind it.
 TEST(PathFault, LeavesPathsThatAreReadBackWhole) {
   std::mt19937 random(4711);
   const std::string_view alphabet = "ab\"\\<> @.=\xc3";
@@ -81,7 +81,7 @@ TEST(NeedsChunking, WhereDataWouldBeReadDifferently) {
     EXPECT_TRUE(NeedsChunking(content)) << content;
 }
 
-// What needs no chunks comes out of the filter's own reader as it was.
+// The filter's own reader restores content that needs no chunks.
 TEST(Stuffed, IsUndoneByTheReader) {
   std::mt19937 random(4711);
   const std::string_view alphabet = "..\r\n\r\na";

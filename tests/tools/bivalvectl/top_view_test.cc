@@ -93,7 +93,7 @@ TEST(TopScreen, HasNoRatesWithoutASecondLook) {
   EXPECT_THAT(Screen(std::nullopt, Sample(12, 1300)), HasSubstr("messages -/s  - MB/s"));
 }
 
-// Another process counts from nothing: a rate over both would be wrong.
+// Another process counts from zero: a rate over both would be wrong.
 TEST(TopScreen, HasNoRatesAcrossARestart) {
   TopSample restarted = Sample(12, 10);
   restarted.stats["pid"] = 4712;
@@ -108,7 +108,7 @@ TEST(TopScreen, ShowsPhasesWithTheirPercentiles) {
               testing::ContainsRegex("scan .* 25.0ms +50.0ms +75.0ms +100ms"));
 }
 
-// The second look has what was recorded since the first: a slow start does not stand there for ever.
+// The second screen shows only what was recorded since the first: a slow start does not stay for ever.
 TEST(TopScreen, ShowsTheLatenciesBetweenTwoLooks) {
   core::Histogram histogram;
   const auto look = [&histogram](double time) {
@@ -139,7 +139,7 @@ TEST(TopScreen, ShowsTheLatenciesBetweenTwoLooks) {
   EXPECT_THAT(Screen(second, look(3)), testing::ContainsRegex("scan .* - +- +- +- +-"));
   EXPECT_THAT(TopLogLine(first, second), testing::ContainsRegex("scan_p50_us=10?[0-9][0-9] "));
   EXPECT_THAT(TopLogLine(second, look(3)), HasSubstr("scan_p50_us=- "));
-  // Another scanner at that place has no time before.
+  // Another scanner at that place has no earlier figures.
   TopSample other = second;
   other.stats["scanners"][0]["address"] = "/run/other.ctl";
   EXPECT_THAT(Screen(first, other), testing::ContainsRegex("up .* [45]...s +[45]...s  /run/other.ctl"));
@@ -181,7 +181,7 @@ TEST(TopScreen, CountsSessionsByPhaseAndAge) {
               HasSubstr("sessions 5  of the 3 oldest  command 1  scan 2  | age  <1s 1  <10s 2"));
 }
 
-// Whatever the size of the terminal, what is drawn fits it.
+// The screen fits a terminal of any size.
 TEST(TopScreen, FitsEverySize) {
   for (size_t columns = 0; columns < 200; columns += 23) {
     for (size_t rows = 0; rows < 60; rows += 3) {

@@ -1,4 +1,4 @@
-// A program that a test runs: its standard output is read, and it ends when the test ends.
+// A program that a test runs. The test reads its standard output, and the program ends with the test.
 #pragma once
 
 #include <fcntl.h>
@@ -19,7 +19,7 @@
 
 namespace bivalve::tools {
 
-// Nothing that works comes near it.
+// Far longer than anything takes that works.
 inline constexpr std::chrono::seconds kProgramTimeout{60};
 
 class Program {
@@ -54,7 +54,7 @@ class Program {
 
   void Signal(int number) { kill(pid_, number); }
 
-  // Reads up to the end of the next line. Empty when there is none.
+  // Reads up to the end of the next line. Empty if there is none.
   std::string ReadLine() {
     size_t end;
     while ((end = output_.find('\n')) == std::string::npos) {
@@ -64,8 +64,8 @@ class Program {
     output_.erase(0, end + 1);
     return line;
   }
-  // Waits for the end. Returns the exit status, negative for a signal, and everything not yet read in
-  // `output`.
+  // Waits for the end. Returns the exit status, negative for a signal, and in `output` everything not read
+  // yet.
   int Wait(std::string* output = nullptr) {
     while (ReadMore()) {
     }

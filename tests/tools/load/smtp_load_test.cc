@@ -1,5 +1,5 @@
-// smtp_source and smtp_sink against each other. Every port is the system's choice, every wait is for
-// something that happens, and bounds on times only say what must hold on the slowest machine.
+// smtp_source and smtp_sink against each other. The system chooses every port, every wait is for an event,
+// and limits on times only state what must hold on the slowest machine.
 #include <chrono>
 #include <csignal>
 #include <set>
@@ -131,13 +131,13 @@ TEST(SmtpLoad, ClosedLoopLatencyIsTheServersDelay) {
   EXPECT_GE(run.json["latency_us"]["max"], 50'000);
 }
 
-// The figures of perf/ come from here, so they are bounded from both sides, by sums that hold on the busiest
-// machine: one session sends one message after the other, no exchange is shorter than the server's delay, and
-// together they are not longer than the run.
+// The figures of perf/ come from these programs, so they are checked from both sides, by sums that hold on
+// the busiest machine: one session sends one message after the other, no exchange is shorter than the
+// server's delay, and all of them together are not longer than the run.
 constexpr double kDelayUs = 50'000;
 constexpr double kMessages = 20;
-constexpr double kTimerUs = 1000;       // what a timer may be early, far more than it is
-constexpr double kBucketShare = 1.065;  // of the histogram
+constexpr double kTimerUs = 1000;       // how much too early a timer may be; far more than it is
+constexpr double kBucketShare = 1.065;  // width of the histogram's buckets
 
 struct Figures {
   explicit Figures(const SourceRun& run)
@@ -172,17 +172,17 @@ TEST(SmtpLoad, ClosedLoopTimesAddUpToTheTimeOfTheRun) {
     EXPECT_EQ(f.connections, keep ? 1 : kMessages);
     EXPECT_GE(f.mean_us, kDelayUs - kTimerUs);
     EXPECT_LE(f.mean_us * kMessages + f.connect_mean_us * f.connections, f.run_us);
-    // All but the longest one have taken the delay at least.
+    // All except the longest one have taken at least the delay.
     const double longest_us = f.run_us - (kMessages - 1) * (kDelayUs - kTimerUs);
     EXPECT_LE(f.max_us, longest_us);
     EXPECT_LE(f.p99_us, longest_us * kBucketShare);
-    // Half of them have taken this at least.
+    // Half of them have taken at least this.
     EXPECT_LE(f.p50_us / kBucketShare * (kMessages / 2), f.run_us - kMessages / 2 * (kDelayUs - kTimerUs));
   }
 }
 
-// A message is due every 10 ms and takes 50 ms. The last one ends with the run, and each one before it at
-// least 50 ms earlier than the next.
+// A message is due every 10 ms and takes 50 ms. The last one ends with the run, and each earlier one at least
+// 50 ms before the next.
 TEST(SmtpLoad, OpenLoopTimesCountFromWhenAMessageWasDue) {
   constexpr double kGapUs = 10'000;
   Sink sink({"--delay-ms", "50"});
@@ -194,12 +194,12 @@ TEST(SmtpLoad, OpenLoopTimesCountFromWhenAMessageWasDue) {
   EXPECT_LE(f.mean_us, f.run_us - (kMessages - 1) / 2 * (exchange_us + kGapUs));
   const double waited_us = run.json["start_delay_us"]["mean"];
   EXPECT_GE(f.mean_us - waited_us, exchange_us);
-  EXPECT_LE((f.mean_us - waited_us - 1) * kMessages, f.run_us);  // a mean is cut to whole microseconds
+  EXPECT_LE((f.mean_us - waited_us - 1) * kMessages, f.run_us);  // the mean is cut to whole microseconds
 }
 
-// A server that takes 50 ms a message on each of two connections takes at most 40 a second. With 200 due each
-// second it falls behind by more and more; each message's own exchange still takes 50 ms, and that must not
-// be what is reported.
+// A server that takes 50 ms for a message on each of two connections handles at most 40 a second. If 200 are
+// due each second it falls further and further behind. Each message's own exchange still takes 50 ms, and
+// that must not be the reported latency.
 TEST(SmtpLoad, OpenLoopLatencyGrowsWithTheBacklogOfAnOverloadedServer) {
   for (const bool fixed : {true, false}) {
     SCOPED_TRACE(fixed);
@@ -210,7 +210,7 @@ TEST(SmtpLoad, OpenLoopLatencyGrowsWithTheBacklogOfAnOverloadedServer) {
     EXPECT_EQ(run.status, 0);
     EXPECT_EQ(run.json["accepted"], 100);
     EXPECT_EQ(run.json["latency_us"]["count"], 100);
-    // The last one was due after about 0.5 s and comes after 2.5 s.
+    // The last one was due after about 0.5 s and is sent after 2.5 s.
     EXPECT_GE(run.json["latency_us"]["p50"], 500'000);
     EXPECT_GE(run.json["latency_us"]["p99"], 1'500'000);
     EXPECT_GE(run.json["latency_us"]["max"], run.json["start_delay_us"]["max"]);
@@ -226,7 +226,7 @@ TEST(SmtpLoad, OpenLoopKeepsItsRateWhereTheServerKeepsUp) {
   EXPECT_EQ(run.status, 0);
   EXPECT_NEAR(run.json["messages"].get<double>(), 200, 2);
   EXPECT_EQ(run.json["accepted"], run.json["messages"]);
-  // No more connections than the load needs at its worst moment.
+  // At most as many connections as the load needs at its peak.
   EXPECT_LE(sink.Totals()["connections"], 20);
 }
 
@@ -250,7 +250,7 @@ TEST(SmtpLoad, MessagesThatWereNeverSentAreCountedWithTheirWait) {
 
 // --- Content.
 
-// The same seed sends the same messages, so every way of sending must leave the same records.
+// The same seed sends the same messages, so all ways of sending must leave the same records.
 TEST(SmtpLoad, ContentArrivesByteForByteByEveryWayOfSending) {
   std::vector<std::string> expected;
   for (const Arguments& way : {Arguments{}, Arguments{"--pipelining"}, Arguments{"--bdat"},
@@ -274,7 +274,7 @@ TEST(SmtpLoad, ContentArrivesByteForByteByEveryWayOfSending) {
                 std::string::npos)
           << record.envelope;
       std::string content = record.content;
-      const size_t date = content.find("\r\nDate: ");  // runs may lie in different seconds
+      const size_t date = content.find("\r\nDate: ");  // runs may happen in different seconds
       content.erase(date, content.find("\r\n", date + 2) - date);
       contents.push_back(std::move(content));
     }

@@ -1,5 +1,4 @@
-// smtp_source and smtp_sink as the tests use them. BIVALVE_SMTP_SOURCE and BIVALVE_SMTP_SINK say where they
-// are.
+// smtp_source and smtp_sink for the tests. BIVALVE_SMTP_SOURCE and BIVALVE_SMTP_SINK have their paths.
 #pragma once
 
 #include <algorithm>
@@ -24,7 +23,7 @@ using Json = nlohmann::json;
 using Arguments = std::vector<std::string>;
 namespace fs = std::filesystem;
 
-// A directory of the test's own, gone with it.
+// A directory of the test, removed with the object.
 class TestDirectory {
  public:
   TestDirectory() {
@@ -68,7 +67,7 @@ class Sink {
   std::string address_;
 };
 
-// What smtp_source said, and its exit status.
+// The output of smtp_source, and its exit status.
 struct SourceRun {
   int status = -1;
   Json json;

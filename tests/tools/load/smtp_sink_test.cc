@@ -1,4 +1,4 @@
-// smtp_sink's dialogue and records, with a client that a well-behaved one never is.
+// smtp_sink's dialogue and records, with a client that behaves badly.
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -20,7 +20,7 @@ namespace {
 using core::Cat;
 using std::string_view_literals::operator""sv;
 
-// A client that says exactly what a test wants, in as many pieces as it wants.
+// A client that sends exactly the bytes of a test, in as many pieces as the test wants.
 class RawClient {
  public:
   explicit RawClient(uint16_t port) : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
@@ -84,7 +84,7 @@ TEST(SmtpSink, RecordsContentWithoutStuffing) {
   RawClient client(sink.port());
   EXPECT_EQ(client.Ask("EHLO raw.example"), "250");
   EXPECT_EQ(client.Ask("XFORWARD NAME=spike.example ADDR=192.0.2.7"), "250");
-  // Every cut in two, and one byte at a time.
+  // Every cut into two pieces, and one byte at a time.
   for (size_t cut = 0; cut <= wire.size(); ++cut) {
     EXPECT_EQ(client.Ask("MAIL FROM:<a@example.com> BODY=8BITMIME"), "250");
     EXPECT_EQ(client.Ask("RCPT TO:<b@example.net>"), "250");
@@ -165,7 +165,7 @@ TEST(SmtpSink, AnswersCommandsInTheWrongPlaceWith503) {
       {"QUIT", "221"},
   };
   for (const auto& [command, code] : dialogue) {
-    // The chunk is no line: nothing but its bytes follows it.
+    // The chunk is not a line: only its bytes follow the command.
     if (command.find("\r\n") != std::string_view::npos) {
       client.Send(command);
       EXPECT_EQ(client.Reply(), code) << command;
@@ -216,7 +216,7 @@ TEST(SmtpSink, RefusesWhatIsLargerThanItsSize) {
 
 TEST(SmtpSink, OffersWhatItWasTold) {
   Sink plain({"--no-pipelining"});
-  // A client that was told to pipeline must not do so unasked.
+  // A client with this option must still not pipeline to a server that does not offer it.
   const SourceRun run = RunSource({"--pipelining", "--messages", "5"}, plain.address());
   EXPECT_EQ(run.status, 1);
   EXPECT_EQ(run.json["accepted"], 0);

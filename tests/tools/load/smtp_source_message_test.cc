@@ -40,7 +40,7 @@ TEST(MessageLibrary, MakesEverySizeThatHoldsTheHeaders) {
   }
 }
 
-// The content must need no stuffing and hold no bare CR or LF, whatever the size.
+// For any size, the content must need no stuffing and hold no bare CR or LF.
 TEST(MessageLibrary, MakesWholeLinesOfAllowedLength) {
   for (const uint64_t bytes : {1, 400, 500, 5000, 100'000}) {
     const MessageLibrary library(SettingsForSize(bytes));
