@@ -1,5 +1,4 @@
-// What a scanner has to be shown of a message: every image, put together without a look at how a body does
-// it.
+// The images of a message that a scanner must see, put together independently of how a body makes them.
 #pragma once
 
 #include <array>
@@ -16,7 +15,7 @@
 
 namespace bivalve::sim {
 
-// The images of one header section's readings.
+// Adds the images of one header section's readings.
 inline void AddHeadImages(std::string_view content, const net::HeaderSection& header,
                           std::vector<std::string>& images) {
   const std::string& front = scan::Front();

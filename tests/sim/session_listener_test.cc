@@ -1,4 +1,4 @@
-// A session goes by the settings of the listener that its client came to.
+// A session uses the settings of the listener that its client has connected to.
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -27,7 +27,7 @@ class GreetingServer final : public SimPeer {
   void OnConnect(SimSocket& socket) override { socket.Send("220 server.example\r\n"); }
 };
 
-// Leaves when it has been greeted.
+// Leaves after the greeting.
 class PassingClient final : public SimPeer {
  public:
   void OnBytes(SimSocket& socket, std::string_view bytes) override {

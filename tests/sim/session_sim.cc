@@ -20,10 +20,10 @@ using std::chrono::seconds;
 // Far more than any session can need: a few hundred waits of at most 60 s each.
 constexpr core::Duration kTimeMax = std::chrono::hours(12);
 constexpr uint64_t kTurnsMax = 400'000;
-// Within this a scan that nobody waits for has given its place back: in half a minute, or when the scanner
-// has answered no PING for six intervals.
+// Longest time after which a scan that nobody waits for has freed its place: half a minute, or six PING
+// intervals without an answer.
 constexpr core::Duration kPlaceTimeMax = seconds(240);
-// Within this mail is scanned again after the scanner answers new scans; longer where there is one
+// Longest time until mail is scanned after the scanner answers new scans. It is longer with a single
 // connection, which waits for a canary for up to 24 s.
 constexpr core::Duration kWellTimeMax = seconds(5);
 constexpr core::Duration kWellTimeMaxOfOne = seconds(30);
@@ -46,7 +46,7 @@ scan::ClamdPool::Options PoolOptions(Random& random, const std::vector<net::Sock
 
 core::BodyPool::Options BodyOptions(Random& random) {
   core::BodyPool::Options options;
-  // In some runs there is no memory for a second body: it goes to a file.
+  // In some runs there is no memory for a second body, which then goes to a file.
   if (random.Chance(0.05)) options.memory_bytes_max = 100'000;
   options.kept_bodies_max = static_cast<uint32_t>(random.Below(3));
   return options;
@@ -65,7 +65,7 @@ std::vector<net::SocketAddress> Scanners(Random& random) {
 }  // namespace
 
 struct SessionSim::World {
-  // The order in which the seed is asked: bodies, addresses, pool.
+  // The seed is used in this order: bodies, addresses, pool.
   World(uint64_t seed, const SessionChances& chances, Random& random, Ledger& ledger,
         std::shared_ptr<appliance::SessionSettings> settings)
       : io(seed, chances.io),
@@ -84,7 +84,7 @@ struct SessionSim::World {
   SimSmtpServer server;
   SimClamd clamd;
   std::vector<std::unique_ptr<SimClient>> clients;
-  std::unique_ptr<SimClient> last_client;  // comes when the scanner is well again
+  std::unique_ptr<SimClient> last_client;  // connects when the scanner is well again
 };
 
 SessionSim::SessionSim(uint64_t seed, const SessionChances& chances, Mutation mutation)
@@ -210,7 +210,7 @@ std::string SessionSim::MakeContent(int number) {
 void SessionSim::Run() {
   World& w = *world_;
   w.worker.pool.Start();
-  // Most sessions begin when the scanners are there already.
+  // Most sessions begin when the scanners are connected.
   if (random_.Chance(0.8)) w.io.Run(w.worker.loop, [&w] { return w.worker.pool.up(); }, 500);
   uint64_t number = 1;
   for (const auto& client : w.clients) {
@@ -236,7 +236,7 @@ void SessionSim::Run() {
     ledger_.Problem("a session does not end: ", w.worker.scope.running(), " of ", w.clients.size(),
                     " are left after ", std::chrono::duration_cast<seconds>(w.io.Now() - began).count(),
                     " s");
-    (void)world_.release();  // nothing of it can be destroyed
+    (void)world_.release();  // nothing in it can be destroyed
     return;
   }
   if (w.last_client != nullptr) CheckWellAgain();
@@ -247,14 +247,14 @@ void SessionSim::Run() {
     (void)world_.release();
     return;
   }
-  // What is under way still arrives: time passes only when nothing else can happen.
+  // Bytes on their way still arrive: time passes only if nothing else can happen.
   bool settled = false;
   w.io.After(seconds(10), [&settled] { settled = true; });
   w.io.Run(w.worker.loop, [&settled] { return settled; }, kTurnsMax);
   CheckEnd();
 }
 
-// All sessions have ended, and the scanner answers what comes from now on.
+// Called when all sessions have ended. From now on the scanner answers everything.
 void SessionSim::CheckWellAgain() {
   World& w = *world_;
   w.clamd.BecomeWell();
@@ -266,7 +266,7 @@ void SessionSim::CheckWellAgain() {
   w.io.Run(w.worker.loop, [&w] { return w.worker.scope.running() == 0; }, kTurnsMax);
 }
 
-// No session is there any more that could wait for a scan.
+// Called when no session is left that could wait for a scan.
 void SessionSim::CheckPlaces() {
   World& w = *world_;
   const auto count = [&w](scan::ScannerCount name) {
@@ -386,7 +386,7 @@ void SessionSim::CheckMessage(const Message& message) {
   }
 }
 
-// The answer when nothing goes wrong.
+// The answer to the message if nothing goes wrong.
 uint16_t SessionSim::Deserved(const Message& message) const {
   const appliance::SessionConfig& config = world_->worker.services.settings[0]->config;
   if (config.message_bytes_max != 0 && message.content.size() > config.message_bytes_max) return 552;

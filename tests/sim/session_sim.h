@@ -1,34 +1,32 @@
 // Whole sessions in simulation: clients, Bivalve's own sessions and scanner pool, an SMTP server and
-// scanners, over one SimIo. One seed decides the configuration, the messages, what goes wrong, and the order
-// of everything.
+// scanners, over one SimIo. One seed decides the configuration, the messages, the faults, and the order of
+// everything.
 //
 //   SessionSim sim(seed, chances);
 //   sim.Run();
 //   EXPECT_THAT(sim.problems(), IsEmpty());
 //
-// What is checked are properties, not transcripts:
+// It checks properties, not transcripts:
 //
-//   1. Every session ends, in bounded time; each descriptor is closed once; no buffer is leased, no body
-//      is out and nothing is in flight at the end.
-//   2. A client gets one reply for each command, in order; what the server says to one command is not
-//      given as the reply to another; nothing follows a 421. 354 comes only when the server has accepted
-//      MAIL and a RCPT.
-//   3. A message that was answered 250 was taken by the server exactly once, unchanged but for one
-//      header; or it was infected and dropped, and then the server has no byte of it. No message is taken
-//      twice, whatever was answered.
-//   4. Nothing is delivered without an OK that a scanner said to exactly this content, unless the
-//      configuration says so.
+//   1. Every session ends, in bounded time. Each descriptor is closed once. At the end no buffer is leased,
+//      no body is in use and nothing is in flight.
+//   2. A client gets one reply for each command, in order. The server's reply to one command is never passed
+//      on as the reply to another. Nothing follows a 421. 354 comes only after the server has accepted MAIL
+//      and a RCPT.
+//   3. A message that was answered 250 was taken by the server exactly once, unchanged except for one header;
+//      or it was infected and dropped, and then the server has no byte of it. No message is taken twice,
+//      whatever was answered.
+//   4. Nothing is delivered unless a scanner has said OK to exactly this content, or the configuration allows
+//      it.
 //   5. The server sees only well-formed commands, in sequence, pipelined only as far as it allows, and QUIT
 //      before the end of every connection that it has not spoiled itself.
-//   6. received = in_progress + the outcomes, at every turn of the loop; the log has one line for each
-//      message received.
-//   7. No place with a scanner is held for ever by a scan that nobody waits for any more, whatever the
-//   scanner
-//      answers or does not answer; and seconds after it answers new scans, mail is scanned.
-//   8. When nothing goes wrong, every message gets exactly the answer that it deserves, and every QUIT
-//      its 221.
-//   9. When the service stops, a client without a transaction is told so at once, and one with a
-//      transaction not before its end.
+//   6. received = in_progress + the outcomes, at every turn of the loop. The log has one line for each
+//      received message.
+//   7. No scan that nobody waits for holds a place for ever, whatever the scanner answers. Seconds after the
+//      scanner answers new scans, mail is scanned.
+//   8. If nothing goes wrong, every message gets exactly the right answer, and every QUIT its 221.
+//   9. When the service stops, a client without a transaction is told at once, and one with a transaction
+//      only after its end.
 #pragma once
 
 #include <cstdint>
@@ -51,10 +49,9 @@ struct SessionChances {
   ScannerChances scanner;
   ClientChances client;
   scan::CanaryMode canary = scan::CanaryMode::kOff;
-  bool well_again = false;  // when the sessions have ended the scanner is well, and one more client comes
+  bool well_again = false;  // after the sessions the scanner is well, and one more client comes
   bool stops = false;       // the service is told to stop at some moment
-  // Nothing that goes wrong is in here: property 8 is checked. Oddities of clients are allowed, and cuts and
-  // delays.
+  // Without faults, so that property 8 is checked. Odd clients, cuts and delays are allowed.
   bool calm = false;
 };
 
@@ -66,7 +63,7 @@ class SessionSim {
   void Run();
   const std::vector<std::string>& problems() const { return ledger_.problems; }
 
-  // What the run has seen, for tests that ask whether the simulation gets around.
+  // What has happened in the run, for tests that check which paths the simulation reaches.
   struct Seen {
     uint64_t messages = 0;
     uint64_t delivered = 0;
@@ -78,9 +75,9 @@ class SessionSim {
     uint64_t rejected = 0;
     uint64_t lost = 0;
     uint64_t aborted = 0;
-    uint64_t places_kept = 0;      // by scans that were given up, when the sessions had ended
-    uint64_t sessions_closed = 0;  // with scanners, for such scans
-    uint64_t shut_down = 0;        // clients that were told so
+    uint64_t places_kept = 0;      // by given-up scans, when the sessions had ended
+    uint64_t sessions_closed = 0;  // sessions with scanners, for given-up scans
+    uint64_t shut_down = 0;        // clients that were told of the shutdown
   };
   const Seen& seen() const { return seen_; }
 

@@ -40,12 +40,12 @@ void SimClamd::OnBytes(SimSocket& socket, std::string_view bytes) {
   }
 }
 
-// False: more has to come.
+// False: more bytes must arrive first.
 bool SimClamd::Command(Dialogue& d) {
   const size_t end = d.input.find('\0');
   if (end == std::string::npos) return false;
   const std::string command = d.input.substr(0, end);
-  const size_t bytes = end + (command == "zFILDES" ? 2 : 1);  // one more that carries the descriptor
+  const size_t bytes = end + (command == "zFILDES" ? 2 : 1);  // one more byte carries the descriptor
   if (d.input.size() < bytes) return false;
   d.input.erase(0, bytes);
   if (command == "zIDSESSION") {
@@ -101,7 +101,7 @@ void SimClamd::Begin(std::shared_ptr<Scan> scan) {
 void SimClamd::Answer(const Scan& scan) {
   Dialogue& d = *scan.dialogue;
   if (d.over || d.socket->io().closes(d.socket->fd()) > 0) return;
-  // As long as the session is open, a message that is being scanned must stay as it is.
+  // As long as the session is open, a message that is being scanned must not change.
   if (scan.descriptor.valid() && ReadAll(scan.descriptor.get()) != scan.image) {
     ledger_.Problem("scanner: an image changed under the scan");
   }

@@ -1,5 +1,5 @@
-// The scanner of simulated sessions: clamd's protocol, and a verdict that is about the bytes it got. By
-// chance it says ERROR or nonsense, falls silent or goes away; it never calls an infected message clean.
+// The scanner of simulated sessions: clamd's protocol, with verdicts about the bytes that it got. By chance
+// it says ERROR or nonsense, falls silent or goes away. It never calls an infected message clean.
 #pragma once
 
 #include <cstdint>
@@ -17,9 +17,9 @@ namespace bivalve::sim {
 
 struct ScannerChances {
   double error = 0;     // ERROR, a size limit, or a signature that means a limit
-  double nonsense = 0;  // a reply that clamd does not write, or with a number that is not outstanding
-  double vanish = 0;    // closes or resets instead of answering
-  double silent = 0;    // never answers this scan, and goes on with the others
+  double nonsense = 0;  // a reply that clamd does not write, or one whose number is not outstanding
+  double vanish = 0;    // closes or resets and does not answer
+  double silent = 0;    // never answers this scan, but answers others
   double late = 0.3;    // a verdict takes some time
 };
 
@@ -33,7 +33,7 @@ class SimClamd final : public SimPeer {
   void OnDescriptor(SimSocket& socket, int fd) override;
   void OnClose(SimSocket& socket) override { dialogues_[&socket].over = true; }
 
-  // Answers everything that comes from now on, at once. What it was given before stays as it is.
+  // From now on answers everything new at once. Earlier requests stay as they are.
   void BecomeWell() { chances_ = {.late = 0}; }
 
  private:
@@ -51,7 +51,7 @@ class SimClamd final : public SimPeer {
     Dialogue* dialogue = nullptr;
     uint32_t id = 0;
     core::UniqueFd descriptor;  // FILDES
-    std::string image;          // as it was when it came
+    std::string image;          // as it was when it arrived
   };
 
   bool Command(Dialogue& d);

@@ -8,7 +8,7 @@ namespace {
 
 using core::Cat;
 
-// Far more than the ways of SimIo take.
+// Far more than transmission takes in SimIo.
 constexpr std::chrono::seconds kStopTimeMax{2};
 
 // RFC 5321 section 4.5.2, byte by byte.
@@ -44,7 +44,7 @@ void SimClient::OnClose(SimSocket&) {
   gone_ = gone_ || step_ != Step::kDone || !awaited_.empty();
 }
 
-// --- What it says
+// --- What the client says
 
 void SimClient::Advance() {
   while (!gone_ && !goodbye_ && !pausing_ && step_ != Step::kDone && MayGoOn()) {
@@ -80,7 +80,7 @@ void SimClient::Advance() {
   Flush();
 }
 
-// Whether the next step may be made before the replies to those before it.
+// Whether the next step may begin before the replies to earlier steps.
 bool SimClient::MayGoOn() const {
   if (awaited_.empty() || blind_) return true;
   if (!extended_ || !pipelines_) return false;
@@ -110,7 +110,7 @@ void SimClient::Between() {
   if (!blind_ && random_.Chance(chances_.oddity)) return Oddity();
   if (needs_reset_) {
     needs_reset_ = false;
-    // In small letters, so that the replies to Bivalve's own RSET can be told from those to the client's.
+    // In lower case, so that replies to Bivalve's own RSET differ from those to the client's.
     return Command(Kind::kReset, "rset", "rset");
   }
   if (to_send_.empty()) {
@@ -122,7 +122,7 @@ void SimClient::Between() {
   step_ = Step::kMail;
 }
 
-// A client that has no transaction open is not served on when the service stops.
+// A client without an open transaction is not served any more when the service stops.
 void SimClient::Pause() {
   pausing_ = true;
   socket_->io().After(std::chrono::milliseconds(random_.Below(25'000)), [this] {
@@ -134,7 +134,7 @@ void SimClient::Pause() {
   });
 }
 
-// None of them leaves a transaction open.
+// None of these commands leaves a transaction open.
 void SimClient::Oddity() {
   const std::string number = Cat(++counter_);
   switch (random_.Below(14)) {
@@ -190,7 +190,7 @@ void SimClient::Mail() {
   if (extended_ && random_.Chance(0.2)) line += " BODY=8BITMIME";
   const bool too_large = size_limit_ != 0 && message_->content.size() > size_limit_;
   if (extended_ && size_limit_ != 0 && !too_large && random_.Chance(0.3)) {
-    // Servers take it without a blank too.
+    // Servers also accept it without a blank.
     core::Append(line,
                  line.ends_with('>') && random_.Chance(0.1) ? "SIZE=" : " SIZE=", message_->content.size());
   }
@@ -201,7 +201,7 @@ void SimClient::Mail() {
 
 void SimClient::Recipient() {
   const bool knows = awaited_.empty();
-  if (knows && !mail_accepted_) {  // no use to go on
+  if (knows && !mail_accepted_) {  // going on is useless
     step_ = Step::kBetween;
     return;
   }
@@ -305,7 +305,7 @@ void SimClient::Vanish() {
   }
 }
 
-// --- What it hears
+// --- What the client hears
 
 void SimClient::OnBytes(SimSocket&, std::string_view bytes) {
   if (!reads_) return;
@@ -427,20 +427,21 @@ void SimClient::OnFinal(uint16_t code, std::string_view text) {
   unanswered_.pop_front();
   message->answer = code;
   message->answer_text = text;
-  // What the server itself answered went to it as a whole: no client has to say RSET behind that.
+  // If the server itself has answered, it got the whole message: the client need not send RSET.
   const bool servers = text.find('[') != std::string_view::npos;
   if (message->by_bdat && servers && awaited_.empty() && step_ == Step::kBetween) {
     needs_reset_ = false;
   }
 }
 
-// What the server says to one command must not come as the reply to another.
+// The server's reply to one command must not arrive as the reply to another.
 void SimClient::CheckToken(const Sent& sent, std::string_view text) {
   const size_t begin = text.find('[');
   if (begin == std::string_view::npos) return;
   const std::string_view token = text.substr(begin + 1, text.find(']', begin) - begin - 1);
   if (token == sent.token || token == "DATA ?" || token == "END ?") return;
-  // DATA is sent to the server when the message is there and clean: what it says to it answers the message.
+  // DATA is sent to the server only when the message is there and clean, so its reply to DATA answers the
+  // message.
   const bool final = sent.kind == Kind::kContent || sent.kind == Kind::kLastChunk;
   if (final && token == Cat("DATA ", std::string_view(sent.token).substr(4))) return;
   ledger_.Problem("client: the reply to '", sent.token, "' is ", text);

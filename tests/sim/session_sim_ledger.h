@@ -1,5 +1,5 @@
-// What the peers of simulated sessions share: the messages that clients mean to send, what became of each of
-// them, and what was found to be wrong.
+// Shared by the peers of simulated sessions: the messages that clients want to send, what happened to each of
+// them, and the problems found.
 #pragma once
 
 #include <algorithm>
@@ -15,21 +15,21 @@
 
 namespace bivalve::sim {
 
-// The scanner's signature: content with these bytes is infected, and nothing else is.
+// The scanner's signature: content with these bytes is infected; all other content is clean.
 inline constexpr std::string_view kVirusMark = "X5O!SIMULATED-VIRUS";
 inline constexpr std::string_view kVirusName = "Sim.Virus-1";
-// What Bivalve adds to scanned mail.
+// The header that Bivalve adds to scanned mail.
 inline constexpr std::string_view kUsualHeader = "X-Virus-Scanned: by simulation\r\n";
 
-// Deliberate errors, by which tests prove that the checks see what they are there to see.
+// Deliberate errors, by which tests prove that the checks detect what they should detect.
 enum class Mutation : uint8_t {
   kNone,
   kServerForgets,  // says 250 and takes nothing
   kServerTakesTwice,
   kServerLosesAByte,       // of what it took
-  kServerSpeaksTwice,      // a reply too many to RCPT
+  kServerSpeaksTwice,      // one reply too many to RCPT
   kScannerIsBlind,         // OK to everything
-  kServerHasNoPipelining,  // says that it has, and holds it against us
+  kServerHasNoPipelining,  // lists it, but does not accept it
 };
 
 struct Message {
@@ -40,13 +40,12 @@ struct Message {
   bool bare_newline = false;  // has a CR or LF alone
   bool by_bdat = false;
 
-  // What became of it.
-  bool whole = false;  // the client has sent all of it
-  int accepted = 0;    // so often did the server take it with a 2xx
-  std::vector<std::string>
-      unread;           // the images that no scanner has said OK to yet; all of them, once it is whole
-  bool read = false;    // and that list was made
-  uint16_t answer = 0;  // the reply to the end of data
+  // What happened to it.
+  bool whole = false;               // the client has sent all of it
+  int accepted = 0;                 // how often the server took it with a 2xx
+  std::vector<std::string> unread;  // images that no scanner has said OK to yet; all of them once it is whole
+  bool read = false;                // that list was made
+  uint16_t answer = 0;              // the reply to the end of data
   std::string answer_text;
 };
 
@@ -58,7 +57,7 @@ struct Ledger {
   appliance::FailurePolicies scan_failure = {};
   appliance::BareNewline bare_newline = appliance::BareNewline::kGuard;
   core::MonoTime stopped_at = core::kNever;  // when the service was told to stop
-  bool connections_break = false;            // by themselves
+  bool connections_break = false;            // by chance
 
   template <typename... Pieces>
   void Problem(const Pieces&... pieces) {
@@ -69,7 +68,7 @@ struct Ledger {
     return std::ranges::count(scan_failure, appliance::FailurePolicy::kPass) > 0;
   }
 
-  // The message whose number stands in "m17@…" (or in "m17.2@…", a recipient); null when there is none.
+  // The message whose number is in "m17@…" (or in "m17.2@…", a recipient); null if there is none.
   Message* Find(std::string_view path) {
     size_t number = 0;
     size_t at = path.starts_with("<") ? 2 : 1;
@@ -81,7 +80,7 @@ struct Ledger {
   }
 };
 
-// What a server gets by DATA of a dot behind a bare LF.
+// A dot behind a bare LF as a server gets it by DATA.
 inline std::string WithCrBeforeDots(std::string_view content) {
   std::string all;
   for (size_t i = 0; i < content.size(); ++i) {
@@ -91,8 +90,8 @@ inline std::string WithCrBeforeDots(std::string_view content) {
   return all;
 }
 
-// The content as it must reach the server with `header` put at the end of its header section: written once
-// more, without a look at how net/ does it.
+// The content as it must reach the server, with `header` at the end of its header section. Written a second
+// time, independently of net/.
 inline std::string WithHeader(std::string_view content, std::string_view header) {
   size_t line = 0;
   while (line < content.size()) {

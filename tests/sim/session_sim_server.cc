@@ -11,7 +11,7 @@ using core::Cat;
 using core::EqualsIgnoreCase;
 using core::StartsWithIgnoreCase;
 
-// RFC 2920 section 3.1: what may stand in front of other commands of a group.
+// RFC 2920 section 3.1: commands that may stand before others in a group.
 bool MayBeFollowed(std::string_view verb) {
   return EqualsIgnoreCase(verb, "MAIL") || EqualsIgnoreCase(verb, "RCPT") || EqualsIgnoreCase(verb, "RSET");
 }
@@ -145,7 +145,7 @@ void SimSmtpServer::Command(Dialogue& d, std::string_view line) {
     d.content.clear();
     Reply(d, 354, "go ahead");
   } else if (EqualsIgnoreCase(verb, "RSET")) {
-    // Bivalve's own, in capitals: no client has asked for the reply.
+    // Bivalve's own, in upper case: no client has asked for the reply.
     if (verb == "RSET" && Refuse(d, "[RSET]")) {
       d.spoiled = true;
       return;
@@ -173,7 +173,7 @@ void SimSmtpServer::Mail(Dialogue& d, std::string_view arguments) {
   if (!size_ && arguments.find("SIZE=") != std::string_view::npos) {
     ledger_.Problem("server: SIZE without the extension: ", arguments);
   }
-  // Simulated clients say RSET where the end of a transaction is theirs to say.
+  // Simulated clients send RSET when they themselves have to end a transaction.
   if (d.mail) ledger_.Problem("server: MAIL within a transaction");
   if (!d.greeted || d.mail) return Reply(d, 503, Cat("5.5.1 out of sequence ", token));
   if (Refuse(d, token)) return;
@@ -192,7 +192,7 @@ void SimSmtpServer::Recipient(Dialogue& d, std::string_view arguments) {
   if (ledger_.mutation == Mutation::kServerSpeaksTwice) Say(d, "250 2.1.5 [RCPT again]\r\n");
 }
 
-// RFC 3030 section 2: the chunk comes whatever is said of it.
+// RFC 3030 section 2: the chunk follows whatever the reply is.
 void SimSmtpServer::Bdat(Dialogue& d, std::string_view arguments) {
   if (!chunking_ || !d.extended) ledger_.Problem("server: BDAT without CHUNKING");
   if (!d.mail || d.to.empty()) ledger_.Problem("server: BDAT without a recipient");
@@ -210,7 +210,7 @@ void SimSmtpServer::Bdat(Dialogue& d, std::string_view arguments) {
   d.may_be_followed = false;
 }
 
-// False: more has to come.
+// False: more bytes must arrive first.
 bool SimSmtpServer::TakeData(Dialogue& d) {
   for (;;) {
     const size_t end = d.input.find("\r\n");
@@ -254,7 +254,7 @@ bool SimSmtpServer::TakeChunk(Dialogue& d) {
   return true;
 }
 
-// By which Bivalve finds out whether this server knows BDAT at all; not all that list CHUNKING do.
+// By this chunk Bivalve finds out whether the server knows BDAT at all; some that list CHUNKING do not.
 void SimSmtpServer::FirstByte(Dialogue& d) {
   if (d.content.size() != 1) ledger_.Problem("server: a chunk of more than a byte that is not the last");
   d.phase = Phase::kCommand;
@@ -271,8 +271,8 @@ void SimSmtpServer::FirstByte(Dialogue& d) {
 }
 
 void SimSmtpServer::EndOfMessage(Dialogue& d) {
-  // After a chunk that was refused the transaction is in doubt (RFC 3030 section 2): it may stay open until
-  // RSET.
+  // After a refused chunk the state of the transaction is unclear (RFC 3030 section 2): it may stay open
+  // until RSET.
   const bool stays_open = d.phase == Phase::kChunk && random_.Chance(0.5);
   const bool by_data = d.phase != Phase::kChunk;
   d.phase = Phase::kCommand;
@@ -303,7 +303,7 @@ void SimSmtpServer::Accept(Dialogue& d) {
   }
 }
 
-// Exactly what the client sent, with exactly one header, and that header is the right one.
+// The content must be exactly what the client sent, with exactly one header, the right one.
 void SimSmtpServer::CheckContent(const Message& message, std::string_view content, bool by_data) {
   if (ledger_.mutation == Mutation::kServerLosesAByte)
     content.remove_suffix(std::min<size_t>(content.size(), 1));
@@ -340,7 +340,7 @@ void SimSmtpServer::CheckContent(const Message& message, std::string_view conten
                   " bytes came changed, with ", content.size(), " bytes");
 }
 
-// Not a part of an infected message either.
+// The server must not have a part of an infected message either.
 void SimSmtpServer::CheckUnfinished(const Dialogue& d) {
   if (d.phase != Phase::kData && d.phase != Phase::kChunk) return;
   if (ledger_.action == appliance::VirusPolicy::kPass || ledger_.PassesUnscanned()) return;
@@ -385,7 +385,7 @@ bool SimSmtpServer::Strike(Dialogue& d, bool data) {
     constexpr std::array<std::string_view, 6> kNonsense = {
         "what is this?\r\n", "250",  "250-no end\r\nanother\r\n",
         "999 too much\r\n",  "\r\n", "354 send what?\r\n"};
-    // To DATA the last one would be no nonsense.
+    // After DATA the last one would not be nonsense.
     Say(d, std::string(kNonsense[random_.Below(kNonsense.size() - (data ? 1 : 0))]));
     return true;
   }
@@ -422,7 +422,7 @@ void SimSmtpServer::Say(Dialogue& d, std::string text) {
   });
 }
 
-// While nothing is asked, as servers do that have waited for too long.
+// Closes while nothing is asked, like servers that have waited for too long.
 void SimSmtpServer::LeaveLater(Dialogue& d) {
   d.socket->io().After(std::chrono::milliseconds(random_.Below(400)), [this, &d] {
     if (d.phase != Phase::kCommand || d.reply_due || !d.input.empty()) return;

@@ -1,6 +1,6 @@
-// The SMTP server of simulated sessions: RFC 5321 to the letter, with PIPELINING, CHUNKING and SIZE or
-// without. It writes down every message that it takes, and everything that a client of it must not do. By
-// chance it refuses, speaks nonsense, falls silent or goes away.
+// The SMTP server of simulated sessions: RFC 5321 to the letter, with or without PIPELINING, CHUNKING and
+// SIZE. It records every message that it takes, and every violation by its client. By chance it refuses,
+// speaks nonsense, falls silent or goes away.
 #pragma once
 
 #include <cstdint>
@@ -17,12 +17,12 @@ namespace bivalve::sim {
 struct ServerChances {
   double refuse = 0;    // a command or a message: 4xx or 5xx
   double goodbye = 0;   // 421, and the end of the connection
-  double nonsense = 0;  // something that is no reply
-  double vanish = 0;    // the end without a word
-  double silent = 0;    // never another word
+  double nonsense = 0;  // something that is not a reply
+  double vanish = 0;    // the end without a reply
+  double silent = 0;    // no further reply
   double early = 0;     // 552 and the end in the middle of mail data
   double late = 0;      // the reply takes some time
-  double idle = 0;      // the end, with a 421 or without a word, some time after a reply
+  double idle = 0;      // the end, with a 421 or without a reply, some time after a reply
 };
 
 class SimSmtpServer final : public SimPeer {
@@ -42,20 +42,20 @@ class SimSmtpServer final : public SimPeer {
     SimSocket* socket = nullptr;
     Phase phase = Phase::kCommand;
     std::string input;
-    bool reply_due = false;       // further commands wait
+    bool reply_due = false;       // further commands have to wait
     bool may_be_followed = true;  // the last command may be followed by others before its reply
-    bool spoiled = false;         // by what the server said or did not say
+    bool spoiled = false;         // by the server's own reply or silence
     std::string last_line;
     bool greeted = false;
-    bool extended = false;  // by EHLO
+    bool extended = false;  // EHLO was used
     bool mail = false;
     std::string from;
     std::vector<std::string> to;
     std::string content;
     uint64_t chunk_left = 0;
     bool chunk_last = false;
-    bool in_chunks = false;      // of this message one has come, and not the last
-    bool knows_no_bdat = false;  // though it lists CHUNKING
+    bool in_chunks = false;      // a chunk of this message has arrived, but not the last
+    bool knows_no_bdat = false;  // although it lists CHUNKING
     int auth_left = 0;
   };
 
@@ -74,9 +74,9 @@ class SimSmtpServer final : public SimPeer {
   void Forget(Dialogue& d);
   std::string Number(const Dialogue& d) const;
 
-  // Goes on with the misfortune that chance has for this reply; true when that was all the answer there is.
+  // Continues the fault that chance has chosen for this reply; true if no other answer follows.
   bool Misfortune(Dialogue& d, bool data = false);
-  bool Strike(Dialogue& d, bool data);  // does it
+  bool Strike(Dialogue& d, bool data);  // carries it out
   bool Refuse(Dialogue& d, std::string_view token);
   void Reply(Dialogue& d, uint16_t code, std::string_view text);
   void Say(Dialogue& d, std::string text);

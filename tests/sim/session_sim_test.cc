@@ -1,8 +1,8 @@
-// Whole sessions, whatever the order of completions, however the bytes are cut, and whoever vanishes when.
-// The properties are listed in session_sim.h.
+// Whole sessions, for any order of completions, any cuts of the bytes, and peers that vanish at any time.
+// session_sim.h lists the properties.
 //
-// A failure names its seed. BIVALVE_SIM_SEED=4711 runs that one alone, BIVALVE_SIM_TRACE=1 shows every step
-// of it, and BIVALVE_SIM_SEEDS=100000 looks further than the usual number.
+// A failure names its seed. BIVALVE_SIM_SEED=4711 runs only that one, BIVALVE_SIM_TRACE=1 shows every step of
+// it, and BIVALVE_SIM_SEEDS=100000 runs more than the usual number.
 #include "tests/sim/session_sim.h"
 
 #include <gmock/gmock.h>
@@ -29,7 +29,7 @@ constexpr uint64_t kSeeds = 500;
 constexpr uint64_t kSeeds = 2000;
 #endif
 
-// How often a round must reach each path that it is about. The rarest comes about three times as often.
+// How often a round must reach each of its paths. The rarest occurs about three times as often.
 constexpr uint64_t kReachedMin = kSeeds / 100;
 
 uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
@@ -65,13 +65,13 @@ struct Path {
   uint64_t times;
 };
 
-// A round that never came to what it is about has shown nothing.
+// A round that has not reached its paths has shown nothing.
 void ExpectReached(std::initializer_list<Path> paths) {
   if (RunsFewSeeds()) return;
   for (const Path& path : paths) EXPECT_GE(path.times, kReachedMin) << path.name;
 }
 
-// Runs all seeds; `make` fills in what may go wrong.
+// Runs all seeds; `make` sets the faults that may happen.
 [[nodiscard]] SessionSim::Seen RunSeeds(void (*make)(SessionChances& chances, Random& random)) {
   SessionSim::Seen sum;
   const uint64_t only = FromEnvironment("BIVALVE_SIM_SEED", UINT64_MAX);
@@ -179,7 +179,7 @@ TEST(SessionSim, LetsNothingThroughWithoutAVerdict) {
                  {"bounced", seen.bounced}});
 }
 
-// Canaries, too, may never be answered.
+// Canaries, too, may stay unanswered for ever.
 TEST(SessionSim, HoldsNoPlaceForAScanThatNobodyWaitsFor) {
   const SessionSim::Seen seen = RunSeeds([](SessionChances& chances, Random& random) {
     chances.canary = static_cast<scan::CanaryMode>(random.Below(3));
@@ -266,9 +266,9 @@ TEST(SessionSim, SurvivesAllOfItAtOnce) {
                  {"aborted", seen.aborted}});
 }
 
-// A reply too many moves all that follow by one place: the "250" to a recipient then stood as the answer to a
-// message that the server refused (seeds 59, 89 and 115 found it). What it says to commands may be mixed up,
-// but no message may be lost by it.
+// One reply too many shifts all later ones by one place: the "250" to a recipient then became the answer to a
+// message that the server refused (found by seeds 59, 89 and 115). Replies to commands may be mixed up, but
+// no message may be lost by it.
 TEST(SessionSim, LosesNoMessageToAServerThatSpeaksUnasked) {
   const uint64_t seeds = FromEnvironment("BIVALVE_SIM_SEEDS", kSeeds) / 2;
   for (uint64_t seed = 0; seed < seeds; ++seed) {
@@ -279,7 +279,7 @@ TEST(SessionSim, LosesNoMessageToAServerThatSpeaksUnasked) {
   }
 }
 
-// The simulation is worth as much as what it would find: each of these errors must be seen within a few
+// The simulation is only as good as the errors that it finds: each of these must be detected within a few
 // seeds.
 class SessionSimMutation : public testing::TestWithParam<Mutation> {};
 

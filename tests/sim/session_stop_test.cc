@@ -1,5 +1,5 @@
-// The stop of the service reaches every session: one whose client always has more commands under way than a
-// session takes in one step, and one that waits for its server.
+// A stop of the service reaches every session: one whose client always has more commands under way than a
+// session handles in one step, and one that waits for its server.
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -21,11 +21,11 @@ namespace {
 using testing::IsEmpty;
 
 constexpr std::string_view kShutdown = "421 4.3.2 Service is shutting down\r\n";
-// Commands under way, and the most that a session takes in one step.
+// Commands under way, and how many a session handles at most in one step.
 constexpr size_t kAhead = 150;
 constexpr size_t kStepMax = 64;
 
-// Says yes to everything, and counts the commands.
+// Accepts everything and counts the commands.
 class WillingServer final : public SimPeer {
  public:
   explicit WillingServer(bool pipelining) : pipelining_(pipelining) {}
@@ -48,7 +48,7 @@ class WillingServer final : public SimPeer {
   size_t commands_ = 0;
 };
 
-// Says the same commands over and over, and has the service stop in the middle of it.
+// Sends the same commands again and again, and stops the service in the middle.
 class RestlessClient final : public SimPeer {
  public:
   RestlessClient(std::vector<std::string_view> commands, size_t stops_after, std::function<void()> stop)
@@ -66,7 +66,7 @@ class RestlessClient final : public SimPeer {
   void OnClose(SimSocket&) override { closed_ = true; }
 
   const std::string& last_reply() const { return last_reply_; }
-  // The command that was answered last but one, in front of the 421.
+  // The last command that was answered before the 421.
   std::string_view last_served() const { return last_served_; }
   bool closed() const { return closed_; }
 
@@ -151,7 +151,7 @@ TEST(SessionStop, ComesToAClientThatIsNeverAtRest) {
   }
 }
 
-// Takes connections and says nothing.
+// Accepts connections and says nothing.
 class SilentServer final : public SimPeer {};
 
 // Reads until the end.
@@ -167,7 +167,7 @@ class PatientClient final : public SimPeer {
   bool closed_ = false;
 };
 
-// A server that does not answer would hold the stop up for as long as TimeOut.
+// A server that does not answer would delay the stop by up to TimeOut.
 TEST(SessionStop, ComesToASessionThatWaitsForItsServer) {
   enum class Wait { kConnect, kGreeting, kProxyHeader };
   const net::SocketAddress server_address = Address("192.0.2.1", 25);

@@ -21,7 +21,7 @@ using core::IoCode;
 using core::IoRequest;
 using core::MonoTime;
 
-constexpr char kReturnedByte = '\xDD';  // what a returned buffer holds
+constexpr char kReturnedByte = '\xDD';  // fills a returned buffer
 
 }  // namespace
 
@@ -59,7 +59,7 @@ void SimSocket::Reset() {
   if (reset_) return;
   reset_ = true;
   peer_ended_ = peer_closed_ = true;
-  // What is under way may come before the reset or be lost with it.
+  // Bytes under way may arrive before the reset or be lost with it.
   if (!closed_ && io_.random_.Chance(0.5)) arrived_ += under_way_;
   under_way_.clear();
   send_buffer_.clear();
@@ -477,13 +477,13 @@ SimSocket* SimIo::SocketOf(int fd) const {
   return descriptor == nullptr ? nullptr : descriptor->socket;
 }
 
-// Now, or by chance later.
+// Zero, or by chance some time.
 MonoTime SimIo::Delay() {
   if (!random_.Chance(options_.delay)) return now_;
   return now_ + core::Duration(random_.Below(static_cast<uint64_t>(options_.delay_max.count()) + 1));
 }
 
-// All of `bytes`, or by chance only some, at least one.
+// All of `bytes`, or by chance only some; at least one.
 size_t SimIo::Cut(size_t bytes) {
   if (bytes <= 1 || !random_.Chance(options_.short_recv)) return bytes;
   return 1 + static_cast<size_t>(random_.Below(bytes - 1));

@@ -1,5 +1,5 @@
-// SimIo: the kernel's replacement for tests. One seed decides everything that a kernel, a network and a
-// clock may decide; the same seed gives the same run.
+// SimIo: replaces the kernel in tests. One seed decides everything that a kernel, a network and a clock may
+// decide; the same seed gives the same run.
 //
 //   sim::SimIo io(seed, {.short_recv = 0.5, .reset = 0.02});
 //   core::Loop loop(io);
@@ -15,35 +15,35 @@
 //     Wait().
 //  2. Wait() lists everything that could happen now: an operation completes, bytes of a peer arrive, bytes
 //     reach a peer, a function given to After() is due. It picks one by the seed, lets it happen, lists
-//     again, and returns after as many picks as the seed says. An operation submitted during a Wait()
-//     completes in a later one.
-//  3. Time stands still while anything can happen. When nothing can, it jumps to the next delayed event or
-//     to the deadline, whichever is first. When there is neither, the run has stalled: stalled() says so.
-//  4. Sockets are numbers from kFirstDescriptor on, which no real descriptor has, and no number is used
-//     twice, so that each close has exactly one meaning. What is asked of other descriptors (memfds, files,
-//     pipes, an eventfd) goes to the real system call, at once when its turn comes.
+//     again, and returns after a number of picks that the seed decides. An operation submitted during a
+//     Wait() completes in a later one.
+//  3. Time stands still while anything can happen. If nothing can, it jumps to the next delayed event or to
+//     the deadline, whichever comes first. If there is neither, the run has stalled: stalled() is true.
+//  4. Sockets are numbers from kFirstDescriptor on, which no real descriptor has. No number is used twice,
+//     so that each close has exactly one meaning. Operations on other descriptors (memfds, files, pipes, an
+//     eventfd) become the real system call, as soon as they are picked.
 //  5. A connection is two queues in each direction. What a peer sends is under way until a pick lets some
 //     of it arrive, and a receive takes some of what has arrived: both are cut by the chance `short_recv`.
 //     What we send goes into a send buffer of `send_buffer_bytes`, and a pick hands some of it to the peer.
-//     A send completes when all of it is in that buffer, so a peer that does not read holds up long sends
-//     and not short ones.
-//  6. A send is whole unless the connection fails or it is cancelled half-way: then the result is the count
-//     of the bytes that went out, or the error when there was none, as the kernel has it for MSG_WAITALL.
-//  7. Cancel is a race. The operation ends with -ECANCELED or, when it could complete, with its real
-//     result; a coin decides. What cannot complete is ended by a cancel, though not at once.
-//  8. A peer's orderly end arrives behind its bytes; a receive then gives 0. After a reset what had already
-//     arrived can still be received, then comes -ECONNRESET once, then 0; a send gives -ECONNRESET or
-//     -EPIPE. Sending to a peer that has closed succeeds once, and resets the connection when the bytes
+//     A send completes when all of it is in that buffer, so a peer that does not read delays long sends but
+//     not short ones.
+//  6. A send is whole unless the connection fails or the send is cancelled half-way: then the result is the
+//     number of bytes that were sent, or the error if there were none, like the kernel with MSG_WAITALL.
+//  7. Cancel is a race. The operation ends with -ECANCELED or, if it could complete, with its real result;
+//     chance decides. An operation that cannot complete is ended by a cancel, but not at once.
+//  8. A peer's orderly end arrives after its bytes; a receive then gives 0. After a reset, bytes that have
+//     already arrived can still be received; then comes -ECONNRESET once, then 0. A send gives -ECONNRESET
+//     or -EPIPE. Sending to a peer that has closed succeeds once, and resets the connection when the bytes
 //     reach it.
-//  9. Shutdown() makes receives give what had arrived, then 0, and sends -EPIPE. The peer learns of it, as
-//     of Close(), by OnClose, behind the last byte.
-// 10. kRecvBuffer fills SimIo's own buffers, counts what is leased, overwrites what is returned, and gives
-//     -ENOBUFS when all are leased or by the chance `no_buffers`. The memory of a send must not change
-//     until it completes.
+//  9. After Shutdown(), receives give the bytes that have arrived and then 0, and sends give -EPIPE. The
+//     peer learns of it, as of Close(), by OnClose, after the last byte.
+// 10. kRecvBuffer fills SimIo's own buffers, counts leased ones, overwrites returned ones, and gives
+//     -ENOBUFS if all are leased or by the chance `no_buffers`. The memory of a send must not change until
+//     it completes.
 // 11. By chance, at any arrival or delivery, the peer resets the connection (`reset`), ends it in order
 //     (`hang_up`), or is never heard of again (`silence`); connections are refused (`refuse`), and anything
 //     may take up to `delay_max` (`delay`).
-// 12. What must not happen is written down, not asserted, so that a test can print the seed: Problems().
+// 12. Violations are recorded and not asserted, so that a test can print the seed: Problems().
 //
 // Not simulated: the reset that a real kernel sends when a socket is closed with unread input, urgent data,
 // datagrams.
@@ -67,7 +67,7 @@
 
 namespace bivalve::sim {
 
-// The same numbers from the same seed, on every system (the standard distributions promise no such thing).
+// The same numbers from the same seed on every system (the standard distributions do not promise this).
 class Random {
  public:
   explicit Random(uint64_t seed) : state_(seed) {}
@@ -83,7 +83,7 @@ class Random {
 class SimIo;
 class SimPeer;
 
-// A peer's end of one connection. Lives as long as its SimIo; whatever is asked of it after its end does
+// A peer's end of one connection. Lives as long as its SimIo; calls after the end of the connection do
 // nothing.
 class SimSocket {
  public:
@@ -91,12 +91,12 @@ class SimSocket {
   ~SimSocket();
 
   void Send(std::string_view bytes);
-  // No more bytes will come from the peer, which still reads.
+  // The peer sends no more bytes, but still reads.
   void EndSending();
   // The peer has ended the connection: it reads no more either.
   void Close();
   void Reset();
-  // The peer lets bytes wait in the send buffer.
+  // The peer leaves bytes in the send buffer.
   void StopReading() { reading_ = false; }
   void ResumeReading() { reading_ = true; }
 
@@ -123,18 +123,18 @@ class SimSocket {
   bool reset_ = false;
   bool reset_seen_ = false;                           // a receive or send has given the error
   bool shut_down_ = false;                            // by us; closed too
-  bool output_ended_ = false;                         // by us: our direction only
+  bool output_ended_ = false;                         // by us: only our direction
   bool closed_ = false;                               // by us
   std::string under_way_;                             // from the peer
   std::string arrived_;                               // from the peer
   std::string send_buffer_;                           // to the peer
   uint64_t delivered_ = 0;                            // bytes that reached the peer
-  std::deque<std::pair<uint64_t, int>> descriptors_;  // each goes with the byte at that position
+  std::deque<std::pair<uint64_t, int>> descriptors_;  // each belongs to the byte at that position
   core::MonoTime arrival_not_before_ = {};
   core::MonoTime delivery_not_before_ = {};
 };
 
-// Who is at the other end. Called from SimIo::Wait only; outlives the SimIo or at least its last Wait.
+// The program at the other end. Called only from SimIo::Wait; outlives the SimIo, or at least its last Wait.
 class SimPeer {
  public:
   virtual ~SimPeer() = default;
@@ -142,7 +142,7 @@ class SimPeer {
   virtual void OnBytes(SimSocket&, std::string_view) {}
   // A descriptor came with the next byte (SCM_RIGHTS). Takes ownership of `fd`.
   virtual void OnDescriptor(SimSocket&, int fd);
-  // Our side, or chance, ended the connection. Not called for what the peer itself ended.
+  // Our side or chance has ended the connection. Not called if the peer itself has ended it.
   virtual void OnClose(SimSocket&) {}
 };
 
@@ -171,7 +171,8 @@ class SimIo final : public core::Io {
 
   // --- The world around the code under test.
 
-  // A peer for each connection to `address`; null refuses it. Addresses that nobody listens on refuse.
+  // Makes a peer for each connection to `address`; a null peer refuses it. Other addresses refuse all
+  // connections.
   void Listen(const sockaddr* address, socklen_t address_bytes, std::function<SimPeer*()> factory);
   // Connections to `address` are neither accepted nor refused.
   void Ignore(const sockaddr* address, socklen_t address_bytes);
@@ -180,7 +181,7 @@ class SimIo final : public core::Io {
   // A listening descriptor for kAccept, and a connection from `peer` to it.
   int OpenListener();
   void Call(int listener, SimPeer& peer);
-  // Runs `function` in a Wait, when `delay` has passed.
+  // Runs `function` in a Wait after `delay`.
   void After(core::Duration delay, std::function<void()> function);
   Random& random() { return random_; }
 
@@ -199,10 +200,10 @@ class SimIo final : public core::Io {
 
   // --- What happened.
 
-  // What must never happen and did (a descriptor closed twice, closed with operations in flight, used after
-  // its close; memory of a send that changed in flight; a buffer returned twice), and what is left over:
-  // operations in flight, leased buffers, open descriptors. For the end of a test; the former alone for its
-  // middle.
+  // Violations (a descriptor closed twice, closed with operations in flight, used after its close; memory of
+  // a send that changed in flight; a buffer returned twice), and everything left over: operations in flight,
+  // leased buffers, open descriptors. For the end of a test; in the middle of a test only the violations
+  // count.
   std::vector<std::string> Problems() const;
   const std::vector<std::string>& failures() const { return failures_; }
   int opens(int fd) const;
@@ -237,16 +238,16 @@ class SimIo final : public core::Io {
   struct Pending {
     core::IoOp* op = nullptr;
     core::MonoTime not_before;
-    uint64_t turn = 0;  // in which it was submitted
+    uint64_t turn = 0;  // in which the operation was submitted
     bool cancelled = false;
     size_t sent = 0;
-    size_t memory_hash = 0;  // of what is sent
+    size_t memory_hash = 0;  // of the bytes to send
   };
   struct Timed {
     core::MonoTime when;
     std::function<void()> function;
   };
-  // Something that can happen now.
+  // An event that can happen now.
   struct Candidate {
     enum class Kind : uint8_t { kOperation, kArrival, kDelivery, kTimed } kind;
     size_t index;
@@ -270,7 +271,7 @@ class SimIo final : public core::Io {
   void StepReal(size_t index);
   void Arrive(SimSocket& socket);
   void Deliver(SimSocket& socket);
-  // True when chance ended or silenced the connection.
+  // True if chance ended or silenced the connection.
   bool Misfortune(SimSocket& socket);
   void TakeDescriptors(SimSocket& socket, const msghdr& message);
 

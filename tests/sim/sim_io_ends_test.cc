@@ -1,4 +1,4 @@
-// What sim_io.h promises of connections, cancels and ends, of what must not happen, and of all of it
+// The promises of sim_io.h about connections, cancels and ends, about violations, and about everything
 // together.
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -52,7 +52,7 @@ TEST(SimIo, ConnectsToWhoListens) {
   peer.greeting = "220 ready";
   sockaddr_in address = Loopback(25);
   io.Listen(reinterpret_cast<sockaddr*>(&address), sizeof(address), [&] { return &peer; });
-  std::memset(address.sin_zero, 7, sizeof(address.sin_zero));  // padding names nobody else
+  std::memset(address.sin_zero, 7, sizeof(address.sin_zero));  // the padding does not change the address
   const int fd = io.OpenSocket(AF_INET);
   EXPECT_EQ(ResultOfConnect(io, fd, &address, sizeof(address)), 0);
   Settle(io);
@@ -455,7 +455,7 @@ TEST(SimIo, ListsWhatIsLeftAtTheEnd) {
 
 // --- All of it together
 
-// A peer that echoes what it gets, and now and then ends the connection itself.
+// A peer that echoes what it gets, and sometimes ends the connection itself.
 class Echo final : public SimPeer {
  public:
   void OnBytes(SimSocket& socket, std::string_view bytes) override {
@@ -465,7 +465,7 @@ class Echo final : public SimPeer {
   }
 };
 
-// Sends `bytes` and takes the echo, with a deadline on each step. What came back.
+// Sends `bytes` and receives the echo, with a deadline on each step. Stores what came back.
 core::Task<void> Converse(core::Loop& loop, const sockaddr_in& address, const std::string& bytes,
                           std::string& echo) {
   core::Condition wake(loop);

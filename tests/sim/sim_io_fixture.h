@@ -1,4 +1,4 @@
-// What the tests of SimIo share: a peer that writes down what it sees, and short ways to submit.
+// Shared by the tests of SimIo: a peer that records what it sees, and short ways to submit.
 #pragma once
 
 #include <netinet/in.h>
@@ -14,7 +14,7 @@
 
 namespace bivalve::sim {
 
-// A peer that writes down what it sees.
+// A peer that records what it sees.
 class Recorder : public SimPeer {
  public:
   void OnConnect(SimSocket& s) override {
@@ -44,7 +44,7 @@ class Recorder : public SimPeer {
   size_t bytes_at_close = 0;
 };
 
-// Waits, without letting time pass, until nothing more happens.
+// Waits, without any time passing, until nothing more happens.
 inline void Settle(SimIo& io) {
   for (int i = 0; i < 200; ++i) io.Wait(io.Now());
 }
@@ -57,7 +57,7 @@ inline sockaddr_in Loopback(uint16_t port) {
   return address;
 }
 
-// Receives until the end; what came, and the last result.
+// Receives until the end. Returns the bytes and the last result.
 inline std::pair<std::string, int32_t> ReceiveAll(SimIo& io, int fd) {
   std::string bytes;
   for (;;) {

@@ -1,5 +1,5 @@
-// What sim_io.h promises, point by point: a simulation that lies would make every test on it worthless.
-// Order, time and bytes; the ends of connections are in sim_io_ends_test.cc.
+// The promises of sim_io.h, point by point: if the simulation were wrong, every test on it would be
+// worthless. Order, time and bytes; sim_io_ends_test.cc tests the ends of connections.
 #include "tests/sim/sim_io.h"
 
 #include <gmock/gmock.h>
@@ -46,7 +46,7 @@ TEST(SimIo, CompletesNothingInsideSubmit) {
   EXPECT_THAT(op.results, ElementsAre(1));
 }
 
-// Everything that chance decides is in the transcript: order, cuts, resets, delays.
+// A transcript of everything that chance decides: order, cuts, resets, delays.
 std::string Transcript(uint64_t seed) {
   SimIo io(seed, {.short_recv = 0.5, .reset = 0.05, .delay = 0.3});
   Recorder a;
@@ -158,7 +158,7 @@ TEST(SimIo, DelaysStayWithinTheirMaximum) {
     TestOp op(io);
     op.Submit(IoRequest::Send(fd, bytes));
     while (op.in_flight()) io.Wait(kNever);
-    EXPECT_LE(io.Now(), start + milliseconds(14));  // the connection's and the send's
+    EXPECT_LE(io.Now(), start + milliseconds(14));  // for the connection and for the send
     delayed |= io.Now() > start;
     Settle(io);
   }

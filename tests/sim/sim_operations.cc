@@ -1,4 +1,4 @@
-// The steps of operations under way: SimIo's other half.
+// The steps of operations in progress: the other half of SimIo.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -63,7 +63,7 @@ void SimIo::Finish(size_t index, const Completion& completion) {
                                     "sendmsg", "read",    "write", "open",    "allocate"};
   Trace(kNames[static_cast<size_t>(op.request.code)], op.request.fd, completion.result);
   if (completion.more) {
-    pending_[index].turn = turn_;  // the next connection: in a later turn
+    pending_[index].turn = turn_;  // the next connection completes in a later turn
   } else {
     pending_.erase(pending_.begin() + static_cast<ptrdiff_t>(index));
   }
@@ -150,7 +150,7 @@ void SimIo::StepReceive(size_t index) {
   Finish(index, completion);
 }
 
-// Puts into the send buffer what has room there; completes when that was the last of it.
+// Puts as many bytes into the send buffer as fit. Completes if these were the last ones.
 void SimIo::StepSend(size_t index) {
   Pending& pending = pending_[index];
   const IoRequest& request = pending.op->request;
@@ -178,7 +178,7 @@ void SimIo::StepSend(size_t index) {
 }
 
 void SimIo::TakeDescriptors(SimSocket& socket, const msghdr& message) {
-  msghdr copy = message;  // CMSG_NXTHDR takes no const
+  msghdr copy = message;  // CMSG_NXTHDR does not accept const
   for (cmsghdr* header = CMSG_FIRSTHDR(&copy); header != nullptr; header = CMSG_NXTHDR(&copy, header)) {
     if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
     for (size_t offset = 0; CMSG_LEN(offset) < header->cmsg_len; offset += sizeof(int)) {

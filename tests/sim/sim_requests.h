@@ -1,4 +1,4 @@
-// What the simulated kernel reads out of a request.
+// Reads the requests of the simulated kernel.
 #pragma once
 
 #include <sys/socket.h>
@@ -12,9 +12,10 @@
 namespace bivalve::sim {
 
 bool IsSend(core::IoCode code);
-// What names an address: two spellings of one (padding, a path with or without its NUL) are the same.
+// A key for an address: two spellings of one address (padding, a path with or without its NUL) give the same
+// key.
 std::string AddressKey(const sockaddr* address, socklen_t bytes);
-// The bytes that a send still has to bring out, from `skip` on, at most `bytes_max`.
+// The bytes that a send still has to send, from `skip` on, at most `bytes_max`.
 std::string SendBytes(const core::IoRequest& request, size_t skip, size_t bytes_max);
 size_t HashOfSend(const core::IoRequest& request);
 size_t SizeOfSend(const core::IoRequest& request);

@@ -1,4 +1,4 @@
-// SimWorker: what a worker's thread has, over simulated IO, for whole sessions without a daemon around them.
+// SimWorker: the contents of a worker's thread, over simulated IO, for whole sessions without a daemon.
 //
 //   sim::SimIo io(seed);
 //   sim::SimWorker worker(io, settings, {.scanners = {sim::ScannerAt(address)}});
@@ -33,7 +33,7 @@ inline scan::ScannerOptions ScannerAt(const net::SocketAddress& address) {
           }};
 }
 
-// Fills in what follows from settings.config, whose header must be one.
+// Derives the other settings from settings.config, which must have one header.
 inline void Complete(appliance::SessionSettings& settings) {
   auto header = appliance::HeaderTemplate::Compile(settings.config.header);
   BV_CHECK(header.ok());
@@ -68,7 +68,7 @@ struct SimWorker {
   core::Task<void> Serve(int fd, const net::SocketAddress& address, uint64_t number) {
     return appliance::Session::Serve(services, {.fd = fd, .address = address}, number);
   }
-  // Ends the pool; due before the end. Suspends.
+  // Ends the pool; must be called before the end. Suspends.
   core::Task<void> Stop() { co_await pool.Stop(); }
 
   core::Loop loop;

@@ -1,6 +1,6 @@
-// Stream against chance: whatever the order of completions, however the bytes are cut and whenever the peer
-// goes, what is received is a beginning of what was sent, no wait outlasts its deadline, and nothing is
-// left behind.
+// Stream against chance: for any order of completions, any cuts of the bytes and a peer that goes at any
+// time, the received bytes are a beginning of the sent ones, no wait exceeds its deadline, and nothing is
+// left over.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -37,7 +37,7 @@ SimOptions Weather(uint64_t seed) {
   return options;
 }
 
-// Sends a long text on its own account, reads at times, and keeps what it gets.
+// Sends a long text independently, reads at times, and keeps what it gets.
 class Talker final : public SimPeer {
  public:
   explicit Talker(std::string text) : text_(std::move(text)) {}
@@ -79,7 +79,7 @@ struct Outcome {
   core::Duration longest_wait{};
 };
 
-// Receives to the end, sometimes through the armed reader, sometimes in place, and sends now and then.
+// Receives to the end, sometimes through the armed reader and sometimes in place, and sends now and then.
 Task<void> Converse(Loop& loop, Random& random, int fd, std::vector<std::string>& pieces, Outcome& outcome) {
   core::Condition wake(loop);
   Stream stream(loop, wake);
@@ -112,7 +112,7 @@ Task<void> Converse(Loop& loop, Random& random, int fd, std::vector<std::string>
     outcome.last_receive = result.raw();
     if (result.ok()) outcome.received.append(room, 0, result.value());
     if (result.ok() && !result.eof() && random.Chance(0.1) &&
-        outcome.received.size() > 10) {  // read too far: a body's end
+        outcome.received.size() > 10) {  // read too far, like a body beyond its end
       stream.Unread(std::string_view(outcome.received).substr(outcome.received.size() - 10));
       outcome.received.resize(outcome.received.size() - 10);
     }
@@ -143,7 +143,7 @@ TEST(StreamSim, ConversesWhateverHappens) {
     ASSERT_TRUE(io.Run(loop, [&] { return scope.running() == 0; }));
     ASSERT_TRUE(text.starts_with(outcome.received));
     ASSERT_TRUE(all_pieces.starts_with(peer.received));
-    // Two steps at most in one call, each with its own time.
+    // One call has at most two steps, each with its own time.
     ASSERT_LE(outcome.longest_wait, 2 * kPatience + milliseconds(200));
     ASSERT_THAT(io.Problems(), IsEmpty());
     if (seed % 4 == 0) {
@@ -181,8 +181,8 @@ Task<void> DrainTwoWrites(Loop& loop, int fd, core::Duration& waited) {
   co_await stream.Close();
 }
 
-// The deadline passes while the first of two sends is in flight and the peer takes just enough at that very
-// moment for it to complete all the same: the second must not wait for ever.
+// The deadline passes while the first of two sends is in flight, and at that moment the peer takes just
+// enough for the send to complete nevertheless: the second send must not wait for ever.
 TEST(StreamSim, DrainEndsAtItsDeadlineThoughTheCancelCameTooLate) {
   for (uint64_t seed = 0; seed < kSeeds; ++seed) {
     SCOPED_TRACE(seed);
@@ -235,7 +235,7 @@ TEST(StreamSim, ReceiveEndsAtItsDeadlineThoughBuffersRanOut) {
   }
 }
 
-// Each byte comes in time, and all of them together are too slow.
+// Each byte comes in time, but all of them together are too slow.
 TEST(StreamSim, SendingHasAMinimumRate) {
   SimIo io(1, {.delay = 1.0, .delay_max = std::chrono::seconds(2), .send_buffer_bytes = 1});
   Loop loop(io);
@@ -297,7 +297,7 @@ TEST(StreamSim, ConnectLeavesNoSocketBehind) {
   }
 }
 
-// Shutdown can come at any moment of a connect, also when it has succeeded already.
+// Shutdown can come at any moment of a connect, even after it has succeeded.
 TEST(StreamSim, AConnectThatIsShutDownLeavesNoSocketBehind) {
   sockaddr address = {};
   address.sa_family = AF_INET;
