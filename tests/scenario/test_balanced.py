@@ -1,5 +1,5 @@
-"""Growing past one machine: the example with HAProxy in front of three Bivalves and two clamds behind, on machines made of network
-namespaces, under load. One Bivalve is killed and one clamd is stopped, and no mail is lost."""
+"""More than one machine: the example with HAProxy in front of three Bivalves and two clamds behind them, on machines made of
+network namespaces, under load. One Bivalve is killed and one clamd is stopped, and no mail is lost."""
 import collections
 import os
 import re
@@ -12,7 +12,7 @@ from harness import (PROJECT, SLOW, Bivalved, Clamd, Port, Process, ScenarioCase
                      infected_attachment, main, wait_until)
 
 EXAMPLE = PROJECT / "appliance/examples/balanced"
-# As in the example, on a network of the test's own.
+# As in the example, on a network of the test.
 ADDRESSES = {"client": 5, "haproxy": 10, "bivalve1": 11, "bivalve2": 12, "bivalve3": 13, "clamd1": 21, "clamd2": 22,
              "server": 30}
 NETWORK = "10.98.0."
@@ -25,7 +25,7 @@ def example(name):
 
 
 class Senders:
-    """Mail clients that send each message again until it was answered 250, as a mail server's queue does."""
+    """Mail clients that send each message again until it is answered 250, like a mail server's queue."""
 
     def __init__(self, net, address, count):
         self.net = net
@@ -46,7 +46,7 @@ class Senders:
                 with self._lock:
                     self._next += 1
                     message = self._next
-                # A message that was begun is brought to its end, however long that takes.
+                # A message that was begun is completed, however long that takes.
                 for attempt in range(1000):
                     identity = f"{message}-{attempt}"
                     outcome = self._send(identity)
@@ -82,7 +82,7 @@ class Senders:
             return f"lost {where}"
 
     def wait_answered(self, count):
-        """Waits for so many further messages."""
+        """Waits for this many further messages."""
         goal = len(self.answered) + count
         wait_until(f"{goal} messages answered 250", lambda: len(self.answered) >= goal or self.failures, 120)
         if self.failures:
@@ -130,7 +130,7 @@ class Balanced(ScenarioCase):
             if line and not line.startswith("#"):
                 name, _, value = line.partition(": ")
                 settings[name].append(value.replace(self.net.addresses["bivalve1"], address))
-        # A stopped scanner holds a client up for so long.
+        # A stopped scanner delays a client this long.
         settings.update({"ClamTimeOut": [4], "Workers": [1]})
         del settings["TempDirectory"]
         with self.net.inside(role):
@@ -153,7 +153,7 @@ class Balanced(ScenarioCase):
 
     def balancer(self):
         text = re.sub(r"^ *(user|group|log /dev/log) .*\n", "", example("haproxy.cfg"), flags=re.M)
-        # Checks as they are, only more often: the test need not wait for them.
+        # The same checks, only more often, so that the test need not wait for them.
         text = text.replace("inter 2s", "inter 200ms").replace("maxconn 60000", "maxconn 1000")
         path = self._path("haproxy.cfg")
         path.write_text(text)
@@ -203,7 +203,7 @@ class Balanced(ScenarioCase):
         for message in self.sink.messages:
             received[_IDENTITY.search(message.content)[1].decode()] += 1
         outcomes = collections.Counter(senders.outcomes.values())
-        # What a client was told is true: 250 means taken once, 4xx means not taken.
+        # The replies to clients must be true: 250 means taken once, 4xx means not taken.
         for identity, outcome in senders.outcomes.items():
             taken = received[identity]
             if outcome == "250":
@@ -213,8 +213,8 @@ class Balanced(ScenarioCase):
             else:
                 self.assertEqual(taken, 0, f"{identity}: {outcome}")
         self.assertEqual(set(received) - set(senders.outcomes), set())
-        # A client that lost its connection behind the final dot has to send again, whether the server took it or not
-        # (RFC 1047). Those, and no others, can be there twice.
+        # A client that lost its connection after the final dot has to send again, whether the server took the message or not (RFC
+        # 1047). Only these messages may be there twice.
         messages = collections.Counter(identity.split("-")[0] for identity in received.elements())
         self.assertEqual({int(m) for m in messages}, senders.answered, "each is there")
         twice = sum(count - 1 for count in messages.values())
@@ -222,7 +222,7 @@ class Balanced(ScenarioCase):
         self.note(f"{len(senders.answered)} messages, none lost, {twice} twice; attempts: {dict(sorted(outcomes.items()))}")
 
     def test_a_bivalve_that_is_told_to_stop_loses_nobody(self):
-        """Its sessions come to their end; HAProxy tries the next one at once when it cannot be connected to."""
+        """Its sessions come to their end. If HAProxy cannot connect to it, HAProxy tries the next one at once."""
         senders = Senders(self.net, (self.net.addresses["haproxy"], 25), 6)
         try:
             senders.wait_answered(50)

@@ -12,7 +12,7 @@ from harness.process import adopt_orphans
 
 
 class Check(CtlCase):
-    """check: status 0 when there is nothing to say, 1 with warnings, 2 with errors."""
+    """check: status 0 if it has nothing to report, 1 with warnings, 2 with errors."""
 
     CLAMD = "AlertExceedsMax yes\nMaxFileSize 100M\nMaxScanSize 400M\nStreamMaxLength 100M\nMaxScanTime 60000\nMaxThreads 2\n"
     BEFORE_QUEUE = PROJECT / "appliance/examples/postfix-before-queue"
@@ -69,7 +69,7 @@ class Check(CtlCase):
 
 class Sessions(CtlCase):
     def test_longest_first(self):
-        # Two workers look at their clocks at different moments.
+        # Two workers read their clocks at different moments.
         daemon = self.bivalved(self.sink(), settings={"Workers": 1})
         with daemon.client() as first, daemon.client() as second:
             first.ehlo("first.example")
@@ -99,7 +99,7 @@ class Sessions(CtlCase):
 
 
 class Signals(CtlCase):
-    """reload and restart: the right signal to the right process, and what the statistics then say of it."""
+    """reload and restart: the right signal to the right process, and the result in the statistics."""
 
     def scripted(self, stats):
         """A process called bivalved that dies of any signal, and statistics: stats(its pid, whether it is dead)."""
@@ -139,7 +139,7 @@ class Signals(CtlCase):
         self.assertIn(b"the restart has failed: no luck", self.ctl("-s", daemon.address, "restart", status=1)[1])
 
     def test_the_real_daemon(self):
-        """A reload and a restart that work, and each that fails, twice for the same reason, with the daemon's own words."""
+        """A reload and a restart that work, and failing ones, twice for the same reason, with the daemon's own words."""
         daemon = self.bivalved(self.sink())
         where = ["-f", daemon.configuration]
         daemon.settings["HostName"] = "new.example"
@@ -153,7 +153,7 @@ class Signals(CtlCase):
         second = int(re.match(rf"process (\d+) has taken over from {first}\n", words).group(1))
         daemon.process.follow(second)
         self.assertEqual(daemon.stats()["pid"], second)
-        # bivalvectl looks for the address in a good copy.
+        # bivalvectl looks for the address in an unharmed copy.
         good = self.directory / "good.conf"
         shutil.copy(daemon.configuration, good)
         daemon.settings["Action"] = "explode"
@@ -212,7 +212,7 @@ class CommandLine(CtlCase):
         self.assertIn(b"\nmessages\n", self.ctl("stats", "-s", daemon.stats_port)[0])
 
     def complete(self, program, *words):
-        """What bash offers for the last of `words`, by the completion as it is installed."""
+        """bash's proposals for the last of `words`, by the completion in its installed form."""
         script = (f"source {PROJECT}/appliance/completion/{program}; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); "
                   f"_{program}; printf '%s\\n' \"${{COMPREPLY[@]}}\"")
         if tool("bivalvectl") is None:

@@ -7,7 +7,7 @@ from harness.conservation import short_round
 
 
 class Conservation(ScenarioCase):
-    """Nothing is lost, doubled or let through, whatever dies. The seed is shown, and taken from BIVALVE_SEED."""
+    """Nothing is lost, doubled or let through, whatever dies. Prints the seed; BIVALVE_SEED sets it."""
 
     bivalve_only = True
     class_timeout = 400

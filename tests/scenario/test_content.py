@@ -1,4 +1,4 @@
-"""What arrives of what was sent: byte for byte the same, the one header line aside."""
+"""Messages arrive as they were sent: byte for byte the same, except for the one header line."""
 import random
 
 from harness import ScenarioCase, compose, main, stuffed, text_message, without_header
@@ -7,7 +7,7 @@ from harness.fault_case import FaultCase
 HEADER = b"X-Virus-Scanned: ClamAV using Bivalve\r\n"
 
 class Content(ScenarioCase):
-    """Byte for byte the same, the one header line aside, whatever is in it and however it comes."""
+    """Byte for byte the same except for the one header line, whatever the message contains and however it is sent."""
 
     class_timeout = 400
 
@@ -64,7 +64,7 @@ class Content(ScenarioCase):
         self.check(text_message(20 * 1024 * 1024), clamd=self.shared_clamd().tcp_address)
 
     def test_sizes_around_every_power_of_two(self):
-        """Where buffers end: one byte less and more, all in one session."""
+        """Sizes around the ends of buffers: one byte less and more, all in one session."""
         for how, extensions in self.SERVERS.items():
             sink = self.sink(extensions=extensions)
             daemon = self.bivalved(sink)
@@ -104,7 +104,7 @@ class Content(ScenarioCase):
         seed = random.randrange(1 << 32)
         self.note(f"seed {seed}")
         generator = random.Random(seed)
-        # No dot: a random one beside a bare CR or LF would be what the guard is for.
+        # No dot, because the guard exists for a random dot beside a bare CR or LF.
         alphabet = bytes(b for b in range(256) if b != ord("."))
         body = bytes(generator.choice(alphabet) for _ in range(50000))
         body += b"".join(b"\r\n" + b"." * generator.randrange(1, 4) + b"x" * generator.randrange(3) + b"\r\n"
@@ -140,7 +140,7 @@ class Content(ScenarioCase):
 
 
 class BareDots(ScenarioCase):
-    """A dot behind a bare LF or CR, which some servers take out and others do not."""
+    """A dot behind a bare LF or CR, which some servers remove and others do not."""
 
     bivalve_only = True
     CONTENT = b"Subject: x\r\n\r\na\n..box\nb\n.one\r\nend\r\n"
@@ -162,7 +162,7 @@ class BareDots(ScenarioCase):
             daemon.expect_messages(received=1, rejected=1)
 
     def test_are_taken_out_for_a_server_with_chunking(self):
-        """As they reach it by DATA without Bivalve between."""
+        """As such a server would get them by DATA without Bivalve in between."""
         reply, sink, _ = self.deliver(extensions=["CHUNKING"])
         self.assertReply(reply, 250)
         self.assertEqual(sink.messages[0].content, b"Subject: x\r\n\r\na\n.box\nb\none\r\nend\r\n")
@@ -184,7 +184,7 @@ class BareDots(ScenarioCase):
 
 
 class Readings(FaultCase):
-    """A message that servers understand in several ways is scanned in each, however large, and arrives as it was."""
+    """A message that servers understand in several ways is scanned in each, whatever its size, and arrives unchanged."""
 
     def test_a_large_one(self):
         odd = b"Subject: x\r\nX-Foo : y\r\na text\r\n" + text_message(5 << 20) + b"a\rb\r\n"
@@ -198,11 +198,11 @@ class Readings(FaultCase):
                     self.assertReply(client.deliver(compose(b"and one more\r\n")), 250)
                 self.assertTrue(sink.messages[0].content == odd, "it was changed")
                 stats = daemon.expect_messages(received=2, delivered=2, clean=2)
-                # Its readings and the other one; and the parts that somebody may find.
+                # Its readings and the other one; and the parts that some program may find.
                 self.assertGreater(sum(s["scans"] for s in stats["scanners"]), 7 + 1)
 
     def test_a_failed_one_is_not_clean(self):
-        """A reading without a verdict decides, unless another one is infected."""
+        """A reading without a verdict decides, unless another reading is infected."""
         for readings, status in (([b"alone"], "CLAMAV-ERROR"), ([b"alone", b"mail"], "VIRUS:Sim.Found")):
             def answer(image, _number):
                 if b"alone" in readings and image.startswith(b"no field"):
@@ -218,7 +218,7 @@ class Readings(FaultCase):
 
 
 class Header(ScenarioCase):
-    """Where the header line goes, and what it says."""
+    """Where the header line is inserted, and what it says."""
 
     def deliver(self, content, settings=None):
         sink = self.sink()
@@ -246,7 +246,7 @@ class Header(ScenarioCase):
         self.assertRegex(arrived, rb"^X-Virus-Scanned: [^\r\n]*\r\n\r\nall body\r\n$")
 
     def test_stands_before_the_first_line_that_is_no_field(self):
-        """Where servers end the header section; behind that it would be in the visible body, and DKIM's hash of it broken."""
+        """Where servers end the header section; behind it, the line would be in the visible body and break its DKIM hash."""
         for separator in (b" \r\n", b"\t\r\n", b"text\r\n", b"..\r\n", b": x\r\n", b"X-Foo : y\r\n"):
             with self.subTest(separator=separator):
                 arrived = self.deliver(b"Subject: x\r\n" + separator + b"body: a\r\n\r\nmore\r\n")
@@ -281,7 +281,7 @@ class Header(ScenarioCase):
 
 
 class Chunking(ScenarioCase):
-    """Clients that send by BDAT (RFC 3030), where the server has it."""
+    """Clients that send by BDAT (RFC 3030), if the server has it."""
 
     bivalve_only = True
 

@@ -1,4 +1,4 @@
-"""bivalvectl quarantine: the real program, with real daemons and with files made up to deceive it."""
+"""bivalvectl quarantine: the real program, with real daemons and with files made to deceive it."""
 import hashlib
 import json
 import os
@@ -14,7 +14,7 @@ NOBODY = pwd.getpwnam("nobody").pw_uid
 
 
 class Quarantine(CtlCase):
-    # Dots at the start of lines, 8 bit, a bare LF and a bare CR, and a dot behind one, as DATA carries it.
+    # Dots at the start of lines, 8 bit, a bare LF, a bare CR, and a dot behind one, as DATA carries it.
     CONTENT = infected_attachment() + b".\xe9\xff\r\n..two\r\n....\r\na\nb\n c\rd\r\n\r\n"
 
     def quarantined(self, content=CONTENT, sink=None, bdat=False, sender="eve@example.com",
@@ -54,14 +54,14 @@ class Quarantine(CtlCase):
         self.assertEqual((message.how, message.sender, message.recipients),
                          ("DATA", "eve@example.com", ["bob@example.net", "cy@example.net"]))
         self.assertEqual(message.mail_line, b"MAIL FROM:<eve@example.com> SIZE=%d BODY=8BITMIME" % len(self.CONTENT))
-        # It stays; the six characters alone name it too.
+        # It stays in the quarantine; the six characters alone identify it too.
         self.release(daemon, "--delete", name.removeprefix("virus."))
         self.assertEqual(len(sink.received), 2)
         self.assertEqual(daemon.temporary_files(), [])
         self.assertEqual(self.ctl("-f", daemon.configuration, "quarantine", "list")[0].count(b"\n"), 1)
 
     def test_parameters_as_they_came(self):
-        """What the sender wanted to be told of the delivery is kept, and goes along where the server offers it."""
+        """The sender's requests for delivery reports are kept, and are passed on if the server offers them."""
         sink = self.sink(extensions=["8BITMIME", "SIZE 1000000", "DSN"])
         daemon = self.bivalved(sink, settings={"Quarantine": "on"})
         self.addCleanup(lambda: [path.unlink() for path in daemon.temporary.iterdir()])
@@ -159,7 +159,7 @@ class Quarantine(CtlCase):
         self.assertEqual(sink.received, [])
 
     def made_up(self, name="virus.AAAAAA", content=b"x\r\n", mode=0o600, **members):
-        """A message and a record in a directory that no daemon knows."""
+        """A message and a record in a directory that no daemon uses."""
         directory = self.directory / "made-up"
         directory.mkdir(exist_ok=True)
         (directory / name).write_bytes(content)
@@ -171,7 +171,7 @@ class Quarantine(CtlCase):
         return directory
 
     def test_hostile_records(self):
-        """Whatever stands in a record: a terminal gets no control character, and the server no command."""
+        """Whatever a record contains: a terminal gets no control character, and the server no command."""
         directory = self.made_up(virus=HOSTILE, helo=HOSTILE, client=HOSTILE, session=HOSTILE, **{"from": HOSTILE},
                                  scanner={"address": HOSTILE, "version": HOSTILE})
         self.made_up("virus.BBBBBB", recipients=["x@y>\r\nDATA\r\n"])
@@ -192,7 +192,7 @@ class Quarantine(CtlCase):
         self.assertEqual(sink.sessions, [])
 
     def test_addresses_that_are_none(self):
-        """What a server could read as something else than one address goes nowhere, and the sentence says which it was."""
+        """Text that a server could read as more than one address is not sent, and the sentence names it."""
         sink = self.sink()
         wrong = {"a b@example.com": "a blank", "a>b@example.com": "a '>'", "a<b@example.com": "a '<'", "a@b.c\r\nQUIT": "a line end",
                  "a\n@example.com": "a line end", "a\x07@example.com": "a control character", "a\u009b@example.com": "a control character",
@@ -253,7 +253,7 @@ class Quarantine(CtlCase):
 
     @unittest.skipUnless(os.geteuid() == 0, "only root can give files away")
     def test_files_of_somebody_else(self):
-        """Who can write into TempDirectory has no mail sent in the operator's name."""
+        """A user who can write to TempDirectory cannot send mail in the operator's name."""
         directory = self.made_up()
         self.made_up("virus.BBBBBB")
         self.made_up("virus.CCCCCC", mode=0o662)

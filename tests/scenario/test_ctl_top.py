@@ -1,4 +1,4 @@
-"""bivalvectl top: the real program in a terminal of the test's own, with daemons real and made up."""
+"""bivalvectl top: the real program in a terminal of the test, with real and fake daemons."""
 import fcntl
 import os
 import pty
@@ -32,16 +32,16 @@ class Pty:
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def read(self):
-        """What has been written since, at most some of it; waits a little."""
+        """The output since the last call, limited in size; waits a little."""
         if select.select([self.master], [], [], 0.05)[0]:
             self.output += os.read(self.master, 65536)
 
     def screen(self):
-        """The lines of the last screen that was drawn whole."""
+        """The lines of the last complete screen."""
         frames = [frame for frame in self.output.split(b"\x1b[H")[1:] if b"\x1b[J" in frame]
         if not frames:
             return []
-        # The terminal's own processing puts a second CR before the LF.
+        # The terminal's own processing adds a second CR before the LF.
         last = frames[-1].partition(b"\x1b[J")[0].decode()
         return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", last).replace("\r\r\n", "\n").split("\n")
 
@@ -164,7 +164,7 @@ class Top(CtlCase):
         self.assertRestored(terminal)
 
     def test_hostile_names(self):
-        """Nothing that a client, a scanner or a forger of statistics has chosen moves the cursor."""
+        """No text chosen by a client, a scanner or a forger of statistics moves the cursor."""
         daemon = self.scripted(
             version=HOSTILE, viruses={"A" * 60: 3}, scanners=[{"address": HOSTILE, "version": HOSTILE, "circuit": HOSTILE, "canary": HOSTILE}],
             phases_us={HOSTILE: {"count": 1}}, viruses_recent=[{"name": HOSTILE, "client": HOSTILE, "time": 1e10}])
@@ -210,7 +210,7 @@ class Top(CtlCase):
         first, last = (dict(item.partition("=")[::2] for item in line.split()) for line in (lines[0], lines[-1]))
         self.assertEqual((first["pid"], first["messages_per_s"]), (str(daemon.process.pid), "-"))
         self.assertEqual((last["messages_per_s"], last["scanners_up"]), ("0.0", "1/1"))
-        # The first look has the latencies since the start, the others those of the time between.
+        # The first screen has the latencies since the start, later ones those of the time in between.
         self.assertGreater(int(first["scan_p99_us"]), 0)
         self.assertEqual(last["scan_p99_us"], "-")
         for wrong in (["--interval", "0"], ["--interval", "x"], ["--count", "0"]):

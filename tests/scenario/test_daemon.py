@@ -37,7 +37,7 @@ class User(ScenarioCase):
         return daemon
 
     def check_dropped(self, daemon, capabilities=0):
-        """On every thread: all user and group numbers, no groups but the user's, no capabilities but those wanted."""
+        """On every thread: all user and group numbers, only the user's groups, and only the wanted capabilities."""
         for thread in os.listdir(f"/proc/{daemon.process.pid}/task"):
             status = status_of(f"{daemon.process.pid}/task/{thread}")
             self.assertEqual(status["Uid"].split(), [str(NOBODY.pw_uid)] * 4)
@@ -90,7 +90,7 @@ class User(ScenarioCase):
         self.assertEqual((place / "pid").read_text(), "")
 
     def test_a_pid_file_that_others_could_change(self):
-        """Root would signal whatever process they name there. The way out stands in the message."""
+        """Root would signal any process that they name there. The message says what to do."""
         for path in (self.directory, self.class_directory):
             path.chmod(0o755)
         theirs, everybodys = self.directory / "theirs", self.directory / "everybodys"
@@ -128,7 +128,7 @@ class User(ScenarioCase):
 
 
 class FakeLog:
-    """A /dev/log in a mount namespace of the daemon's own."""
+    """A /dev/log in the daemon's own mount namespace."""
 
     def __init__(self, directory):
         self.path = directory / "log"
@@ -155,7 +155,7 @@ class FakeLog:
         self.path.unlink(missing_ok=True)
 
     def in_place(self):
-        """For the child side of a fork: /dev/log is this socket. Other namespaces see nothing of it."""
+        """For the child side of a fork: /dev/log becomes this socket. Other namespaces do not see it."""
         source = os.fsencode(self.path)
 
         def setup():
@@ -177,7 +177,7 @@ class Syslog(ScenarioCase):
     bivalve_only = True
 
     def start_in_background(self, name):
-        """A daemon without a terminal, its pid file, and the log that it writes to."""
+        """A daemon without a terminal, its pid file, and its log."""
         log = FakeLog(self.directory)
         self.addCleanup(log.close)
         link = self.directory / name
@@ -210,7 +210,7 @@ class Syslog(ScenarioCase):
         return log.lines
 
     def test_syslog_that_goes_and_comes_back(self):
-        """Mail does not notice; the log goes on, and says how many lines are missing."""
+        """Mail is not affected; the log continues, and says how many lines are missing."""
         daemon, pid_file, log = self.start_in_background("bivalved")
         with daemon.client() as client:
             client.ehlo()
@@ -240,7 +240,7 @@ class Syslog(ScenarioCase):
 
     @unittest.skipUnless(LOGCHECK.exists(), "Debian's patterns for logcheck are not installed (package clamsmtp)")
     def test_debians_patterns_for_logcheck(self):
-        """As syslogd writes them into a file (with the host's name), the lines of sessions and messages match."""
+        """Written into a file by syslogd (with the host's name), the lines of sessions and messages match."""
         patterns = LOGCHECK.read_text().splitlines()
         lines = self.run_in_background("clamsmtpd")
         written = [re.sub(r"^<\d+>(.{15}) ", r"\1 host ", line) for line in lines]
@@ -249,7 +249,7 @@ class Syslog(ScenarioCase):
         self.assertEqual(len(mine), 3, written)
         path.write_text("\n".join(mine) + "\n")
         self.assertEqual(len(patterns), 2)
-        # As logcheck does it: egrep.
+        # As logcheck does: with egrep.
         left = subprocess.run(["grep", "-E", "-v", "-f", LOGCHECK, path], stdout=subprocess.PIPE, check=False).stdout
         self.assertEqual(left, b"")
 
@@ -276,7 +276,7 @@ class Background(ScenarioCase):
         self.assertIn("io_uring", done.stdout.decode())
 
     def test_levels(self):
-        """-d 0 has errors only, -d 3 the lines of the contract, -d 4 everything."""
+        """-d 0 logs errors only, -d 3 the lines of the contract, -d 4 everything."""
         counts = []
         for level in range(5):
             daemon = self.bivalved(self.sink(), start=False, settings={"MaxConnections": 50})
@@ -304,7 +304,7 @@ class Background(ScenarioCase):
 
 
 class ServiceManager(ScenarioCase):
-    """Type=notify: the process stays, says READY=1 when it accepts mail and STOPPING=1 when it is told to end."""
+    """Type=notify: the process stays, says READY=1 when it accepts mail and STOPPING=1 when it has to end."""
 
     bivalve_only = True
 

@@ -1,7 +1,7 @@
-"""What clamsmtpd 1.10 does beside the dialogue, and what Bivalve does: files, environments, server commands, log, exit status.
+"""What clamsmtpd 1.10 and Bivalve do besides the dialogue: files, environments, server commands, log, exit status.
 
-Both get the same configuration file and the same dialogue; test_dropin.py compares what is said to client and server. Whatever
-differs is in DIFFERENCES, with its reason; each entry is asserted, so that none outlives the thing that it describes.
+Both get the same configuration file and the same dialogue; test_dropin.py compares the words to client and server. Every
+difference is in DIFFERENCES, with its reason. Each entry is tested, so that none stays longer than the difference exists.
 """
 import os
 import re
@@ -36,7 +36,7 @@ class BesideTheDialogue(ScenarioCase):
     bivalve_only = True
 
     def both(self, scenario, settings=None, **sink_options):
-        """Runs scenario(daemon, sink, out) with each program; returns what it returns for (clamsmtpd, Bivalve)."""
+        """Runs scenario(daemon, sink, out) with each program; returns the results for (clamsmtpd, Bivalve)."""
         results = []
         for executable in (CLAMSMTPD, None):
             sink = self.sink(**{k: {a: list(b) for a, b in v.items()} if isinstance(v, dict) else v
@@ -72,7 +72,7 @@ class BesideTheDialogue(ScenarioCase):
                 self.environments(out, 1)
                 client.deliver(content, "")
                 runs = self.environments(out, 2)
-            def kept():  # the record beside a message is Bivalve's own ("record")
+            def kept():  # the record beside a message exists only with Bivalve ("record")
                 return [p for p in daemon.temporary.iterdir() if ".json" not in p.name]
             wait_until("the files", lambda: len(kept()) == 2 and all(p.stat().st_size == len(content) for p in kept()))
             files = {str(p): (stat.S_IMODE(p.stat().st_mode), p.read_bytes()) for p in kept()}
@@ -88,7 +88,7 @@ class BesideTheDialogue(ScenarioCase):
         for old, new in zip(old_runs, new_runs):
             self.assertEqual({n: old.get(n) for n in self.NAMES if n != "SENDER"},
                              {n: new.get(n) for n in self.NAMES if n != "SENDER"})
-        # The null sender: see its own test.
+        # The null sender has a test of its own.
         self.assertEqual(old_runs[0]["SENDER"], new_runs[0]["SENDER"])
         self.assertEqual([c for _, c in old_files.values()], [content] * 2)
         self.assertEqual([c for _, c in new_files.values()], [content] * 2)
@@ -117,7 +117,7 @@ class BesideTheDialogue(ScenarioCase):
         for address, was, now in zip(addresses, old, new):
             with self.subTest(address=address):
                 if address == "<>@a":
-                    continue  # No path (RFC 5321 section 4.1.2): each cuts it where it likes.
+                    continue  # Not a path (RFC 5321 section 4.1.2): each program cuts it differently.
                 self.assertEqual(now, was)
 
     def test_xclient(self):
@@ -134,7 +134,7 @@ class BesideTheDialogue(ScenarioCase):
                                    b"MAIL FROM:<ada@example.com>"])
 
     def test_keep_alives(self):
-        """NOOPs while the client takes its time; the client sees none of their replies."""
+        """NOOPs while the client is slow; the client does not see the replies."""
         def scenario(daemon, sink, _):
             with daemon.client() as client:
                 client.ehlo()

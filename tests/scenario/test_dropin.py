@@ -1,4 +1,4 @@
-"""The drop-in claim: with one configuration, clamsmtpd 1.10 and its successor say the same on all sides."""
+"""The drop-in claim: with one configuration, clamsmtpd 1.10 and its successor say the same to all peers."""
 import os
 import re
 import unittest
@@ -10,7 +10,7 @@ CLAMSMTPD = "/usr/sbin/clamsmtpd"
 
 @unittest.skipUnless(os.access(CLAMSMTPD, os.X_OK), "clamsmtpd is not installed")
 class SameAsClamsmtpd(ScenarioCase):
-    """Each test is one dialogue, held with both; what is known to differ is evened out in `transcript`."""
+    """Each test is one dialogue with both programs; `transcript` removes known differences."""
 
     bivalve_only = True
 
@@ -26,10 +26,10 @@ class SameAsClamsmtpd(ScenarioCase):
         daemon.wait_log("accepted connection")
         daemon.stop()
         return {
-            # Bivalve offers PIPELINING always, and SIZE by its own limit.
+            # Bivalve always offers PIPELINING, and SIZE with its own limit.
             "replies": [re.sub(rb"(?m)^250[- ](PIPELINING|SIZE \d+)\r\n", b"", reply.raw).replace(b"250-", b"250 ")
                         for reply in said],
-            # How the server is told to forget an infected message is each one's own affair.
+            # Each program has its own way to tell the server to forget an infected message.
             "commands": [line for line in sink.commands if line != b"RSET"],
             "messages": [(m.sender, m.recipients, m.content.replace(b"using ClamSMTP", b"using Bivalve"))
                          for m in sink.messages],
@@ -38,7 +38,7 @@ class SameAsClamsmtpd(ScenarioCase):
         }
 
     def compare(self, dialogue, settings=None, **sink_options):
-        # Each has its own copy of the options, because a list of replies is used up.
+        # Each gets a copy of the options, because a list of replies is used up.
         def copy():
             return {k: {a: list(b) if isinstance(b, list) else b for a, b in v.items()} if isinstance(v, dict) else v
                     for k, v in sink_options.items()}

@@ -1,4 +1,4 @@
-"""ESMTP to the letter: CHUNKING in every shape, AUTH, SIZE, and what passes word for word (issue 4, items 1 to 4)."""
+"""ESMTP to the letter: CHUNKING in every form, AUTH, SIZE, and commands that pass unchanged (issue 4, items 1 to 4)."""
 import bz2
 import gzip
 import lzma
@@ -71,7 +71,7 @@ class Bdat(Case):
         daemon.expect_messages(received=1, delivered=1)
 
     def test_a_failed_rcpt_before(self):
-        """All recipients refused: the chunks that were pipelined behind are read, refused and no commands."""
+        """All recipients refused: the pipelined chunks are read, refused, and not taken for commands."""
         daemon, sink, client = self.session(CHUNKING, replies={"RCPT": ["550 5.1.1 sink: nobody"]})
         trap = b"MAIL FROM:<eve@example.com>\r\nRCPT TO:<victim@example.net>\r\n"
         client.send(b"MAIL FROM:<ada@example.com>\r\nRCPT TO:<bob@example.net>\r\n"
@@ -83,7 +83,7 @@ class Bdat(Case):
         daemon.expect_messages(received=1, delivered=1)
 
     def test_data_after_bdat_is_out_of_sequence(self):
-        """RFC 3030 section 2: not in one transaction; but in one session."""
+        """RFC 3030 section 2: not in one transaction, but in one session."""
         daemon, sink, client = self.session(CHUNKING)
         self.envelope(client)
         self.assertReply(client.bdat(b"Subject: half\r\n"), 250)
@@ -96,7 +96,7 @@ class Bdat(Case):
         daemon.expect_messages(received=3, delivered=3)
 
     def test_after_helo(self):
-        """The client has not been offered it: the chunk is refused, and is no commands; DATA goes on working."""
+        """The extension was not offered to the client: the chunk is refused and not taken for commands; DATA still works."""
         sink = self.sink(extensions=CHUNKING)
         daemon = self.bivalved(sink)
         with daemon.client() as client:
@@ -119,7 +119,7 @@ class Bdat(Case):
         self.assertNotIn(b"RSET", sink.commands)
 
     def test_a_size_that_cannot_be_read_ends_the_session(self):
-        """What follows may be a chunk or commands, and a peer that counts otherwise would see another message."""
+        """A chunk or commands may follow, and a peer that counts differently would see a different message."""
         for line in ("BDAT", "BDAT x", "BDAT -1", "BDAT 1 FIRST", "BDAT 99999999999999999999 LAST"):
             with self.subTest(line):
                 _, sink, client = self.session(CHUNKING)
@@ -139,7 +139,7 @@ class Bdat(Case):
         self.assertFalse(any(b"BINARY" in command.upper() for command in sink.commands))
 
     def test_binary_mime_needs_chunking(self):
-        """RFC 3030 section 3: such a server could not be sent the message."""
+        """RFC 3030 section 3: such a server could not get the message."""
         _, sink, client = self.session(["8BITMIME", "BINARYMIME"], {"BinaryMime": "on"})
         self.assertNotIn("BINARYMIME", client.extensions)
         self.assertReply(client.command("MAIL FROM:<a@example.com> BODY=BINARYMIME"), 555, "5.5.4 BODY=BINARYMIME is not supported")
@@ -176,7 +176,7 @@ class Bdat(Case):
         daemon.expect_messages(received=5, bounced=3, delivered=2)
 
     def test_binary_content(self):
-        """BODY=BINARYMIME: no line ends where none are, and every byte as it was."""
+        """BODY=BINARYMIME: no line ends are added, and every byte is unchanged."""
         _, sink, client = self.session(CHUNKING, {"BinaryMime": "on"})
         self.assertIn("BINARYMIME", client.extensions)
         content = compose(bytes(range(256)) * 50 + b"\r\n.\r\n\n.\n\r.\r\0.\0", ["Content-Transfer-Encoding: binary"])
@@ -188,7 +188,7 @@ class Bdat(Case):
         self.assertEqual(without_header(message.content), content)
 
     def test_viruses_in_binary_parts(self):
-        """clamd reads a binary part as lines of text, and would not unpack it."""
+        """clamd reads a binary part as lines of text and would not unpack it."""
         daemon = self.bivalved(self.sink(extensions=CHUNKING), self.shared_clamd(), {"BinaryMime": "on", "Action": "bounce"})
         packed = {"gz": lambda data: gzip.compress(data, mtime=0), "bz2": bz2.compress, "xz": lzma.compress, "nothing": lambda data: data}
         with daemon.client() as client:
@@ -225,7 +225,7 @@ class Bdat(Case):
 
 
 class Delivery(Case):
-    """By BDAT wherever the server has CHUNKING, however the message came."""
+    """By BDAT if the server has CHUNKING, however the message was received."""
 
     def test_data_goes_out_by_bdat(self):
         _, sink, client = self.session(CHUNKING)
@@ -236,7 +236,7 @@ class Delivery(Case):
         self.assertEqual([c for c in sink.commands if c.startswith(b"BDAT")], [b"BDAT 1", b"BDAT %d LAST" % (len(message.content) - 1)])
 
     def expect_reset(self, extensions, step, code, send):
-        """The server refuses one message and may still have its transaction; the next one finds none."""
+        """The server refuses one message and may still have its transaction open; the next message must not meet it."""
         text = f"{code // 100}.7.1 sink: no"
         _, sink, client = self.session(extensions, replies={step: [f"{code} {text}"]})
         content = compose(b"x\r\n")
@@ -247,7 +247,7 @@ class Delivery(Case):
         client.rcpt()
         self.assertReply(send(client, content), 250)
         verb = "BDAT" if step == "BODY" else "DATA"
-        first = [verb, verb] if verb == "BDAT" else [verb]  # the first message of a server has a chunk of one byte in front
+        first = [verb, verb] if verb == "BDAT" else [verb]  # for a server's first message a chunk of one byte is sent first
         self.assertEqual(sink.sessions[0].verbs(), ["EHLO", "MAIL", "RCPT", *first, "RSET", "MAIL", "RCPT", verb])
         self.assertEqual(len(sink.messages), 1)
 
@@ -265,11 +265,11 @@ class Delivery(Case):
 
 
 class Auth(Case):
-    """RFC 4954: after 334 a line is a response, whatever it says."""
+    """RFC 4954: after 334 a line is a response, whatever its text is."""
 
     def dialogue(self, responses, replies):
         seen = []
-        # What is said in the exchange comes to the sink as unknown verbs; each is answered with the next reply.
+        # For the sink, the lines of the exchange are unknown verbs; each is answered with the next reply.
         steps = list(replies)
 
         def answer(_session, line):
@@ -290,7 +290,7 @@ class Auth(Case):
     def test_responses_that_read_as_commands(self):
         for response in ("DATA", "QUIT", "RSET", "STARTTLS", "BDAT 5 LAST"):
             with self.subTest(response=response):
-                # The sink's own DATA, QUIT and BDAT would act, so the answer to the response is scripted by what came first.
+                # The sink's own DATA, QUIT and BDAT would act, so a special server answers the response by the line before it.
                 seen = []
                 sink = _AuthServer(self)
                 daemon = self.bivalved(sink.address)
@@ -316,7 +316,7 @@ class Auth(Case):
         self.assertEqual(seen[-1], b"*")
 
     def test_a_response_too_long_ends_the_exchange(self):
-        """Not a 500 of our own: the server would go on waiting, and take the next command for the response."""
+        """Not a 500 of our own: the server would continue waiting, and take the next command for the response."""
         seen, _, _, client = self.dialogue(["*"], ["334 ", "501 5.7.0 cancelled"])
         self.assertReply(client.command("AUTH PLAIN"), 334)
         self.assertReply(client.command(b"a" * 20000 + b"\r\n"), 501, "5.7.0 cancelled")
@@ -337,7 +337,7 @@ class Auth(Case):
 
 
 class _AuthServer:
-    """A server that knows AUTH as RFC 4954 has it: after 334 the next line is a response."""
+    """A server that implements AUTH as in RFC 4954: after 334 the next line is a response."""
 
     def __init__(self, case):
         import socket
@@ -378,7 +378,7 @@ class _AuthServer:
 
 
 class Passes(Case):
-    """What is not Bivalve's affair goes through word for word, in both directions."""
+    """Commands that do not concern Bivalve pass unchanged in both directions."""
 
     def test_commands_and_replies(self):
         replies = {"ETRN": "458-4.0.0 unable\n458 4.0.0 to queue", "VRFY": "252 2.0.0 maybe", "EXPN": "550 5.7.1 no lists",
@@ -401,7 +401,7 @@ class Passes(Case):
         self.assertEqual((message.mail_line, message.rcpt_lines), (mail.encode(), [rcpt.encode()]))
 
     def test_lf_alone_ends_a_command(self):
-        """And goes out as CRLF: the sink waits for CRLF."""
+        """It is sent on with CRLF: the sink waits for CRLF."""
         _, sink, client = self.session(["8BITMIME"])
         self.assertReply(client.command(b"NOOP one\n"), 250)
         client.send(b"VRFY a\nNOOP two\r\n")
@@ -427,7 +427,7 @@ class Size(Case):
         self.assertReply(client.mail(parameters=" SIZE=50001"), 552, "5.3.4 Message exceeds the size limit")
         self.assertNotIn(b"SIZE=50001", b" ".join(sink.commands))
         self.assertReply(client.deliver(text_message(50001)), 552, "5.3.4 Message exceeds the size limit")
-        # The limit itself may be used up.
+        # A message of exactly the limit is allowed.
         self.assertReply(client.mail(parameters=" SIZE=50000"), 250)
         self.assertReply(client.rcpt(), 250)
         self.assertReply(client.data(text_message(50000)), 250)
@@ -459,10 +459,10 @@ class Size(Case):
 
 
 class Switches(Case):
-    """What arrived before a switch is not used after it."""
+    """Bytes that arrived before a switch are not used after it."""
 
     def test_commands_behind_starttls_are_commands(self):
-        """There is no switch: 502, and what follows is answered in clear text as it came."""
+        """There is no switch: 502, and the following commands are answered in clear text."""
         _, sink, client = self.session(["STARTTLS", "8BITMIME"])
         replies = client.pipeline(["STARTTLS", "NOOP inside", "RSET"])
         self.assertEqual([r.code for r in replies], [502, 250, 250])
@@ -474,7 +474,7 @@ class Switches(Case):
         self.assertFalse([c for c in sink.commands if c.startswith(b"XCLIENT")])
 
     def test_a_reply_that_nobody_asked_for_ends_the_session(self):
-        """It would pass for the reply to the next command."""
+        """It would be taken for the reply to the next command."""
         daemon, sink, client = self.session(["8BITMIME"], replies={"NOOP": b"250 ok\r\n250 and one more\r\n"})
         client.send(b"NOOP\r\nMAIL FROM:<ada@example.com>\r\n")
         self.assertReply(client.reply(), 250, "ok")

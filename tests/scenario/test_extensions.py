@@ -1,4 +1,4 @@
-"""EHLO: pipelining, what is shown of the server's extensions, and what is hidden."""
+"""EHLO: pipelining, and which of the server's extensions are shown or hidden."""
 from harness import ScenarioCase, compose, main, stuffed, without_header
 
 
@@ -23,7 +23,7 @@ class Pipelining(ScenarioCase):
             codes = [r.code for r in client.pipeline(
                 ["MAIL FROM:<one@example.com>", "RCPT TO:<a@example.net>", "RCPT TO:<b@example.net>", "DATA"])]
             self.assertEqual(codes, [250, 250, 250, 354])
-            # The content, and the whole of the next envelope behind its dot, in one write.
+            # In one write: the content, and after its dot the whole next envelope.
             client.send(stuffed(first) + b".\r\nMAIL FROM:<two@example.com>\r\nRCPT TO:<c@example.net>\r\nDATA\r\n")
             self.assertEqual([r.code for r in client.replies(4)], [250, 250, 250, 354])
             client.send(stuffed(second) + b".\r\nNOOP\r\nQUIT\r\n")
@@ -102,7 +102,7 @@ class Pipelining(ScenarioCase):
 
 
 class Extensions(ScenarioCase):
-    """What the server offers is shown, less what would go by the scanner."""
+    """The server's extensions are shown, except those that would pass the scanner by."""
 
     bivalve_only = True
     HIDDEN = ["STARTTLS", "XCLIENT NAME ADDR PROTO HELO", "XEXCH50", "CHECKPOINT", "BURL imap://x", "TURN", "ATRN",

@@ -16,9 +16,9 @@ class Resources(FaultCase):
     """Disk, memory and descriptors."""
 
     def test_bodies_cannot_be_written(self):
-        """Neither memory nor a file: 452, and the session goes on."""
+        """Neither memory nor a file: 452, and the session continues."""
         gone = self._path_made("gone")
-        # A canary's body would be kept, and have room.
+        # A canary's body would be kept and have room.
         daemon = self.daemon(settings={"BodyMemory": "1", "TempDirectory": gone, "Canary": "off"})
         gone.rmdir()
         with daemon.client() as client:
@@ -35,7 +35,7 @@ class Resources(FaultCase):
                           stderr=subprocess.DEVNULL).returncode != 0:
             self.skipTest("no file system can be mounted here")
         self.addCleanup(subprocess.run, ["umount", disk], check=True)
-        # Memory for the canaries and small mail, and not for large.
+        # Enough memory for the canaries and small mail, but not for large mail.
         daemon = self.daemon(settings={"BodyMemory": "2M", "TempDirectory": disk, "Workers": 1})
         daemon.temporary = disk
         with daemon.client() as client:
@@ -46,7 +46,7 @@ class Resources(FaultCase):
         daemon.expect_messages(received=2, tempfailed=1, delivered=1)
 
     def test_memory_for_bodies_used_up(self):
-        """Beyond BodyMemory messages are files: slower, and nobody can tell."""
+        """Beyond BodyMemory messages are in files: slower, but otherwise the same."""
         daemon = self.daemon(settings={"BodyMemory": "1M", "Workers": 1})
         clients = [daemon.client() for _ in range(12)]
         content = compose(b"0123456789\r\n" * 30000)
@@ -62,7 +62,7 @@ class Resources(FaultCase):
         daemon.expect_messages(received=12, delivered=12)
 
     def test_descriptors_used_up(self):
-        """452 for a message, 421 for a connection that gets no server, and then everything goes on by itself."""
+        """452 for a message, 421 for a connection that cannot get a server; then everything continues by itself."""
         daemon = self.daemon(settings={"Workers": 1, "BodyMemory": "1"})
         before = resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE)
         with daemon.client() as client:
@@ -70,7 +70,7 @@ class Resources(FaultCase):
             self.assertReply(client.deliver(compose(b"before\r\n")), 250)
             for reply in (client.mail(), client.rcpt()):
                 self.assertReply(reply, 250)
-            # Below every number that it could get. An accept that is armed keeps the limit of before.
+            # Below every number that it could get. An accept that is already armed keeps the old limit.
             resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (3, before[1]))
             self.assertReply(client.command("DATA"), 452)
             self.assertReply(client.command("NOOP"), 250)
@@ -87,9 +87,9 @@ class Resources(FaultCase):
         self.assertEqual(stats["errors"]["out_of_room"], 1)
 
     def test_descriptor_limit_carries_few_connections(self):
-        """What it does not carry is answered 421 at once."""
+        """Connections beyond the limit are answered 421 at once."""
         def few():
-            # Root may raise any limit, without this capability not even root.
+            # Root may raise any limit; without this capability even root may not.
             ctypes.CDLL(None).prctl(_PR_CAPBSET_DROP, _CAP_SYS_RESOURCE, 0, 0, 0)
             resource.setrlimit(resource.RLIMIT_NOFILE, (96, 96))
         daemon = self.daemon(settings={"Workers": 1}, before_exec=few)
@@ -112,7 +112,7 @@ class Resources(FaultCase):
             self.assertReply(client.deliver(compose(b"x\r\n")), 250)
 
     def test_ring_overflows(self):
-        """A worker's queues hold 8 and 16, and 80 clients do everything at once: nothing is lost, and it is counted."""
+        """A worker's queues hold 8 and 16, and 80 clients act at once: nothing is lost, and overflows are counted."""
         daemon = self.daemon(settings={"Workers": 1}, start=False)
         daemon.start(environment={"BIVALVE_RING_SLOTS": "8"})
         daemon.wait_stats("the scanner to prove itself", proven)

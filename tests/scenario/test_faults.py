@@ -1,8 +1,8 @@
 """Every fault by its name: what clamd, the mail server, the machine and the operator's tools can do wrong.
 
-In each: no message is delivered unscanned, none that was answered 250 is missing, the client gets an answer, and the
-accounts are right (every daemon's end checks them). Faults that test_peers and test_scanner go through in depth stand here
-once more by name; test_fault_resources has disk, memory, descriptors and queues. tests/README.md is the list.
+In each case: no message is delivered unscanned, none that was answered 250 is missing, the client gets an answer, and the
+accounts are right (the end of every daemon checks them). Faults that test_peers and test_scanner test in depth are repeated
+here by name; test_fault_resources has disk, memory, descriptors and queues. tests/README.md is the list.
 """
 import base64
 import http.client
@@ -21,10 +21,10 @@ from harness.fault_case import FaultCase, proven
 
 
 class ScannerFaults(FaultCase):
-    """clamd brought into each state."""
+    """clamd in each state."""
 
     def test_stopped_and_continued(self):
-        """SIGSTOP: what a swapping or looping clamd looks like. The message waits, and is scanned in the end."""
+        """SIGSTOP: a swapping or looping clamd behaves like this. The message waits and is scanned in the end."""
         clamd = self.clamd()
         daemon = self.daemon(clamd)
         with daemon.client() as client:
@@ -73,7 +73,7 @@ class ScannerFaults(FaultCase):
         self.assertEqual(len(self.server.messages), 4)
 
     def test_reloads_its_database_and_answers_nobody(self):
-        """ConcurrentDatabaseReload no: the whole clamd stands still. Mail waits for it."""
+        """ConcurrentDatabaseReload no: the whole clamd stops. Mail waits for it."""
         clamd = self.clamd(options={"ConcurrentDatabaseReload": "no", "IdleTimeout": "5"})
         daemon = self.daemon(clamd, {"ClamTimeOut": 60})
         with daemon.client() as client:
@@ -89,7 +89,7 @@ class ScannerFaults(FaultCase):
         daemon.expect_messages(received=11, delivered=6, dropped=5, scan_failed=0)
 
     def test_queue_full(self):
-        """Many more messages than MaxQueue: Bivalve keeps the line, and clamd's own never fills up."""
+        """Many more messages than MaxQueue: they wait in Bivalve's queue, and clamd's own queue never fills up."""
         clamd = self.clamd(options={"MaxThreads": "1", "MaxQueue": "8"})
         daemon = self.daemon(clamd, {"Workers": 4}, start=False)
         daemon.write_configuration()
@@ -112,7 +112,7 @@ class ScannerFaults(FaultCase):
         daemon.expect_messages(received=30, delivered=30, scan_failed=0)
 
     def test_time_limit(self):
-        """MaxScanTime: clamd says OK for what it has not looked at."""
+        """MaxScanTime: clamd says OK about content that it has not looked at."""
         clamd = self.clamd(options={"MaxScanTime": "50", "AlertExceedsMax": "no"})
         daemon = self.daemon(clamd, {"Workers": 1})
         with daemon.client() as client:
@@ -126,7 +126,7 @@ class ScannerFaults(FaultCase):
         self.assertEqual(stats["scan_failures"]["timeout"], 1)
 
     def test_file_size_limit(self):
-        """MaxFileSize: EICAR in a larger message is OK to clamd, and not to Bivalve."""
+        """MaxFileSize: clamd says OK about EICAR in a larger message, and Bivalve does not believe it."""
         clamd = self.clamd(options={"MaxFileSize": "50K", "AlertExceedsMax": "no"})
         infected = compose(b"x" * 60 + b"\r\n") + b"0123456789\r\n" * 6000
         self.assertGreater(len(infected), 50 << 10)
@@ -139,7 +139,7 @@ class ScannerFaults(FaultCase):
         self.assertEqual(stats["scan_failures"]["size"], 1)
 
     def test_limits_that_change(self):
-        """clamd is started again with another clamd.conf: Bivalve reads it when it finds clamd back."""
+        """clamd is restarted with another clamd.conf: Bivalve reads it when it connects again."""
         clamd = self.clamd(options={"MaxFileSize": "50K", "AlertExceedsMax": "no"})
         daemon = self.daemon(clamd)
         large = compose(b"x" * 60 + b"\r\n") + b"0123456789\r\n" * 6000
@@ -166,7 +166,7 @@ class ScannerFaults(FaultCase):
                 self.assertEqual(stats["scan_failures"]["size"], 1)
 
     def empty_database(self):
-        """Signatures, but not the one that the canary asks for."""
+        """There are signatures, but not the one for the canary."""
         database = self._path("database")
         database.mkdir()
         (database / "other.ndb").write_text("Other-Signature:0:*:" + b"nothing that mail has in it".hex() + "\n")
@@ -223,7 +223,7 @@ class ScannerFaults(FaultCase):
         self.assertEqual([one["scans"] for one in stats["scanners"]], [0, 12])
 
     def test_mail_not_scanned_at_all(self):
-        """ScanMail no: the canary is a mail, so it shows."""
+        """ScanMail no: the canary is a mail, so it is missed."""
         clamd = self.clamd(options={"ScanMail": "no"})
         daemon = self.daemon(clamd)
         daemon.wait_stats("the miss", lambda s: s["scanners"][0]["canary"] == "missed")
@@ -233,7 +233,7 @@ class ScannerFaults(FaultCase):
         self.assertEqual(self.server.received, [])
 
     def test_content_that_takes_scanners_down(self):
-        """Two connections break with it: answered by policy, and no third scanner is tried."""
+        """The content breaks two connections: it is answered by policy, and no third scanner is tried."""
         def answer(content, _):
             return "CLOSE" if b"poison" in content else "OK"
         scanners = [self.scripted(answer) for _ in range(3)]
@@ -248,7 +248,7 @@ class ScannerFaults(FaultCase):
         self.assertEqual(stats["scan_failures"]["error"], 1)
 
     def test_another_clients_verdict(self):
-        """clamd's bug: a result of somebody else on our session. Not believed; everything is scanned again."""
+        """clamd's bug: somebody else's result arrives on our session. It is not believed; everything is scanned again."""
         times = []
 
         def answer(content, number):
@@ -273,7 +273,7 @@ class ScannerFaults(FaultCase):
         daemon.wait_log(r"two connections to scanners ended .*: its reply was not understood")
 
     def test_a_name_as_long_as_it_likes(self):
-        """It goes into a header: one line, within what RFC 5322 section 2.1.1 allows."""
+        """The name goes into a header: one line, within the limit of RFC 5322 section 2.1.1."""
         scanner = self.scripted(lambda content, number: "W" * 3000 + " FOUND")
         daemon = self.daemon(scanner.address, {"Action": "pass"})
         with daemon.client() as client:
@@ -284,7 +284,7 @@ class ScannerFaults(FaultCase):
         self.assertLess(len(headers[0]), 998)
 
     def test_a_name_that_is_not_ascii(self):
-        """A header is ASCII (RFC 5322 section 2.2), and its line is short enough for that. VirusAction gets the name itself."""
+        """A header is ASCII (RFC 5322 section 2.2), and its line is short enough. VirusAction gets the exact name."""
         out = self.directory / "name"
         name = "Win.Caf\u00e9"
         scanner = self.scripted(lambda content, number: (name if b"short" in content else "\u00e9" * 1000) + " FOUND")
@@ -303,7 +303,7 @@ class ScannerFaults(FaultCase):
         self.assertLess(len(long), 998)
 
     def test_a_hostile_name_in_the_log(self):
-        """Escaped once: who undoes the escapes has the name again. It can neither break the line nor look like fields."""
+        """Escaped once: undoing the escapes gives the exact name. It can neither break the line nor look like fields."""
         scanner = self.scripted(lambda content, number: "Worm\\a\x1b[1m\t, status=CLEAN FOUND")
         daemon = self.daemon(scanner.address)
         with daemon.client() as client:
@@ -313,7 +313,7 @@ class ScannerFaults(FaultCase):
                                  r"status=VIRUS:Worm\\a\x1b[1m\t\x2c status=CLEAN"))
 
     def test_hangs_on_one_message(self):
-        """It answers PINGs and other scans: the message is given to the other scanner, whose answer counts."""
+        """The scanner answers PINGs and other scans: the message is given to the other scanner, whose answer counts."""
         slow = self.scripted(lambda content, number: None if b"hang" in content else "OK")
         fast = self.scripted(lambda content, number: "Worm FOUND" if b"hang" in content else "OK")
         daemon = self.daemon([slow.address, fast.address], {"Workers": 1})
@@ -336,7 +336,7 @@ class ScannerFaults(FaultCase):
 
 
 class Deadlines(FaultCase):
-    """Who waits for whom while a scan takes long."""
+    """What waits while a scan takes long."""
 
     def test_a_client_that_left_gets_nothing_delivered(self):
         gate = threading.Event()
@@ -355,7 +355,7 @@ class Deadlines(FaultCase):
         daemon.expect_messages(received=1, tempfailed=1)
 
     def test_sent_again_while_the_first_scan_runs(self):
-        """The client gave up. The same message, with other trace headers, waits for the scan that is under way."""
+        """The client gave up. The same message, with other trace headers, waits for the running scan."""
         gate = threading.Event()
         scanner = self.scripted(lambda content, number: gate.wait(60) and "Worm FOUND")
         daemon = self.daemon(scanner.address, {"Workers": 1, "ClamTimeOut": 60})
@@ -396,7 +396,7 @@ class Deadlines(FaultCase):
 
 
 class ServerFaults(FaultCase):
-    """The mail server at each point."""
+    """The mail server at each step."""
 
     def lost(self, replies, settings=None, content=compose(b"x\r\n"), **options):
         sink = self.sink(replies=replies, **options)
@@ -454,14 +454,14 @@ class ServerFaults(FaultCase):
 
 
 class Surroundings(FaultCase):
-    """What stands beside the mail path."""
+    """Faults beside the mail path."""
 
     def test_statistics_clients_that_hang(self):
         daemon = self.daemon()
         for n in range(60):
             sock = socket.create_connection(daemon.stats_port.pair, timeout=5)
             self.addCleanup(sock.close)
-            sock.sendall(b"GET /stats HT" if n % 2 else b"GET /stats HTTP/1.1\r\n\r\n")  # nobody reads the answer
+            sock.sendall(b"GET /stats HT" if n % 2 else b"GET /stats HTTP/1.1\r\n\r\n")  # the answer is never read
         began = time.monotonic()
         with daemon.client() as client:
             client.ehlo()
@@ -497,7 +497,7 @@ class Surroundings(FaultCase):
                    open(f"/proc/{pid}/stat", encoding="ascii").read().rpartition(")")[2].split()[0] == "Z")
 
     def test_nobody_reads_the_log(self):
-        """Standard error is a full pipe: lines are lost, mail is not held up."""
+        """Standard error is a full pipe: lines are lost, and mail is not delayed."""
         daemon = self.daemon(start=False)
         daemon.write_configuration()
         with subprocess.Popen([daemon.executable, "-d", "4", "-f", daemon.configuration], stderr=subprocess.PIPE,

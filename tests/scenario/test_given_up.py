@@ -1,4 +1,4 @@
-"""Scans that were given up: a scanner that has not answered some messages is used again as soon as it answers others."""
+"""Given-up scans: a scanner that has not answered some messages is used again as soon as it answers others."""
 import threading
 import time
 
@@ -23,7 +23,7 @@ class GivenUp(FaultCase):
             return client.deliver(compose(text)).code
 
     def fill(self):
-        """More messages than all places, none of which is answered for."""
+        """Sends more messages than there are places; none of them is answered."""
         codes = []
         threads = [threading.Thread(target=lambda n=n: codes.append(self.deliver(b"given up %d\r\n" % n)))
                    for n in range(3 * PLACES)]
@@ -36,7 +36,7 @@ class GivenUp(FaultCase):
         return len(threads)
 
     def assertWell(self):
-        """From now on new scans are answered. On both workers, mail is taken within the time."""
+        """From now on new scans are answered. Both workers must accept mail within the time."""
         self.answers = True
         began = time.monotonic()
         failed = 0
@@ -62,7 +62,7 @@ class GivenUp(FaultCase):
         self.watched.wait_log(r"scanner \S+: \d scans that were given up .* held their places, so the session is closed")
 
     def test_a_long_silence_of_canaries_too(self):
-        """New sessions do not prove themselves either, and mail keeps coming all the time."""
+        """New sessions cannot prove themselves either, and mail arrives all the time."""
         self.scanner.finds_canary = None
         lost = self.fill()
         end = time.monotonic() + 14

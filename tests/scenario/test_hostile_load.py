@@ -3,11 +3,11 @@
 
     BIVALVE_BIN=build/release/bin tests/scenario/test_hostile_load.py
 
-holds the whole of it: 64 dribbling clients, 2,000 idle ones, 300 and more that connect and reset during each measurement,
-garbage on both ports; the time of normal mail beside them is at most 1.3 times what it is without them, measured in one run.
-A measurement is 3,000 messages, two or three seconds: one of half a second says more about the machine than about the filter.
-The server behind is smtp_sink, whose time does not depend on its idle sessions: Postfix's smtp-sink takes 2.4 times as much
-CPU time for a message when it has 2,000 of them.
+runs all of it: 64 dribbling clients, 2,000 idle ones, at least 300 that connect and reset during each measurement, garbage
+on both ports. Normal mail beside them takes at most 1.3 times as long as without them, measured in one run.
+A measurement is 3,000 messages, two or three seconds: half a second would say more about the machine than about the filter.
+The server is smtp_sink, whose time does not depend on idle sessions: Postfix's smtp-sink takes 2.4 times as much CPU time
+for a message if it has 2,000 of them.
 In the suite (tests/scenario/run) it is a small round without a figure.
 """
 import os
@@ -31,7 +31,7 @@ class HostileLoad(ScenarioCase):
     ROUNDS = 5 if WHOLE else 1
 
     def mail(self, daemon):
-        """Sends normal mail, and returns the seconds that it took."""
+        """Sends normal mail and returns how many seconds it took."""
         began = time.monotonic()
         source = run_program([SOURCE, "-s", "4", "-m", str(self.MESSAGES), "-l", "10000", "-f", "ada@example.com", "-t",
                               "bob@example.net", f"inet:{daemon.port}"])
@@ -45,7 +45,7 @@ class HostileLoad(ScenarioCase):
         self.addCleanup(port.release)
         self.process("smtp_sink", [tool("smtp_sink"), "--listen", str(port)]).wait_line("^listening on ")
         daemon = self.bivalved(str(port), settings={"TimeOut": 60, "MaxConnections": 4000})
-        self.mail(daemon)  # warm
+        self.mail(daemon)  # a warm-up
         quiet, beside, resets, deliveries = [], [], [], self.MESSAGES
         for _ in range(self.ROUNDS):
             quiet.append(self.mail(daemon))

@@ -1,4 +1,4 @@
-"""A scanner under the daemon's own user, which can do to a message's memory what the daemon itself can."""
+"""A scanner under the daemon's own user, which can change a message's memory like the daemon itself."""
 import os
 import re
 
@@ -27,7 +27,7 @@ def write(path):
     with open(path, "r+b", buffering=0) as file:
         try:
             file.write(b"X" * 64)
-        except PermissionError:  # in memory
+        except PermissionError:  # the message is in memory
             pass
 
 

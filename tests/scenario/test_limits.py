@@ -1,4 +1,4 @@
-"""What one client may do, with the reply and the counter of each limit (issue 4, item 7)."""
+"""The limits for one client, with the reply and the counter of each (issue 4, item 7)."""
 import socket
 import threading
 import time
@@ -17,7 +17,7 @@ class Commands(Case):
     """Lines, errors, commands and recipients."""
 
     def test_line_length(self):
-        """The longest line that passes has 12,288 bytes with its line end; a longer one is refused once."""
+        """The longest accepted line has 12,288 bytes with its line end; a longer one is refused once."""
         sink = self.sink()
         daemon = self.bivalved(sink)
         with daemon.client() as client:
@@ -34,7 +34,7 @@ class Commands(Case):
         with daemon.client() as client:
             for _ in range(45):
                 self.assertReply(client.command("XYZZY"), 502)
-            self.assertReply(client.command("NOOP"), 250)  # and all is forgiven
+            self.assertReply(client.command("NOOP"), 250)  # errors no longer count
             for _ in range(50):
                 self.assertReply(client.command("STARTTLS"), 502)
             self.assertReply(client.command("XYZZY"), 502)
@@ -98,14 +98,14 @@ class Commands(Case):
             self.assertReply(reply, 552, "5.3.4 Header section exceeds the size limit")
             self.assertReply(client.deliver(b"X-Long: x\r\n" * (3 << 16) + b"\r\nbody\r\n"), 250)
             self.assertReply(client.deliver(compose(b"x" * (6 << 20))), 250)
-            # The header section ends where servers end it, and not only at a blank line.
+            # The header section ends where servers end it, which may be before a blank line.
             self.assertReply(client.deliver(b"Subject: x\r\n" + b"a text without a blank line before it\r\n" * 150_000), 250)
             self.assertReply(client.deliver(b"no field at all " * 400_000), 250)
         self.expect_error(daemon, "header_too_large")
         daemon.expect_messages(received=5, rejected=1, delivered=4)
 
     def test_a_client_that_does_not_read(self):
-        """It is not read from either: what is held for it stays bounded."""
+        """Bivalve stops reading from it, so that the bytes held for it stay limited."""
         daemon = self.bivalved(self.sink(extensions=["PIPELINING"], replies={"NOOP": "250 " + "x" * 500}))
         with daemon.client() as client:
             client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -128,7 +128,7 @@ class Rate(Case):
     """128 bytes a second on average over each TimeOut, in DATA and in BDAT."""
 
     def dribble(self, start, each, pause, seconds, head=b""):
-        """Sends `each` every `pause` after `start` and `head`; returns what the daemon said and when."""
+        """Sends `each` every `pause` after `start` and `head`; returns the daemon's words and when they came."""
         sink = self.sink(extensions=["CHUNKING"])
         daemon = self.bivalved(sink, settings={"TimeOut": 2})
         with daemon.client() as client:
@@ -198,7 +198,7 @@ class Rate(Case):
             self.assertRegex(str(reply), r"^421 4\.4\.2 Message data comes too slowly")
 
     def test_a_slow_but_honest_link_passes(self):
-        """400 bytes a second, twice as long as TimeOut."""
+        """400 bytes a second, for twice TimeOut."""
         sink = self.sink()
         daemon = self.bivalved(sink, settings={"TimeOut": 2})
         content = text_message(1600)
@@ -231,7 +231,7 @@ class Connections(Case):
             with daemon.client() as client:
                 self.assertReply(client.greeting, 421, "4.7.0 Too many connections from your address")
                 client.wait_closed()
-        # Another address has room of its own.
+        # Another address has its own limit.
         other = socket.create_connection(daemon.address, source_address=("127.0.0.2", 0))
         self.assertTrue(other.recv(100).startswith(b"220 "))
         other.close()
@@ -245,9 +245,9 @@ class Connections(Case):
 
 
 class Memory(Case):
-    """When BodyMemory and the disk are used up, reading stops and goes on by itself."""
+    """When BodyMemory and the disk are used up, reading stops and continues by itself."""
 
-    SETTINGS = {"BodyMemory": "1M", "Workers": 1, "TimeOut": 20, "Canary": "off"}  # which needs room of its own
+    SETTINGS = {"BodyMemory": "1M", "Workers": 1, "TimeOut": 20, "Canary": "off"}  # the canary needs room of its own
 
     def start(self, sink, settings=None):
         gone = self.directory / "gone"
@@ -289,7 +289,7 @@ class Memory(Case):
         self.assertEqual(stats["errors"]["out_of_room"], 0)
 
     def test_sessions_that_each_hold_a_part_do_not_wait_for_each_other(self):
-        """Ten messages that need 1 MB each in 4 MB: some are told to come back, none hangs, and all get in in the end."""
+        """Ten messages that need 1 MB each in 4 MB: some are told to come back, none hangs, all are accepted in the end."""
         sink = self.sink()
         daemon = self.start(sink, {"BodyMemory": "4M"})
         content = text_message(300000)

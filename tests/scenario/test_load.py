@@ -1,4 +1,4 @@
-"""Many messages, many connections, and the figures that must be seen."""
+"""Many messages, many connections, and the figures that must be reached."""
 import os
 import re
 import resource
@@ -71,7 +71,7 @@ class Throughput(ScenarioCase):
         daemon = self.bivalved(f"127.0.0.1:{port}", self.null_clamd(), {"Workers": 1})
         count = 500 if SLOW else 2000
         rates = []
-        # The best of a few rounds: what is asked is whether anything waits, not whether the machine is busy.
+        # The best of a few rounds, because the question is whether anything waits, not whether the machine is busy.
         while not rates or (max(rates) <= 1000 and len(rates) < 5 and not SLOW):
             started = time.monotonic()
             source = run_program([SOURCE, "-s", "1", "-m", str(count), "-d", "-l", "1024", f"inet:{daemon.port}"],
@@ -84,7 +84,7 @@ class Throughput(ScenarioCase):
             self.assertGreater(max(rates), 1000)
 
     def postfix_sink(self, *arguments):
-        """Postfix's smtp-sink on a port of its own; returns the port."""
+        """Postfix's smtp-sink on its own port; returns the port."""
         port = free_port()
         self.addCleanup(port.release)
         user = ["-u", "nobody"] if os.geteuid() == 0 else []
@@ -107,12 +107,12 @@ class Idle(ScenarioCase):
     COUNT = 2000
 
     def test_2000_idle_connections(self):
-        """Held by one process, for less than 8 kB each; and mail flows beside them."""
+        """One process holds them with less than 8 kB each, and mail is still delivered."""
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         if limit < 3 * self.COUNT:
             self.skipTest(f"only {limit} descriptors are allowed here")
         daemon = self.bivalved(self.sink(), settings={"TimeOut": 300})
-        # Some of them first, so that what is allocated once is not counted as part of each.
+        # Some of them first, so that one-time allocations do not count for each connection.
         warm = [daemon.client() for _ in range(20)]
         for client in warm:
             client.ehlo()

@@ -1,4 +1,4 @@
-"""LogFormat json: every line is an object, and that of a message says all that is known, whatever clients send."""
+"""LogFormat json: every line is an object, and a message's line has everything that is known, whatever clients send."""
 import json
 from datetime import datetime, timedelta, timezone
 
@@ -20,7 +20,7 @@ class JsonLog(ScenarioCase):
         return self.bivalved(sink, clamd, {"LogFormat": "json", **(settings or {})})
 
     def ended(self, daemon):
-        """All lines of a daemon that has been stopped, each checked and read."""
+        """All lines of a stopped daemon, each checked and parsed."""
         daemon.stop()
         events = []
         for line in daemon.process.lines:
@@ -44,7 +44,7 @@ class JsonLog(ScenarioCase):
         self.assertLessEqual(parts, phases["total"] + 0.01)
 
     def message(self, daemon):
-        """The one message's object."""
+        """The object of the only message."""
         messages = [e for e in self.ended(daemon) if e["event"] == "message"]
         self.assertEqual(len(messages), 1)
         return messages[0]
@@ -118,7 +118,7 @@ class JsonLog(ScenarioCase):
         self.assertEqual([lost["outcome"], lost["reply_from"], lost["reply"][:3]], ["lost", "bivalved", "451"])
 
     def test_hostile_addresses(self):
-        """Commas, quotes, newlines as text, control characters, and bytes that are no UTF-8."""
+        """Commas, quotes, newlines as text, control characters, and bytes that are not UTF-8."""
         sender = b"a, status=CLEAN, to=x\"},{\"\\n\x1b[2J"
         recipients = [b"\xff\xfe@example.net", b"j\xc3\xbcrgen@example.net", b"\\\"q, r\\\"@example.net", b"\t@b"]
         daemon = self.daemon(self.sink())
@@ -136,7 +136,7 @@ class JsonLog(ScenarioCase):
         self.assertEqual(record["status"], "CLEAN")
 
     def test_the_text_log_cannot_be_talked_into_fields(self):
-        """An infected message whose addresses say that it is clean, and that turn the line around."""
+        """An infected message whose addresses claim that it is clean, and that turn the line around."""
         daemon = self.bivalved(self.sink(extensions=["SMTPUTF8"]))
         with daemon.client() as client:
             client.ehlo()
@@ -169,7 +169,7 @@ class JsonLog(ScenarioCase):
         self.assertEqual(record["to"], recipients[:len(record["to"])])
 
     def test_lines_of_many_sessions(self):
-        """Each session's lines are whole, and each message has one."""
+        """Each session's lines are complete, and each message has one."""
         daemon = self.daemon(self.sink(), self.null_clamd(), {"Canary": "off"})
         for number in range(30):
             with daemon.client() as client:

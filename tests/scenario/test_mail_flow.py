@@ -3,7 +3,7 @@ from harness import ScenarioCase, SmtpClient, compose, free_port, log_line, main
 
 
 class Dialogue(ScenarioCase):
-    """Commands go to the server, its replies come back word for word, and the transaction state is the server's."""
+    """Commands go to the server, its replies come back unchanged, and the transaction state is the server's."""
 
     def test_greets_in_its_own_name(self):
         daemon = self.bivalved(self.sink())
@@ -230,7 +230,7 @@ class Dialogue(ScenarioCase):
             self.assertRegex(str(client.reply()), r"^500 (5\.5\.2 )?Line too long")
 
     def test_the_server_refuses_the_message(self):
-        """The server's own 4xx and 5xx, to DATA and to the end of data, are the client's."""
+        """The server's own 4xx and 5xx, to DATA and to the end of data, are passed to the client."""
         for step, reply in (("DATA", "451 4.3.2 sink: not now"), ("DATA", "554 5.3.2 sink: never"),
                             ("BODY", "452 4.3.1 sink: no room"), ("BODY", "550-5.7.1 sink: spam\n550 5.7.1 sink: go")):
             with self.subTest(step=step, reply=reply):
@@ -247,7 +247,7 @@ class Dialogue(ScenarioCase):
 
 
 class Limits(ScenarioCase):
-    """What is too much, or could be read as two messages, is refused without harm to the session."""
+    """Anything that is too large, or could be read as two messages, is refused without harm to the session."""
 
     bivalve_only = True
 

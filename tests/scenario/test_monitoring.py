@@ -1,4 +1,4 @@
-"""The examples for Prometheus and Grafana name nothing that /metrics does not have."""
+"""The examples for Prometheus and Grafana name only what /metrics has."""
 import json
 import re
 import shutil
@@ -16,7 +16,7 @@ _ADDED = {"job", "instance"}
 
 
 def expressions(node):
-    """Every "expr" below `node`."""
+    """Yields every "expr" below `node`."""
     if isinstance(node, dict):
         for name, value in node.items():
             if name == "expr":
@@ -32,7 +32,7 @@ class Monitoring(ScenarioCase):
     bivalve_only = True
 
     def samples(self):
-        """What /metrics says after some mail: names, each with the values of its labels."""
+        """The content of /metrics after some mail: names, each with the values of its labels."""
         daemon = self.bivalved(self.sink())
         with daemon.client() as client:
             client.ehlo()
@@ -59,7 +59,7 @@ class Monitoring(ScenarioCase):
                 if label in _ADDED:
                     continue
                 self.assertIn(label, samples[name], expression)
-                # Each alternative is a value that there is.
+                # Each alternative is an existing value.
                 for value in pattern.split("|"):
                     self.assertIn(value, samples[name][label], expression)
         for group in _GROUPING.findall(expression):
@@ -70,12 +70,12 @@ class Monitoring(ScenarioCase):
     def test_rules_and_dashboard_use_what_there_is(self):
         samples = self.samples()
         rules = (EXAMPLES / "bivalve.rules.yml").read_text()
-        # One line, or a block of lines that are indented further.
+        # One line, or a block of lines with deeper indentation.
         alerts = re.findall(r"^ +expr: (?:\|\n((?: {10,}.*\n)+)|(.*)\n)", rules, re.M)
         self.assertEqual(len(alerts), rules.count("- alert:"))
         for block, line in alerts:
             self.check(block or line, samples)
-        for name in _METRIC.findall(rules):  # in the advice, too
+        for name in _METRIC.findall(rules):  # also in the advice
             self.assertTrue(name in samples or f"{name}_bucket" in samples, name)
         dashboard = json.loads((EXAMPLES / "grafana-dashboard.json").read_text())
         found = list(expressions(dashboard))

@@ -1,4 +1,4 @@
-"""Messages with a virus that are changed at random places: what a mail program still finds in one is not delivered as clean."""
+"""Messages with a virus, changed at random places: if a mail program still finds the virus, they are not delivered as clean."""
 import os
 
 from harness import ScenarioCase, main

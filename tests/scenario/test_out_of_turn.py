@@ -1,5 +1,5 @@
-"""Nobody speaks for the server: what it says before it has the message, what it says last, and what the client hears
-when one of both has gone."""
+"""Nobody speaks for the server: replies before it has the message, its last words, and what the client hears when one of
+the two has gone."""
 import socket
 import struct
 
@@ -7,13 +7,13 @@ from harness import CLOSE, ScenarioCase, compose, infected_attachment, main, wai
 from harness.fault_case import FaultCase
 
 SMALL = compose(b"x\r\n")
-# More than the sockets between the two take.
+# More than the sockets between the two hold.
 LARGE = compose(b"0123456789abcdef" * 4 + b"\r\n") + b"and more of it, to fill the sockets\r\n" * 600_000
 WAYS = (["8BITMIME"], ["CHUNKING"])
 
 
 class EarlyReply(ScenarioCase):
-    """A reply that is there before the end of the message went out is none."""
+    """A reply that arrives before the end of the message was sent does not count."""
 
     bivalve_only = True
 
@@ -41,7 +41,7 @@ class EarlyReply(ScenarioCase):
                 self.lost(LARGE, extensions=extensions, close_after_body_bytes=100_000, early=b"250 2.0.0 early\r\n")
 
     def test_in_the_middle_and_then_it_reads_on(self):
-        """It would take the message, say 550 to it, and that would be the reply to our next command."""
+        """The server would take the message and answer 550, and that would be taken for the reply to our next command."""
         for extensions in WAYS:
             with self.subTest(extensions=extensions):
                 sink = self.sink(extensions=extensions, close_after_body_bytes=100_000, early=b"250 2.0.0 early\r\n",
@@ -67,7 +67,7 @@ class DataWithArguments(ScenarioCase):
     bivalve_only = True
 
     def test_is_refused_and_ends_nothing(self):
-        """Some servers pass over the argument, say 354, and would take an empty message for the dot."""
+        """Some servers ignore the argument, say 354, and would take an empty message for the dot."""
         sink = self.sink()
         daemon = self.bivalved(sink)
         with daemon.client() as client:
@@ -82,7 +82,7 @@ class DataWithArguments(ScenarioCase):
 
 
 class StartMailWithoutRecipients(ScenarioCase):
-    """A server that says 354 although it took no recipient (RFC 2920 section 3.1) gets the end of the data and no mail."""
+    """A server that says 354 without any recipient (RFC 2920 section 3.1) gets the end of the data and no mail."""
 
     bivalve_only = True
 
@@ -109,7 +109,7 @@ class StartMailWithoutRecipients(ScenarioCase):
 
 
 class MixedCodes(ScenarioCase):
-    """The code of a reply's last line is the reply's."""
+    """The code of the last line is the code of the reply."""
 
     bivalve_only = True
 
@@ -139,7 +139,7 @@ class ControlCharacters(ScenarioCase):
     bivalve_only = True
 
     def test_in_replies_are_made_harmless(self):
-        """A CR alone ends a line for some clients: they would read a second reply."""
+        """For some clients a CR alone ends a line: they would read a second reply."""
         sink = self.sink(replies={"NOOP": b"250 ok\r550 no\0\x1b[2J\r\n", "CONNECT": b"554 a\rb\r\n"})
         daemon = self.bivalved(sink)
         with daemon.client(greeting=False) as client:
@@ -163,7 +163,7 @@ class ControlCharacters(ScenarioCase):
 
 
 class UnprovenChunking(ScenarioCase):
-    """A server that lists CHUNKING and does not know BDAT would take the message for commands."""
+    """A server that lists CHUNKING but does not know BDAT would take the message for commands."""
 
     bivalve_only = True
     CONTENT = compose(b"RSET\r\nMAIL FROM:<evil@example.com>\r\nRCPT TO:<victim@example.net>\r\nDATA\r\n")
@@ -178,7 +178,7 @@ class UnprovenChunking(ScenarioCase):
         return [line for line in sink.commands if line.startswith(b"BDAT")]
 
     def by_data(self, daemon, sink):
-        """It is not shown any more, and messages go by DATA."""
+        """CHUNKING is not shown any more, and messages are sent by DATA."""
         with daemon.client() as client:
             client.ehlo()
             self.assertNotIn("CHUNKING", client.extensions)
@@ -225,7 +225,7 @@ class UnprovenChunking(ScenarioCase):
         daemon.expect_messages(received=1, refused=1)
 
     def test_nothing_follows_a_chunk_that_was_refused_unread(self):
-        """It was proven, and then another server took its place."""
+        """CHUNKING was proven, and then another server took the server's place."""
         sink, daemon = self.start(None, body=["250 ok", "502 5.5.1 what", None])
         with daemon.client() as client:
             client.ehlo()
@@ -238,7 +238,7 @@ class UnprovenChunking(ScenarioCase):
 
 
 class LastWords(ScenarioCase):
-    """The message is delivered: nobody may take it for lost because of what comes behind it."""
+    """The message is delivered: events after it must not make it count as lost."""
 
     bivalve_only = True
 
@@ -275,7 +275,7 @@ class LastWords(ScenarioCase):
             self.assertReply(client.mail(), 421)
 
     def test_a_server_that_says_421_to_rset(self):
-        """Behind a message that did not go to it: its own words, and not that it broke the protocol."""
+        """After a message that was not sent to it: its own words, and no claim that it broke the protocol."""
         for settings, code in (({"Action": "drop"}, 250), ({"Action": "bounce"}, 550)):
             with self.subTest(settings=settings):
                 sink = self.sink(replies={"RSET": ("421 4.3.2 sink: that is all", CLOSE)})
@@ -289,7 +289,7 @@ class LastWords(ScenarioCase):
 
 
     def test_a_server_that_refuses_rset(self):
-        """Its transaction is still open, and the next message could go to the last one's recipients."""
+        """The server's transaction is still open, and the next message could go to the previous recipients."""
         for refusal in ("500 5.5.1 sink: what", "451 4.3.0 sink: later", "354 sink: go on"):
             with self.subTest(refusal=refusal):
                 sink = self.sink(replies={"RSET": refusal})
@@ -304,7 +304,7 @@ class LastWords(ScenarioCase):
 
 
 class HalfClosed(FaultCase):
-    """The client ends its side behind the message while that is scanned."""
+    """The client ends its side after the message, while it is scanned."""
 
     def held(self, end):
         released = []
@@ -360,7 +360,7 @@ class ResetBeforeAccept(ScenarioCase):
     def test_opens_no_session_with_the_server(self):
         sink = self.sink()
         daemon = self.bivalved(sink, settings={"Workers": 1})
-        # While the only worker stands still, connections come and go.
+        # While the only worker is stopped, connections come and go.
         daemon.process.signal(19)
         for _ in range(5):
             one = socket.create_connection(daemon.address)

@@ -1,4 +1,4 @@
-"""Servers and clients that vanish, hang or refuse at any point: the right reply, and no message lost or doubled."""
+"""Servers and clients that vanish, hang or refuse at any step: the right reply, and no message lost or doubled."""
 import signal
 
 from harness import CLOSE, RESET, STALL, ScenarioCase, compose, free_port, main
@@ -177,7 +177,7 @@ class ServerGone(ScenarioCase):
 
 
 class ClientGone(ScenarioCase):
-    """The client leaves without QUIT. The server gets one: it must not wait for a session that is over."""
+    """The client leaves without QUIT. The server gets one, so that it does not wait for a session that is over."""
 
     bivalve_only = True
 
@@ -219,7 +219,7 @@ class ClientGone(ScenarioCase):
                     daemon.expect_messages(received=0, aborted=1)
 
     def test_during_the_scan(self):
-        """It counts as a temporary failure, and the server never gets it: the client will send it again."""
+        """The message counts as a temporary failure and is not sent to the server: the client will send it again."""
         for how in ("close", "reset"):
             with self.subTest(how=how):
                 clamd = self.clamd()
@@ -252,7 +252,7 @@ class ClientGone(ScenarioCase):
         daemon.expect_messages(received=0, aborted=1)
 
     def test_scanners_that_look_in(self):
-        """Port scanners and health checks: connections without a word, at any time, do no harm."""
+        """Port scanners and health checks: connections without a command, at any time, do no harm."""
         sink = self.sink()
         daemon = self.bivalved(sink)
         for n in range(50):

@@ -36,7 +36,7 @@ class _Arrangement(ScenarioCase):
         self.addCleanup(self.postfix.close)
 
     def example_settings(self):
-        """What the example's bivalved.conf says beside its addresses."""
+        """The example's settings of bivalved.conf, besides its addresses."""
         lines = (EXAMPLES / self.example / "bivalved.conf").read_text().splitlines()
         settings = dict(re.split(r":\s*", line, maxsplit=1) for line in lines if line and not line.startswith("#"))
         for name, value in (("Listen", "127.0.0.1:10025"), ("OutAddress", "127.0.0.1:10026")):
@@ -45,7 +45,7 @@ class _Arrangement(ScenarioCase):
         return settings
 
     def adapted(self, name):
-        """The example as it stands, with this test's ports in place of its own."""
+        """The example unchanged, with this test's ports in place of its own."""
         path = EXAMPLES / self.example / name
         text = path.read_text() if path.exists() else ""
         text = text.replace("[127.0.0.1]:10025", f"[127.0.0.1]:{self.daemon.port.number}")
@@ -54,7 +54,7 @@ class _Arrangement(ScenarioCase):
         return re.sub(r"(?m)^smtp +inet", f"127.0.0.1:{self.front.number} inet", text)
 
     def send_all(self):
-        """Each session says by XCLIENT that it comes from an address of its own. Returns the replies by number."""
+        """Each session says by XCLIENT that it comes from another address. Returns the replies by number."""
         replies, failures = {}, []
 
         def session(first):
@@ -93,8 +93,8 @@ class _Arrangement(ScenarioCase):
                                             clean=len(clean), **{action_counter: len(infected)})
         self.assertEqual(stats["errors"]["protocol"], 0)
 
-        # XFORWARD: the script knows the original client of each infected message, the second Postfix of every one, because
-        # their envelopes come that far.
+        # XFORWARD: the script knows the original client of each infected message, and the second Postfix that of every message,
+        # because their envelopes get that far.
         wait_until("the scripts", lambda: len(list(self.out.glob("*.env"))) == len(infected))
         runs = {}
         for path in self.out.glob("*.env"):
@@ -117,7 +117,7 @@ class _Arrangement(ScenarioCase):
 
 
 class AfterQueue(_Arrangement):
-    """content_filter: Postfix takes everything, and what is infected goes no further than the filter."""
+    """content_filter: Postfix takes everything, and infected messages do not get past the filter."""
 
     example = "postfix-after-queue"
 
@@ -132,7 +132,7 @@ class AfterQueue(_Arrangement):
 
 
 class BeforeQueue(_Arrangement):
-    """smtpd_proxy_filter: the client is told what the filter says."""
+    """smtpd_proxy_filter: the client gets the filter's replies."""
 
     example = "postfix-before-queue"
 

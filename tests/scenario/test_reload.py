@@ -1,4 +1,4 @@
-"""Reading the configuration again (SIGHUP): what takes effect when, what a wrong file does, and that nobody notices."""
+"""Reading the configuration again (SIGHUP): what takes effect when, what a wrong file does, and that mail is not affected."""
 import os
 import re
 import signal
@@ -17,13 +17,13 @@ class ReloadCase(ScenarioCase):
     bivalve_only = True
 
     def hup(self, daemon, pattern):
-        """Sends SIGHUP and waits for a new line like that; returns it."""
+        """Sends SIGHUP and waits for a new line that matches; returns it."""
         start = len(daemon.process.lines)
         daemon.process.signal(signal.SIGHUP)
         return daemon.process.wait_line(pattern, start=start)
 
     def reload(self, daemon, settings):
-        """Other settings (None: the default again), taken by the daemon."""
+        """Changes settings (None: the default again) and waits until the daemon uses them."""
         daemon.settings.update(settings)
         daemon.write_configuration()
         self.hup(daemon, DONE)
@@ -64,7 +64,7 @@ class Faults(ReloadCase):
         self.assertReply(SmtpClient(daemon.address, greeting=False).reply(), 220, "two.example")
 
     def test_one_gate(self):
-        """What --check-config refuses, reading again, a hot restart and a start refuse too, in the same words."""
+        """Errors that --check-config refuses are also refused by a reload, a hot restart and a start, in the same words."""
         daemon = self.bivalved(self.sink())
         text = daemon.configuration.read_text()
         number = text.count("\n") + 1
@@ -95,7 +95,7 @@ class Faults(ReloadCase):
         self.deliver(daemon)
 
     def test_the_settings_in_force_count(self):
-        """Listen stays as it was, so what is no loop in the file would be one in the running program."""
+        """Listen stays as it was, so a loop may exist in the running program even if there is none in the file."""
         daemon = self.bivalved(self.sink())
         before = dict(daemon.settings)
         own = str(daemon.port)
@@ -110,7 +110,7 @@ class Faults(ReloadCase):
         self.deliver(daemon)
 
     def test_a_directory_that_may_not_be_written_to(self):
-        """With the eyes of User, which the running process has."""
+        """As User, which the running process has become."""
         if os.geteuid() != 0:
             self.skipTest("only root can become another user")
         self.directory.chmod(0o755)
@@ -142,7 +142,7 @@ class Faults(ReloadCase):
 
 
 class EverySetting(ReloadCase):
-    """Each row of the table acts after SIGHUP, or is named in the log and does not."""
+    """Each row of the table takes effect after SIGHUP, or is named in the log and does not."""
 
     def test_those_that_wait_for_the_next_start(self):
         daemon = self.bivalved(self.sink())
@@ -160,11 +160,11 @@ class EverySetting(ReloadCase):
         self.deliver(daemon)
 
     def test_the_others(self):
-        """One check for each setting that the sample file lists; a setting without one fails the test."""
+        """One check for each setting in the sample file; a setting without one fails the test."""
         names = set(re.findall(r"^#?([A-Z][A-Za-z]+):", (PROJECT / "appliance/man/bivalved.conf").read_text(), re.M))
         checks = {name.removeprefix("check_"): getattr(self, name) for name in dir(self) if name.startswith("check_")}
         fixed = {"Listen", "TransparentProxy", "User", "Workers", "PidFile", "StatsAddress", "SocketMode"}
-        # Seen where what they are about is seen: test_restart.
+        # Tested where their effects are tested: test_restart.
         elsewhere = {"DrainTimeOut", "RestartTimeOut"}
         self.assertEqual(names - fixed - elsewhere, set(checks), "settings and checks")
         self.one, self.two = self.sink(), self.sink(extensions=("XCLIENT ADDR NAME", "8BITMIME"))
@@ -185,7 +185,7 @@ class EverySetting(ReloadCase):
         count = len(self.two.messages)
         self.deliver(daemon)
         self.assertEqual(len(self.two.messages), count + 1)
-        # The session that was there goes on with the server that it has.
+        # The existing session continues with its server.
         old.ehlo()
         self.assertReply(old.deliver(MESSAGE), 250)
         self.assertEqual(len(self.two.messages), count + 1)
@@ -222,7 +222,7 @@ class EverySetting(ReloadCase):
     def check_Quarantine(self, daemon):
         self.reload(daemon, {"Quarantine": "on"})
         self.deliver(daemon, infected_attachment())
-        # The message first, its record after it.
+        # The message is written first, its record after it.
         wait_until("the record", lambda: any(name.endswith(".json") for name in daemon.temporary_files()))
         for path in daemon.temporary.iterdir():
             path.unlink()
@@ -317,7 +317,7 @@ class EverySetting(ReloadCase):
         self.deliver(daemon, compose(b"x" * 70 + b"\r\n" + b"line\r\n" * 1000), code=552)
 
     def check_BodyMemory(self, daemon):
-        """With a byte of memory a message cannot grow but in a file, and with no directory for that not at all."""
+        """With one byte of memory a message can only grow in a file, and without a directory for files not at all."""
         gone = self.directory / "gone"
         gone.mkdir()
         self.reload(daemon, {"BodyMemory": 1, "TempDirectory": gone, "TimeOut": 2})
@@ -327,7 +327,7 @@ class EverySetting(ReloadCase):
             client.mail()
             client.rcpt()
             reply = client.command("DATA")
-            if reply.code == 354:  # a body that was kept from another message has some room
+            if reply.code == 354:  # a body kept from another message has some room
                 client.content(compose(b"line\r\n" * 500_000))
                 reply = client.reply()
             self.assertReply(reply, 452)
@@ -350,7 +350,7 @@ class EverySetting(ReloadCase):
         SmtpClient(daemon.address, greeting=False).wait_closed()
 
     def check_MaxConnectionsPerClient(self, daemon):
-        with daemon.client():  # from before: does not count
+        with daemon.client():  # an earlier client: does not count
             self.reload(daemon, {"MaxConnectionsPerClient": 1})
             with daemon.client() as one:
                 self.assertReply(SmtpClient(daemon.address, greeting=False).reply(), 421)
@@ -376,7 +376,7 @@ class EverySetting(ReloadCase):
         daemon.process.wait_line('"status":"CLEAN"', start=start)
 
     def check_ShutdownTimeOut(self, daemon):
-        """A daemon of its own, with a message that never ends."""
+        """A separate daemon, with a message that never ends."""
         other = self.bivalved(self.one)
         self.reload(other, {"ShutdownTimeOut": 0})
         client = other.client()
@@ -387,7 +387,7 @@ class EverySetting(ReloadCase):
 
 
 class UnderLoad(ReloadCase):
-    """Readings while mail goes through: no session ends, no message is lost or doubled."""
+    """Reloads while mail is sent: no session ends, and no message is lost or doubled."""
 
     def test_twenty_readings(self):
         sink = self.sink()

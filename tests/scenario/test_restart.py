@@ -1,4 +1,4 @@
-"""The hot restart (SIGUSR2): the next process takes over the sockets, the one before lets its sessions end."""
+"""The hot restart (SIGUSR2): the next process takes over the sockets, and the old one lets its sessions end."""
 import contextlib
 import os
 import re
@@ -32,7 +32,7 @@ class RestartCase(ScenarioCase):
         return daemon.process.wait_line(pattern, start=start)
 
     def replaceable(self, sink, settings=None):
-        """A daemon that runs by a link of the test's own, whose target can be another program later."""
+        """A daemon that is started through a link of the test, whose target can be changed to another program later."""
         link = self.directory / "bin" / "bivalved"
         link.parent.mkdir()
         link.symlink_to(program())
@@ -64,7 +64,7 @@ class TakesOver(RestartCase):
         self.assertEqual(stats["messages"]["received"], 0)
         self.assertReply(SmtpClient(daemon.address, greeting=False).reply(), 220, "two.example")
         self.deliver(daemon, sender="new@example.com")
-        # In the middle of its transaction, the one before serves it to its end, and ends with it.
+        # In the middle of its transaction: the old process serves it to its end, and then ends.
         self.assertTrue(process_runs(first))
         old.rcpt()
         self.assertReply(old.data(MESSAGE), 250)
@@ -74,20 +74,20 @@ class TakesOver(RestartCase):
         self.assertRegex(daemon.log, r"all in all: connections\.accepted=1 messages\.received=1 messages\.delivered=1 ")
 
     def test_files_and_descriptors_over_twenty_restarts(self):
-        """The pid file goes along, the same descriptors are open, and nothing else is left."""
+        """The pid file is handed over, the same descriptors are open, and nothing else is left."""
         pid_file = self.directory / "pid"
         daemon = self.bivalved(self.sink(), settings={"PidFile": pid_file})
 
         def descriptors():
             daemon.wait_stats("a scanner", lambda s: s["scanners"][0]["connections"] == 4)
             directory = f"/proc/{daemon.process.pid}/fd"
-            # One may be closed since it was listed: a client's, that of the statistics.
+            # A client of the statistics may have closed its descriptor since it was listed.
             names = []
             for fd in os.listdir(directory):
                 with contextlib.suppress(FileNotFoundError):
                     names.append(os.readlink(f"{directory}/{fd}"))
             return sorted(re.sub(r"[0-9]+", "N", name) for name in names if not name.startswith("/memfd"))
-        # The connection that asked for the statistics may still be among them: not in all of five listings.
+        # The connection that asked for the statistics may still be listed, but not in all of five listings.
         before = min((descriptors() for _ in range(5)), key=len)
         for _ in range(20):
             pid = daemon.restart()
@@ -107,13 +107,13 @@ class TakesOver(RestartCase):
             daemon.write_configuration()
             daemon.restart()
             self.assertEqual(daemon.stats()["workers"], workers)
-            # Each of the sockets is accepted from by somebody: the kernel spreads connections over all.
+            # Some worker accepts from each socket: the kernel distributes connections over all of them.
             for client in [daemon.client() for _ in range(20)]:
                 client.ehlo()
                 client.close()
 
     def test_other_addresses(self):
-        """A socket that is not wanted any more is emptied by the one before, and is then gone."""
+        """The old process empties a socket that is not wanted any more, and the socket is then gone."""
         gone, comes, stats = free_port(), free_port(), free_port()
         path = self.directory / "smtp.sock"
         daemon = self.bivalved(self.sink(), start=False)
@@ -140,12 +140,12 @@ class TakesOver(RestartCase):
         self.deliver(daemon)
 
     def test_a_local_statistics_address(self):
-        """It goes along, and is gone at a clean end, or when another one takes its place."""
+        """It is handed over, and is removed at a clean end or when another address replaces it."""
         one, two = self.directory / "one.sock", self.directory / "two.sock"
         daemon = self.bivalved(self.sink(), start=False)
         daemon.settings["StatsAddress"] = one
         daemon.start(wait=False)
-        daemon.settings["StatsAddress"] = None  # for the harness, which asks by TCP
+        daemon.settings["StatsAddress"] = None  # the harness asks by TCP
         daemon.wait_log(r"with \d workers")
         first = daemon.restart()
         wait_until("only one process", lambda: daemon.process.pid == first and "all in all" in daemon.log)
@@ -159,14 +159,14 @@ class TakesOver(RestartCase):
         self.assertFalse(two.exists())
 
     def test_rights_to_local_sockets(self):
-        """SocketMode whatever the umask, for both kinds of socket, and a restart changes neither socket nor rights."""
+        """SocketMode for both kinds of socket, whatever the umask; a restart changes neither socket nor rights."""
         for mode, mask in ((None, 0), (None, 0o77), ("0666", 0o77), ("0600", 0)):
             with self.subTest(mode=mode, mask=oct(mask)):
                 mail, stats = self.directory / "mail.sock", self.directory / "stats.sock"
                 daemon = self.bivalved(self.sink(), settings={"SocketMode": mode}, start=False)
                 daemon.settings.update({"Listen": [daemon.settings["Listen"], mail], "StatsAddress": stats})
                 daemon.start(wait=False, before_exec=lambda mask=mask: os.umask(mask))
-                daemon.settings["StatsAddress"] = None  # for the harness, which asks by TCP
+                daemon.settings["StatsAddress"] = None  # the harness asks by TCP
                 daemon.wait_log(r"with \d workers")
                 wanted = int(mode or "0660", 8)
                 before = [path.stat() for path in (mail, stats)]
@@ -216,7 +216,7 @@ class TakesOver(RestartCase):
 
 
 class StaysAsItWas(RestartCase):
-    """Whatever is wrong with the new process, the old one goes on, and the log and the statistics say why."""
+    """Whatever is wrong with the new process: the old one continues, and the log and the statistics say why."""
 
     def fails(self, daemon, pattern):
         pid = daemon.process.pid

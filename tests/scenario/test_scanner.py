@@ -1,4 +1,4 @@
-"""Scanners that are gone, slow, wrong or back again: no message without a verdict is let through in silence."""
+"""Scanners that are gone, slow, wrong or back again: no message without a verdict is let through silently."""
 import signal
 import socket
 import threading
@@ -10,7 +10,7 @@ FAILED = "from=ada@example.com, to=bob@example.net, status=CLAMAV-ERROR"
 
 
 def scanner(stats, address):
-    """What the statistics say about the scanner at `address`."""
+    """The statistics about the scanner at `address`."""
     return next(s for s in stats["scanners"] if s["address"] == address)
 
 
@@ -73,7 +73,7 @@ class Unreachable(ScenarioCase):
 
 
 class ComesBack(ScenarioCase):
-    """A clamd that dies, or that starts after the daemon, is used again without anybody's help."""
+    """A clamd that dies, or that starts after the daemon, is used again without any intervention."""
 
     bivalve_only = True
 
@@ -98,7 +98,7 @@ class ComesBack(ScenarioCase):
         self.assertEqual(stats["messages"]["delivered"], len(sink.messages))
 
     def test_restarts_between_messages(self):
-        """No message fails for a restart that was over before it came: it is the message that makes Bivalve look."""
+        """No message fails because of a restart that was over before it came: the message itself makes Bivalve connect again."""
         clamd = self.clamd()
         sink = self.sink()
         daemon = self.bivalved(sink, clamd, {"Workers": 1})
@@ -114,7 +114,7 @@ class ComesBack(ScenarioCase):
         daemon.expect_messages(received=6, delivered=6, scan_failed=0)
 
     def test_connections_cut_between_messages(self):
-        """A connection that closed while idle is no error, and no reason to wait."""
+        """A connection that closed while idle is no error and causes no wait."""
         tap = self.tap(self.shared_clamd())
         sink = self.sink()
         daemon = self.bivalved(sink, tap)
@@ -138,7 +138,7 @@ class ComesBack(ScenarioCase):
             wait_until("a message to be taken", lambda: client.deliver(compose(b"y\r\n")).code == 250)
 
     def test_dies_during_a_scan(self):
-        """A held scan whose scanner dies: retried or refused, never delivered unscanned, never without an answer."""
+        """A scan is held and its scanner dies: retried or refused, never delivered unscanned, never without an answer."""
         clamd = self.clamd()
         sink = self.sink()
         daemon = self.bivalved(sink, clamd, {"ClamTimeOut": 5})
@@ -209,11 +209,11 @@ class Several(ScenarioCase):
         daemon.expect_messages(received=20, delivered=20, scan_failed=0)
 
     def test_one_dies_during_a_scan(self):
-        """What was outstanding on it is scanned again by the other."""
+        """The other scanner gets the scans that were outstanding on it."""
         first, second = self.clamd(), self.clamd()
         sink = self.sink()
         daemon = self.bivalved(sink, [first.address, second.address])
-        # Before its canaries are found, the one that is stopped would get nothing.
+        # Before its canaries are found, the stopped scanner would get nothing.
         daemon.wait_stats("both scanners to prove themselves",
                           lambda s: all(one["canary"] == "found" for one in s["scanners"]))
         clients = [daemon.client() for _ in range(4)]
@@ -244,7 +244,7 @@ class Several(ScenarioCase):
 
 
 class Failures(ScenarioCase):
-    """Each cause of a missing verdict, and what ScanFailure makes of it."""
+    """Each cause of a missing verdict, and how ScanFailure handles it."""
 
     bivalve_only = True
 
@@ -262,7 +262,7 @@ class Failures(ScenarioCase):
 
     @classmethod
     def knows_canary(cls):
-        """Whether the daemon has the setting Canary, which a scanner that finds nothing cannot pass."""
+        """Whether the daemon has the setting Canary; a scanner that finds nothing cannot pass that test."""
         from harness import run_program
         from harness.bivalved import program
         if not hasattr(cls, "_knows_canary"):
@@ -299,7 +299,7 @@ class Failures(ScenarioCase):
         self.assertGreaterEqual(stats["scanners"][0]["errors"], 1)
 
     def test_nonsense(self):
-        """A scanner that answers something else than its protocol has: an error, not a clean message."""
+        """A scanner that answers outside its protocol: an error, not a clean message."""
         path = self.directory / "nonsense.ctl"
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(str(path))
@@ -313,7 +313,7 @@ class Failures(ScenarioCase):
                     return
                 with client:
                     while data := client.recv(4096):
-                        # To the session's PING as expected; to anything else a reply without its number.
+                        # The session's PING is answered correctly; anything else gets a reply without its number.
                         client.sendall(b"1: PONG\0" if b"PING" in data else b"whatever OK\0")
         threading.Thread(target=serve, daemon=True).start()
         self.addCleanup(lambda: (listener.shutdown(socket.SHUT_RDWR), listener.close()))
@@ -338,7 +338,7 @@ class Failures(ScenarioCase):
         self.assertEqual(stats["scan_failures"]["size"], 1)
 
     def test_scanner_limits(self):
-        """clamd stops at a limit and says so with AlertExceedsMax: that is no virus."""
+        """clamd stops at a limit and says so with AlertExceedsMax: this is not a virus."""
         clamd = self.clamd(options={"MaxFileSize": "50K", "MaxScanSize": "50K"})
         sink = self.sink()
         daemon = self.bivalved(sink, clamd, {"ScanFailure": "limits=pass"})
@@ -351,7 +351,7 @@ class Failures(ScenarioCase):
         daemon.wait_log(log_line("from=ada@example.com, to=bob@example.net, status=NOT-SCANNED:limits"))
 
     def test_too_many_layers(self):
-        """The same for an archive in archives: what clamd has not looked into is held back."""
+        """The same for an archive in archives: content that clamd has not looked into is held back."""
         clamd = self.clamd(options={"MaxRecursion": "16"})
         sink = self.sink()
         daemon = self.bivalved(sink, clamd)
@@ -383,7 +383,7 @@ class Failures(ScenarioCase):
 
 
 class UnknownLimits(ScenarioCase):
-    """No clamd.conf says that it is the one of this scanner; clamd's OK for what it does not look at is doubted."""
+    """No clamd.conf names this scanner as its own, so clamd's OK about content that it does not look at is doubted."""
 
     bivalve_only = True
 

@@ -1,4 +1,4 @@
-"""Under a service manager: sockets that it has opened (LISTEN_FDS), its watchdog, and what it is told of a reload and a
+"""Under a service manager: sockets that it has opened (LISTEN_FDS), its watchdog, and the messages to it about a reload and a
 hot restart."""
 import ctypes
 import os
@@ -17,8 +17,8 @@ from harness.process import adopt_orphans
 
 MESSAGE = compose(b"x\r\n")
 
-# Opens sockets as systemd does, at the descriptors from 3 on, and becomes the program. Arguments: what LISTEN_FDNAMES
-# says, the addresses, "--", the program.
+# Opens sockets as systemd does, at the descriptors from 3 on, and becomes the program. Arguments: the value of
+# LISTEN_FDNAMES, the addresses, "--", the program.
 LAUNCHER = """
 import os, socket, sys
 names, *words = sys.argv[1:]
@@ -48,7 +48,7 @@ PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH = 0x4206, 0x4207, 17
 
 
 class Manager:
-    """The other end of NOTIFY_SOCKET: what was told, in order, and when."""
+    """The other end of NOTIFY_SOCKET: the messages received, in order, with their times."""
 
     def __init__(self, path):
         self.path = str(path)
@@ -66,7 +66,7 @@ class Manager:
             self.told.append((time.monotonic(), text))
 
     def wait(self, pattern, start=0):
-        """The first that is like that, from number `start` on."""
+        """The first matching message, from number `start` on."""
         def found():
             return next((m for m in (re.search(pattern, t) for _, t in self.told[start:]) if m), None)
         wait_until(f"the service manager to be told {pattern!r}", found)
@@ -105,7 +105,7 @@ class ServiceCase(ScenarioCase):
 
 class Activation(ServiceCase):
     def test_sockets_of_the_manager(self):
-        """They are served by all workers, whatever Listen and StatsAddress say, and go on through a hot restart."""
+        """All workers serve them, whatever Listen and StatsAddress say, and they survive a hot restart."""
         port, stats, path = free_port(), free_port(), self.directory / "smtp.sock"
         daemon = self.managed({"Workers": 3}, launch=("smtp:stats:other", port, stats, path))
         with self.assertRaises(ConnectionRefusedError):
@@ -147,7 +147,7 @@ class Told(ServiceCase):
         self.manager.wait("^READY=1\nSTATUS=The configuration was not taken: .*Nonsense", start)
 
     def test_of_a_hot_restart(self):
-        """MAINPID from the process that it knows, then READY from the next."""
+        """MAINPID from the process that the manager knows, then READY from the next one."""
         adopt_orphans()
         daemon = self.managed(env={"WATCHDOG_USEC": "400000"})
         pid = daemon.restart()
@@ -180,7 +180,7 @@ class Watchdog(ServiceCase):
         self.assertEqual(self.manager.count("WATCHDOG=1"), 0)
 
     def test_stops_when_a_worker_hangs(self):
-        """One thread is stopped as a debugger does it, the others go on."""
+        """One thread is stopped, as by a debugger, and the others continue."""
         daemon = self.managed(env={"WATCHDOG_USEC": "200000"})
         self.manager.wait("^WATCHDOG=1$")
         tasks = Path(f"/proc/{daemon.process.pid}/task")

@@ -1,5 +1,5 @@
-"""Nothing hides from the scanner: what a mail reader finds in a message, or clamd in the plain file, is not delivered as
-clean, whatever the message looks like; and its harmless twin arrives byte for byte."""
+"""Nothing hides from the scanner: if a mail reader finds the virus in a message, or clamd in the plain file, the message is
+not delivered as clean, whatever it looks like. Its harmless twin arrives byte for byte."""
 import os
 import re
 
@@ -9,13 +9,13 @@ from harness.shapes import reader_finds, shapes
 
 COUNT = int(os.environ.get("BIVALVE_SHAPES", "700"))
 _BARE_DOT = re.compile(rb"(?:(?<!\r)\n|\r)\.")
-# Some server does not see the line before the dot end where it does.
+# Some server does not see the line before the final dot end at the same place.
 _AMBIGUOUS_END = re.compile(rb"[\0\r](?:\r\n)?\Z")
 SEED = int(os.environ.get("BIVALVE_SEED", "20"))
 
 
 class _Shapes:
-    """Every shape by one way in and one way out. Subclasses say which."""
+    """Every shape with one way in and one way out. Subclasses choose them."""
 
     bivalve_only = True
     class_timeout = 900
@@ -26,8 +26,8 @@ class _Shapes:
     def deliver(self, client, content):
         client.mail()
         client.rcpt()
-        # By DATA with dots put in behind CRLF: others stand where they are, as a client does it that wants its
-        # lines read in two ways.
+        # By DATA, dots are added behind CRLF only; others stay as they are, like from a client that wants its lines to be
+        # read in two ways.
         return client.bdat(content, last=True) if self.bdat else client.data(content)
 
     def test_what_a_reader_finds_is_not_delivered_as_clean(self):
@@ -80,7 +80,7 @@ class _Shapes:
         return bool(_AMBIGUOUS_END.search(content) or (not self.chunking and _BARE_DOT.search(content)))
 
     def as_sent(self, content):
-        """What a server that is spoken to directly stores: without one dot of a line behind a bare LF, too."""
+        """What a server stores that the client reaches directly: it also removes one dot from a line behind a bare LF."""
         if self.bdat:
             return content
         return re.sub(rb"(?<!\r)\n\.(?![\r\n\0])", b"\n", content) + (b"" if content.endswith(b"\r\n") else b"\r\n")
@@ -107,7 +107,7 @@ class ByDataWithInstream(_Shapes, ScenarioCase):
 
 
 class Quick(ScenarioCase):
-    """The oracle itself."""
+    """Tests of the reader itself."""
 
     def test_the_reader_reads(self):
         some = shapes(SEED, COUNT)

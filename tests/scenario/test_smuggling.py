@@ -20,15 +20,15 @@ DOTS = [b".", b"..", b".\0", b"\0."]
 
 
 def corpus():
-    """Every end before, dot and end after; less those that hold the proper end of data: for everybody that is the end, and
-    what follows is commands."""
+    """Every end before, dot and end after, except those that contain the proper end of data: for everybody that is the end,
+    and the rest is commands."""
     for before, dot, after in itertools.product(ENDS, DOTS, ENDS):
         if b"\r\n.\r\n" not in before + dot + after:
             yield before + dot + after
 
 
 def variants():
-    """Each mixture with the second message's commands ended by CRLF; those most used, also by LF and CR."""
+    """Each mixture, with the second message's commands ended by CRLF; the most common ones also by LF and CR."""
     for middle in corpus():
         yield middle, b"\r\n"
     for before, after in itertools.product(ENDS[:5], ENDS[:5]):
@@ -48,7 +48,7 @@ class Corpus(ScenarioCase):
     class_timeout = 600
 
     def run_corpus(self, executable=None, settings=None, extensions=("8BITMIME",), by_bdat=False):
-        """Sends everything; returns (attacks, smuggled messages, innocent ones that came through)."""
+        """Sends everything; returns (attacks, smuggled messages, innocent ones that were delivered)."""
         server = LenientServer(extensions)
         self.addCleanup(server.close)
         daemon = self.bivalved(server.address, settings={"TimeOut": 5, **(settings or {})}, executable=executable)
@@ -74,10 +74,10 @@ class Corpus(ScenarioCase):
                             reply = client.bdat(data, last=True)
                         else:
                             client.command("DATA")
-                            # Dots at the start of lines that end in CRLF are stuffed by an honest client; this one is not.
+                            # An honest client stuffs dots at the start of lines that end in CRLF; this one does not.
                             client.send(data + b".\r\n")
                             reply = client.reply()
-                        # A filter that saw two messages owes two replies: a new session for the next attack.
+                        # A filter that saw two messages sends two replies, so the next attack gets a new session.
                         if daemon.is_bivalve is False or reply.code >= 400:
                             client.close()
                             client = None
@@ -98,12 +98,12 @@ class Corpus(ScenarioCase):
             daemon.wait_stats("the sessions to end", lambda s: s["connections"]["active"] == 0)
         with server.lock:
             messages = list(server.messages)
-        # With two messages where one was sent: the line MAIL FROM:<eve…> came to the server as a command.
+        # If one message became two, the line MAIL FROM:<eve…> reached the server as a command.
         smuggled = [m for m in messages if m[0] and m[0].startswith(b"MAIL FROM:<eve")]
         honest = [m for m in messages if m[0] and m[0].startswith(b"MAIL FROM:<ada")]
         if daemon.is_bivalve:
             stats = daemon.expect_messages()
-            # What the server took is what was scanned and delivered: not one more.
+            # The messages that the server took are those that were scanned and delivered, and no more.
             self.assertEqual(len(messages), stats["messages"]["delivered"])
             self.assertEqual(len(messages), len(honest))
             self.assertEqual(stats["messages"]["clean"], stats["messages"]["delivered"])
@@ -124,7 +124,7 @@ class Corpus(ScenarioCase):
         self.check("DATA, delivered by BDAT", extensions=("8BITMIME", "CHUNKING", "PIPELINING"))
 
     def test_bdat_to_a_lenient_server(self):
-        """Counted bytes on both sides: what is in them does not matter."""
+        """Counted bytes on both sides: their content does not matter."""
         self.check("BDAT", extensions=("8BITMIME", "CHUNKING", "BINARYMIME"), by_bdat=True)
 
     @unittest.skipUnless(os.access(CLAMSMTPD, os.X_OK), "clamsmtpd is not installed")

@@ -1,4 +1,4 @@
-"""Starting and stopping: one clear sentence and the right exit status for whatever is wrong, and a clean end."""
+"""Start and stop: for every error one clear sentence and the right exit status, and a clean end."""
 import errno
 import json
 import os
@@ -88,7 +88,7 @@ class WrongSurroundings(ScenarioCase):
     bivalve_only = True
 
     def does_not_start(self, settings, *patterns, before_exec=None, clamd="/nowhere/clamd.ctl"):
-        # Few connections, so that a low limit of descriptors has nothing to say in this.
+        # Few connections, so that a low limit of descriptors does not matter here.
         daemon = self.bivalved("127.0.0.1:9", clamd, {"MaxConnections": 100, **settings}, start=False)
         daemon.write_configuration()
         done = run_program([program(), "-d", "0", "-f", daemon.configuration], before_exec=before_exec)
@@ -117,7 +117,7 @@ class WrongSurroundings(ScenarioCase):
                                 "StatsAddress|statistics")
 
     def test_io_uring_forbidden(self):
-        """As in a container: the call fails with EPERM, or is not there at all."""
+        """As in a container: the call fails with EPERM, or does not exist."""
         for number in (errno.EPERM, errno.ENOSYS):
             with self.subTest(error=errno.errorcode[number]):
                 self.does_not_start({}, r"io_uring", before_exec=forbid_io_uring(number))
@@ -148,7 +148,7 @@ class Running(ScenarioCase):
                 self.assertEqual(daemon.process.wait(), 0)
 
     def test_a_running_transaction_may_finish(self):
-        """TERM in the middle of a message: the message is delivered, new clients are not taken, then the end."""
+        """TERM in the middle of a message: the message is delivered, no new client is accepted, then the process ends."""
         clamd = self.clamd()
         sink = self.sink()
         daemon = self.bivalved(sink, clamd, {"ShutdownTimeOut": 20})
@@ -165,7 +165,7 @@ class Running(ScenarioCase):
         self.assertIn(b"begun\r\nfinished\r\n", sink.messages[0].content)
 
     def test_who_is_told_of_the_end(self):
-        """A client without a transaction at once, one with a transaction behind it, and the server by QUIT."""
+        """A client without a transaction is told at once, one with a transaction after it, and the server by QUIT."""
         sink = self.sink()
         daemon = self.bivalved(sink, settings={"Workers": 1, "ShutdownTimeOut": 60})
         with daemon.client() as idle, daemon.client() as busy:
@@ -192,7 +192,7 @@ class Running(ScenarioCase):
             self.assertEqual(daemon.process.wait(), 0)
 
     def test_workers_push_nobody_aside(self):
-        """SCHED_BATCH for the workers, and for them alone (perf/README.md)."""
+        """SCHED_BATCH for the workers, and only for them (perf/README.md)."""
         daemon = self.bivalved(self.sink(), settings={"Workers": 2})
         tasks = Path(f"/proc/{daemon.process.pid}/task")
         policies = {(task / "comm").read_text().strip(): os.sched_getscheduler(int(task.name)) for task in tasks.iterdir()}
@@ -270,7 +270,7 @@ class Running(ScenarioCase):
             self.assertReply(client.greeting, 220)
 
     def test_a_second_daemon_on_the_port_is_refused(self):
-        """SO_REUSEPORT shares a port among workers, not among two daemons by mistake."""
+        """SO_REUSEPORT shares a port among workers, but not among two daemons by mistake."""
         daemon = self.bivalved(self.sink())
         other = self.bivalved(self.sink(), start=False)
         other.settings["Listen"] = str(daemon.port)

@@ -1,4 +1,4 @@
-"""The statistics address: every path, its figures against the mail that was sent, and who else may hold it up."""
+"""The statistics address: every path, its figures compared with the mail that was sent, and clients that could block it."""
 import json
 import shutil
 import signal
@@ -34,7 +34,7 @@ class Case(ScenarioCase):
 
 
 class Manual(unittest.TestCase):
-    """bivalved(8) says what each member of a scanner means."""
+    """bivalved(8) explains each member of a scanner."""
 
     def test_has_each_member_of_a_scanner(self):
         schema = json.loads((PROJECT / "appliance/man/stats.schema.json").read_text())
@@ -57,7 +57,7 @@ class Figures(Case):
         self.server = self.sink(replies={"BODY": [None] * 4 + ["452 4.2.2 sink: mailbox full"]})
         self.daemon = self.bivalved(self.server, [self.scanner.address, self.absent])
         self.names = ["Odd \"name\" \\ \x1b[2J\u009b\u202e here", "Eicar-Test-Signature", "\u00fcber.Virus"]
-        # As labels: what a terminal would obey is written out (bivalved(8)).
+        # As labels: characters that a terminal obeys are written as escapes (bivalved(8)).
         self.labels = ["Odd \"name\" \\\\ \\x1b[2J\\u{9b}\\u{202e} here", *self.names[1:]]
 
     def _answer(self, content, number):
@@ -85,7 +85,7 @@ class Figures(Case):
         return parse_metrics(body.decode())
 
     def both(self):
-        """Both formats at a moment at which nothing has changed from before to after."""
+        """Both formats at a moment when nothing has changed from before to after."""
         moving = ("uptime_seconds", "process")
         for _ in range(100):
             before, families, after = self.daemon.stats(), self.metrics(), self.daemon.stats()
@@ -143,7 +143,7 @@ class Figures(Case):
             same(path + "/count", name, durations["count"], "_count", **labels)
             same(path + "/sum", name, durations["sum"] / 1e6, "_sum", **labels)
             same(path + "/max", name.replace("_seconds", "_max_seconds"), durations["max"] / 1e6, **labels)
-            compared.update(f"{path}/{figure}" for figure in ("mean", "p50", "p90", "p99"))  # of the buckets
+            compared.update(f"{path}/{figure}" for figure in ("mean", "p50", "p90", "p99"))  # computed from the buckets
         for phase, durations in stats["phases_us"].items():
             same_durations(f"phases_us/{phase}", "bivalve_phase_duration_seconds", durations, phase=phase)
         same_durations("server/latency_us", "bivalve_server_latency_seconds", stats["server"]["latency_us"])
@@ -172,7 +172,7 @@ class Figures(Case):
                     same(path, f"bivalve_scanner_{member}_total", value, **label)
         self.assertEqual([one["up"] for one in stats["scanners"]], [True, False])
 
-        # Nothing in /stats is without its metric, but for what each format says in its own way.
+        # Everything in /stats has its metric, except what each format expresses in its own way.
         def paths(value, path=""):
             if isinstance(value, dict):
                 return {p for name, member in value.items() for p in paths(member, f"{path}/{name}".strip("/"))}
@@ -219,7 +219,7 @@ class Figures(Case):
             before = after
 
     def test_scrapes_beside_mail(self):
-        """Every document again and again while mail flows: each adds up at its moment, and no mail is lost."""
+        """Every document again and again while mail is sent: each adds up at its moment, and no mail is lost."""
         done = threading.Event()
         trouble = []
 
@@ -236,7 +236,7 @@ class Figures(Case):
                     self.json(self.daemon, "/sessions?limit=1000")
                     assert received <= stats["messages"]["received"], "messages went back"
                     received = stats["messages"]["received"]
-                except Exception as failure:  # it belongs to the main thread
+                except Exception as failure:  # reported by the main thread
                     trouble.append(failure)
         scrapers = [threading.Thread(target=scrape) for _ in range(2)]
         for thread in scrapers:
@@ -268,7 +268,7 @@ class Figures(Case):
         self.assertIn(b"\r\nContent-Length: %d\r\n" % len(body), head)
 
     def test_promtool(self):
-        """Prometheus's own opinion."""
+        """Prometheus's own check."""
         if shutil.which("promtool") is None:
             raise unittest.SkipTest("promtool is not installed (Debian package prometheus)")
         self.send_mail()
@@ -278,7 +278,7 @@ class Figures(Case):
 
 
 class Hosts(ScenarioCase):
-    """A page in a browser on this machine does not get to read the statistics (DNS rebinding)."""
+    """A web page in a browser on this machine cannot read the statistics (DNS rebinding)."""
     bivalve_only = True
 
     def ask(self, where, host, path="/sessions", version="1.1"):
@@ -309,7 +309,7 @@ class Hosts(ScenarioCase):
         self.assertEqual(self.ask(where, "mx.example.org")[0], 421)
 
     def test_where_others_are_meant(self):
-        """An address in a network, and a local socket, which no browser reaches: any name will do."""
+        """An address in a network, and a local socket, which no browser reaches: every name is accepted."""
         daemon = self.bivalved(self.sink(), start=False)
         daemon.settings["StatsAddress"] = f"0.0.0.0:{daemon.stats_port.pair[1]}"
         daemon.start()
@@ -318,13 +318,13 @@ class Hosts(ScenarioCase):
         daemon = self.bivalved(self.sink(), start=False)
         daemon.settings["StatsAddress"] = path
         daemon.start(wait=False)
-        daemon.settings["StatsAddress"] = None  # for the harness, which asks by TCP
+        daemon.settings["StatsAddress"] = None  # the harness asks by TCP
         daemon.wait_log(r"with \d workers")
         self.assertEqual(self.ask(path, "gateway.example")[0], 200)
 
 
 class Reader(unittest.TestCase):
-    """The tests' own reader of the format refuses what is not in it."""
+    """The tests' own reader of the format refuses everything outside it."""
 
     GOOD = ("# HELP a_total Help.\n# TYPE a_total counter\na_total{x=\"1\"} 1\na_total{x=\"\\\\ \\\" \\n\"} 2.5e+07\n"
             "# HELP h Help.\n# TYPE h histogram\nh_bucket{le=\"0.1\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_sum 3\nh_count 2\n")
@@ -350,7 +350,7 @@ class Reader(unittest.TestCase):
 
 
 class Sessions(Case):
-    """GET /sessions: what is going on now."""
+    """GET /sessions: the running sessions."""
 
     def setUp(self):
         super().setUp()
@@ -438,7 +438,7 @@ class Sessions(Case):
         self.assertEqual([one["helo"] for one in answer["sessions"]], [f"c{n}.example" for n in range(5)])
         for query, shown in (("?limit=0", 1), ("?limit=x", 12), ("?other&limit=3", 3), ("?limit=100000000000", 12)):
             self.assertEqual(self.listed(query)["shown"], shown, query)
-        # One that ends in the middle leaves the order of the others.
+        # A session that ends in the middle does not change the order of the others.
         self.clients["c3"].quit()
         wait_until("its end", lambda: self.listed()["total"] == 11)
         self.assertEqual([one["helo"] for one in self.listed()["sessions"]],
@@ -446,7 +446,7 @@ class Sessions(Case):
 
 
 class Http(Case):
-    """The server itself."""
+    """The HTTP server itself."""
 
     def test_methods_and_paths(self):
         daemon = self.bivalved(self.sink())
@@ -461,7 +461,7 @@ class Http(Case):
             self.assertEqual(daemon.http(path)[0], 404, path)
 
     def test_silent_clients_give_way(self):
-        """However many clients say nothing, one that asks is answered at once."""
+        """However many clients say nothing: one that asks is answered at once."""
         daemon = self.bivalved(self.sink())
         began = time.monotonic()
         for _ in range(200):

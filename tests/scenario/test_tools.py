@@ -1,4 +1,4 @@
-"""The tools that postmasters use, against the daemon: swaks, and Postfix's smtp-source and smtp-sink."""
+"""Tools that postmasters use, against the daemon: swaks, and Postfix's smtp-source and smtp-sink."""
 import json
 import os
 import re
@@ -74,7 +74,7 @@ class Postfix(ScenarioCase):
         daemon.expect_messages(received=50, delivered=50)
 
     def test_source_to_smtp_sink(self):
-        """Postfix on both sides, its own dump compared with what was sent."""
+        """Postfix on both sides; its own dump is compared with the sent mail."""
         self.directory.chmod(0o777)
         port = self.start_sink("-D", "dump")
         daemon = self.bivalved(str(port))

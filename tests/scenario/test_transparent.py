@@ -41,7 +41,7 @@ class Transparent(ScenarioCase):
         self.addCleanup(self.net.close)
 
     def server(self, family, port=25):
-        """A mail server on the server's machine."""
+        """A mail server on the server machine."""
         with self.net.inside("server"):
             sink = SmtpSink(port=Port(self.net.SERVER[family], port))
         self.addCleanup(sink.close)
@@ -53,7 +53,7 @@ class Transparent(ScenarioCase):
                 "Listen": "10025", "OutAddress": None, "TransparentProxy": "on", **(settings or {})}, start=False)
             os.chown(daemon.temporary, pwd.getpwnam("nobody").pw_uid, -1)
             daemon.start(**options)
-        # Stopping asks for the statistics.
+        # Stopping the daemon asks for its statistics.
         end = daemon.stop
 
         def stop_inside():
@@ -79,7 +79,7 @@ class Transparent(ScenarioCase):
             client.quit()
 
     def example(self, name):
-        """Loads the rules that the examples have, for this gateway's device."""
+        """Loads the rules of the examples, for this gateway's device."""
         text = (PROJECT / "appliance/examples" / name).read_text()
         self.assertIn('define inside = "eth1"', text)
         self.net.nft(text.replace('"eth1"', '"to-client"'))
@@ -91,7 +91,7 @@ class Transparent(ScenarioCase):
             self.net.run("gateway", ["ip", family, "route", "add", "local", "default", "dev", "lo", "table", "100"])
 
     def test_redirect(self):
-        """SO_ORIGINAL_DST, IPv4 and IPv6: the mail goes to where the client wanted; the gateway's address is seen."""
+        """SO_ORIGINAL_DST, IPv4 and IPv6: the mail goes where the client wanted; the server sees the gateway's address."""
         self.example("nftables-redirect.nft")
         daemon = self.gateway()
         for family in (4, 6):
@@ -116,7 +116,7 @@ class Transparent(ScenarioCase):
         self.expect_messages(daemon, received=4, delivered=2, dropped=2)
 
     def test_tproxy_after_becoming_a_user(self):
-        """The two capabilities that it takes are kept, on every thread, and no others."""
+        """The two necessary capabilities are kept, on every thread, and no others."""
         self.tproxy_rules()
         daemon = self.gateway({"User": "nobody"})
         sink = self.server(4)
@@ -130,7 +130,7 @@ class Transparent(ScenarioCase):
             self.assertIn(f"Uid:\t{pwd.getpwnam('nobody').pw_uid}\t", status)
 
     def test_redirect_without_root(self):
-        """Nobody is asked for capabilities where rules redirect; the log says what will not work."""
+        """No capabilities are needed if rules redirect; the log says what will not work."""
         self.net.nft(REDIRECT)
         user = pwd.getpwnam("nobody")
 
@@ -160,7 +160,7 @@ class Transparent(ScenarioCase):
             daemon.stop()
 
     def test_the_gateways_own_mail_server_is_no_loop(self):
-        """The client's rule also catches port 25 of the gateway, where a mail server may listen: it gets its mail."""
+        """The client's rule also matches port 25 of the gateway; a mail server that listens there gets its mail."""
         self.net.nft(REDIRECT)
         daemon = self.gateway()
         with self.net.inside("gateway"):
@@ -173,7 +173,7 @@ class Transparent(ScenarioCase):
         self.expect_messages(daemon, delivered=1)
 
     def test_a_rule_that_sends_its_own_connections_back(self):
-        """A gateway that redirects what it sends itself: refused the first time round, not when all is used up."""
+        """A gateway that redirects its own connections: refused at the first round, not when everything is used up."""
         self.net.nft(OUTPUT_TOO)
         daemon = self.gateway()
         self.server(4)
@@ -197,7 +197,7 @@ class Transparent(ScenarioCase):
         daemon.wait_log(r"cannot connect to mail server 10\.99\.2\.2:25: Connection refused")
 
     def test_the_port_of_the_listener_on_another_machine(self):
-        """TPROXY of the very port that the proxy listens on: only its own addresses are a loop."""
+        """TPROXY of the very port on which the proxy listens: only its own addresses are a loop."""
         self.tproxy_rules()
         self.net.nft('add rule inet bivalve divert iifname "to-client" tcp dport 10025 ip daddr 10.99.2.2 '
                      'tproxy ip to :10025 meta mark set 1 accept\n')
@@ -210,7 +210,7 @@ class Transparent(ScenarioCase):
 
 
 class Loopback(ScenarioCase):
-    """The loopback feature: a port alone as OutAddress is that port on the client's machine."""
+    """The loopback feature: a port alone as OutAddress means that port on the client's machine."""
 
     def test_ipv4_and_ipv6(self):
         for host in ("127.0.0.1", "127.0.0.3", "::1"):
@@ -222,7 +222,7 @@ class Loopback(ScenarioCase):
                     continue
                 import socket
                 client = SmtpClient.__new__(SmtpClient)
-                # From the address where the server listens.
+                # From the address on which the server listens.
                 connection = socket.create_connection(daemon.address, source_address=(host, 0), timeout=30)
                 client.socket, client._received, client.extensions = connection, bytearray(), {}
                 with client:

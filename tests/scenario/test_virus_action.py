@@ -1,4 +1,4 @@
-"""Quarantine, VirusAction, DebugFiles and KeepAlives: what happens beside a message, and that the mail does not wait for it."""
+"""Quarantine, VirusAction, DebugFiles and KeepAlives: what happens beside a message, and that mail does not wait for it."""
 import ctypes
 import datetime
 import hashlib
@@ -18,7 +18,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def small_disk(directory, options):
-    """In a child before exec: a file system in memory on `directory`, that nobody else sees."""
+    """In a child before exec: mounts a file system in memory on `directory`, which nobody else sees."""
     if (_libc.unshare(0x00020000) != 0 or _libc.mount(b"none", b"/", None, 0x44000, None) != 0
             or _libc.mount(b"none", os.fsencode(directory), b"tmpfs", 0, options) != 0):
         os._exit(124)
@@ -28,7 +28,7 @@ class _Case(ScenarioCase):
     bivalve_only = True
 
     def script(self, body):
-        """A VirusAction that runs `body`; $OUT is a directory for what it has to say."""
+        """A VirusAction that runs `body`; $OUT is a directory for its output."""
         out = self.directory / "out"
         out.mkdir(exist_ok=True)
         out.chmod(0o777)
@@ -38,10 +38,10 @@ class _Case(ScenarioCase):
         return path, out
 
     def take_files(self, daemon, count):
-        """Waits for the files in TempDirectory, and takes them away: {name: (mode, content)}.
+        """Waits for the files in TempDirectory and removes them: {name: (mode, content)}.
 
         The records beside quarantined messages go to self.records: {name: record}."""
-        # The log has the line when the record is there too.
+        # The log has the line when the record exists too.
         daemon.process.wait_lines("message kept as: ", count)
         files, self.records = {}, {}
         for name in daemon.temporary_files():
@@ -107,7 +107,7 @@ class Quarantined(_Case):
         self.check(files, self.CONTENT)
 
     def test_from_a_body_in_a_file(self):
-        """BodyMemory too small for anything: bodies are unlinked files, and the same is kept."""
+        """BodyMemory is too small for anything: bodies are unlinked files, and the same is quarantined."""
         files, _, _ = self.keep_one({"BodyMemory": "1K"})
         self.check(files, self.CONTENT + b"\r\n")
 
@@ -124,7 +124,7 @@ class Quarantined(_Case):
         self.assertEqual(sorted(content for _, content in files.values()), sorted(contents))
 
     def test_a_name_stands_for_a_whole_file(self):
-        """3 MB: the name comes up once, and nothing is written to it behind that."""
+        """3 MB: the name appears once, and nothing is written to the file after that."""
         daemon = self.bivalved(self.sink(), settings={"Quarantine": "on"})
         created, modified = 0x100, 0x2
         watch = _libc.inotify_init1(0)
@@ -139,14 +139,14 @@ class Quarantined(_Case):
             events = os.read(watch, 65536)
             while events:
                 _, mask, _, size = struct.unpack_from("iIII", events)
-                # What is written before it has a name counts as "#" and a number.
+                # Writes before the file has a name count as "#" and a number.
                 if not (one := events[16:16 + size].rstrip(b"\0").decode()).startswith("#"):
                     seen.append((one, mask))
                 events = events[16 + size:]
         self.assertEqual(seen, [(name, created), (f"{name}.json", created)])
 
     def test_what_a_crash_has_left_is_removed_at_the_start(self):
-        """Where files must have a name while they are written. Another one's are not touched."""
+        """If files must have a name while they are written. Files of others are not touched."""
         daemon = self.bivalved(self.sink(), settings={"Quarantine": "on"}, start=False)
         for name in (".virus.AAAAAA.new", ".virus.AAAAAA.json.new", ".bivalved.AAAAAA.new", ".other.AAAAAA.new"):
             (daemon.temporary / name).write_text("half a message")
@@ -156,7 +156,7 @@ class Quarantined(_Case):
         (daemon.temporary / ".other.AAAAAA.new").unlink()
 
     def test_a_full_disk_changes_no_reply(self):
-        """Quarantine on a file system of 64 KiB: an error in the log, the usual reply, and no piece of a file."""
+        """Quarantine on a file system of 64 KiB: an error in the log, the usual reply, and no part of a file."""
         daemon = self.bivalved(self.sink(), settings={"Quarantine": "on"}, start=False)
         daemon.start(before_exec=lambda: small_disk(daemon.temporary, b"size=64k"))
         with daemon.client() as client:
@@ -167,14 +167,14 @@ class Quarantined(_Case):
             inside = f"/proc/{daemon.process.pid}/root{daemon.temporary}"
             self.assertEqual(os.listdir(inside), [])
             self.assertEqual(daemon.stats()["errors"]["not_kept"], 1)
-            # What fits is kept again.
+            # A message that fits is kept again.
             self.assertReply(client.deliver(infected_attachment()), 250)
             daemon.wait_log("message kept as: ")
             self.assertEqual(len(os.listdir(inside)), 2)
         daemon.expect_messages(received=2, dropped=2, infected=2)
 
     def test_no_room_for_the_record(self):
-        """A file system with room for the message alone: it is kept, and nothing of a record is."""
+        """A file system with room for the message alone: the message is kept, and no part of a record."""
         daemon = self.bivalved(self.sink(), settings={"Quarantine": "on"}, start=False)
         daemon.start(before_exec=lambda: small_disk(daemon.temporary, b"nr_blocks=1"))
         with daemon.client() as client:
@@ -209,7 +209,7 @@ class Quarantined(_Case):
             "sha256": hashlib.sha256(kept).hexdigest()})
 
     def test_a_record_of_bytes_that_are_no_text(self):
-        """An envelope in ISO 8859-1 is kept to the byte; a name that cannot be shown is replaced."""
+        """An envelope in ISO 8859-1 is kept byte for byte; a name that cannot be shown is replaced."""
         daemon = self.bivalved(self.sink(), settings={"Quarantine": "on"})
         with daemon.client() as client:
             client.command(b"EHLO m\xfcx\x1b[2J\r\n")
@@ -277,7 +277,7 @@ class Actions(_Case):
         for path in sorted(out.glob("*.done"), key=lambda p: p.stat().st_mtime_ns):
             pairs = (item.partition(b"=")[::2] for item in path.read_bytes().split(b"\0") if item)
             result.append({k.decode(): v.decode("utf-8", "backslashreplace") for k, v in pairs})
-            # The shell and env add these themselves.
+            # The shell and env add these.
             for own in ("PWD", "_", "OLDPWD", "SHLVL", "OUT"):
                 result[-1].pop(own, None)
         return result
@@ -300,7 +300,7 @@ class Actions(_Case):
         self.assertEqual(first, {**common, "EMAIL": first["EMAIL"], "SENDER": "eve@example.com",
                                  "RECIPIENTS": "bob@example.net\ncy@example.net", "REMOTE": "192.0.2.1",
                                  "REMOTE_HELO": "m+x.example"})
-        # XFORWARD is over with its transaction, as in Postfix.
+        # XFORWARD ends with its transaction, as in Postfix.
         self.assertEqual(second, {**common, "EMAIL": second["EMAIL"], "SENDER": "", "RECIPIENTS": "bob@example.net"})
 
     def test_an_xforward_that_the_server_refused_or_left_open(self):
@@ -358,7 +358,7 @@ class Actions(_Case):
                         old.unlink()
                     hostile = xtext(address[:200])
                     self.assertReply(client.command(f"XFORWARD ADDR={hostile} HELO={hostile}"), 250)
-                    # A path in quotes may hold blanks; sent raw where it has none.
+                    # A path in quotes may contain blanks; it is sent without xtext if it has none.
                     path = address if " " not in address else '"' + address.replace('"', '\\"') + '"@a'
                     for line in (f"MAIL FROM:<{path}>", f"RCPT TO:<{path}>", "RCPT TO:<bob@example.net>"):
                         self.assertReply(client.command(line), 250)
@@ -372,13 +372,13 @@ class Actions(_Case):
                     self.assertLessEqual(set(run), {"PATH", "CLIENT", "RECIPIENTS", "REMOTE", "REMOTE_HELO", "SENDER",
                                                     "SERVER", "TMPDIR", "VIRUS"})
             self.assertFalse(trap.exists())
-            # A NUL and a bare CR never get as far as a path, and a line feed ends the line.
+            # A NUL and a bare CR never reach a path, and a line feed ends the line.
             for line in (b"MAIL FROM:<a\0b@a>\r\n", b"MAIL FROM:<a\rb@a>\r\n"):
                 self.assertReply(client.command(line), 500)
         self.assertFalse(trap.exists())
 
     def test_very_many_recipients(self):
-        """More than Linux takes in one variable: as many whole lines as fit, and the command still runs."""
+        """More than Linux allows in one variable: as many whole lines as fit, and the command still runs."""
         script, out = self.script(self.DUMP)
         daemon = self.bivalved(self.sink(), settings={"VirusAction": script})
         recipients = [f"{n:04d}{'r' * 200}@example.net" for n in range(800)]
@@ -391,7 +391,7 @@ class Actions(_Case):
         self.assertEqual(lines, recipients[:len(lines)])
 
     def test_the_mail_does_not_wait(self):
-        """Scripts that hang: mail flows, at most eight run at once, the rest follow in order; no zombies."""
+        """Scripts that hang: mail is delivered, at most eight run at once, the others follow in order; no zombies."""
         gate = self.directory / "gate"
         script, out = self.script(f"touch $OUT/$$.run; while [ ! -e {gate} ]; do sleep 0.05; done; touch $OUT/$$.done")
         daemon = self.bivalved(self.sink(), settings={"VirusAction": script})
@@ -411,7 +411,7 @@ class Actions(_Case):
         wait_until("the children to be collected", lambda: not open(children).read().split())
 
     def test_left_alone_at_the_end(self):
-        """The daemon ends while a script runs: the script goes on, and comes to its own end."""
+        """The daemon ends while a script runs: the script continues to its own end."""
         gate = self.directory / "gate"
         script, out = self.script(f"touch $OUT/run; while [ ! -e {gate} ]; do sleep 0.05; done; touch $OUT/done")
         daemon = self.bivalved(self.sink(), settings={"VirusAction": script})
@@ -425,7 +425,7 @@ class Actions(_Case):
         wait_until("the script to end", (out / "done").exists)
 
     def test_a_command_with_arguments_that_fails(self):
-        """As the shell reads it; its exit status and output are nobody's business."""
+        """Interpreted by the shell; its exit status and output are ignored."""
         out = self.directory / "line"
         daemon = self.bivalved(self.sink(), settings={
             "VirusAction": f"echo noise; echo noise >&2; echo \"$VIRUS\" | tr a-z A-Z > {out}.part && mv {out}.part {out}; exit 3"})

@@ -1,4 +1,4 @@
-"""Infected mail: all of it is stopped, by both ways to the scanner, and each Action does what it says."""
+"""Infected mail: all of it is stopped, with both ways to the scanner, and each Action does what it says."""
 from harness import (ScenarioCase, compose, eicar, eicar_message, infected_attachment, log_line, main, read_test_file,
                      test_file_names, with_attachment)
 from harness.messages import base64_lines
@@ -8,7 +8,7 @@ DISCARDED = "Virus Detected; Discarded Email"
 
 
 class _AllStopped:
-    """The same messages for each way to hand them to the scanner. Subclasses say which way that is."""
+    """The same messages for each way to hand them to the scanner. Subclasses choose the way."""
 
     class_timeout = 400
 
@@ -47,7 +47,7 @@ class _AllStopped:
             self.assertEqual(daemon.stats()["viruses"], {EICAR_NAME: 2})
 
     def test_behind_3_kb_of_unknown_headers(self):
-        """libclamav looks only at the first kilobytes to see whether a file is mail."""
+        """libclamav decides only by the first kilobytes whether a file is mail."""
         padding = b"".join(b"X-Padding-%03d: nothing that a scanner would know\r\n" % n for n in range(70))
         self.assertGreater(len(padding), 3000)
         part = (b"Content-Type: application/octet-stream; name=eicar.com\r\n"
@@ -64,7 +64,7 @@ class _AllStopped:
         daemon.expect_messages(received=2, dropped=2, infected=2)
 
     def test_large_and_infected(self):
-        """EICAR as the last part behind 5 MB of text, in a message larger than every buffer."""
+        """EICAR as the last part after 5 MB of text, in a message larger than every buffer."""
         filler = b"0123456789abcdef" * 4 + b"\r\n"
         body = (b"--b\r\nContent-Type: text/plain\r\n\r\n" + filler * (5 * 1024 * 1024 // len(filler)) +
                 b"--b\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\n\r\n" +
@@ -72,7 +72,7 @@ class _AllStopped:
         self.stop_all([("large", compose(body, ["Content-Type: multipart/mixed; boundary=b"]))])
 
     def test_stuffed_dots_do_not_hide_it(self):
-        """The scanner gets the content, not the wire: a line of an attachment that begins with a dot."""
+        """The scanner gets the content, not the wire form: a line of an attachment begins with a dot."""
         body = (b"--b\r\nContent-Type: text/plain\r\n\r\n.\r\n..\r\n.dots\r\n"
                 b"--b\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\n\r\n" +
                 base64_lines(eicar()) + b"\r\n--b--\r\n")
@@ -109,7 +109,7 @@ class StoppedByInstream(_AllStopped, ScenarioCase):
 
 
 class StoppedByInstreamOnTheLocalSocket(_AllStopped, ScenarioCase):
-    """As a stream on a local socket, when that is what was asked for."""
+    """As a stream on a local socket, if the configuration says so."""
 
     bivalve_only = True
 
@@ -121,7 +121,7 @@ class StoppedByInstreamOnTheLocalSocket(_AllStopped, ScenarioCase):
 
 
 class Actions(ScenarioCase):
-    """What becomes of an infected message."""
+    """What happens to an infected message."""
 
     def run_one(self, settings, sink=None, content=None):
         sink = sink or self.sink()

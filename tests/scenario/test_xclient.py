@@ -50,7 +50,7 @@ class XClient(ScenarioCase):
         self.assertEqual(daemon.stats()["errors"]["xclient"], 1)
 
     def test_before_any_command(self):
-        """Whoever says no EHLO is introduced all the same: else he could send in our name to anywhere."""
+        """A client without EHLO is introduced as well: otherwise it could send anywhere in our name."""
         for first in ("MAIL FROM:<ada@example.com>", "NOOP", "RSET", "VRFY x", "AUTH PLAIN x", "X-UNKNOWN", "STARTTLS", "DATA",
                       "BDAT 0 LAST"):
             with self.subTest(first=first):
@@ -61,7 +61,7 @@ class XClient(ScenarioCase):
                 self.assertNotIn(first.encode(), sink.commands[:2])
 
     def test_before_mail_behind_a_greeting_that_is_refused(self):
-        """The server's own refusal of a bare EHLO opens no way around it."""
+        """The server's own refusal of a bare EHLO does not open a way around it."""
         sink, daemon = self.start(["XCLIENT ADDR"], replies={
             "EHLO": lambda session, line: "501 5.5.4 Syntax: EHLO hostname" if line == b"EHLO" else None})
         with daemon.client() as client:
@@ -86,7 +86,7 @@ class XClient(ScenarioCase):
                 self.assertEqual(sink.commands, [b"EHLO smtp.passthru", b"QUIT"])
 
     def test_a_server_that_refuses_it(self):
-        """The client's own name would be ours: with mynetworks, an open relay."""
+        """The client would get our own rights: with mynetworks, an open relay."""
         for reply in ("550 5.7.0 Insufficient authorization", "501 5.5.4 Bad HELO syntax", "451 4.3.0 Later",
                       "502 5.5.1 No", "250 Ok"):
             for first in ("EHLO client.example", "MAIL FROM:<ada@example.com>"):
@@ -103,7 +103,7 @@ class XClient(ScenarioCase):
         daemon.wait_log("the mail server refused EHLO: 550 5.7.1 Helo command rejected; the client is refused")
 
     def test_a_server_that_wants_nothing_of_the_client(self):
-        """It greets the client anew, and its words are the client's to read."""
+        """The server greets the client again, and the client gets its words."""
         for reply in ("554 5.7.1 Client host rejected", "521 5.7.1 No mail here"):
             with self.subTest(reply=reply):
                 _, daemon = self.start(replies={"XCLIENT": [reply]})

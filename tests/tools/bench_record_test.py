@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What perf/load/compare keeps of a run: which cells are a record, how it is written, and that it can be drawn."""
+"""What perf/load/compare stores of a run: which cells are a record, how it is written, and that it can be drawn."""
 import json
 import shutil
 import subprocess
@@ -17,7 +17,7 @@ from bench.cell import parse_cell  # noqa: E402
 
 
 def measured(cell, rounds, rate=1000.0):
-    """The figures of a cell on which two targets were measured so often."""
+    """The figures of a cell on which two targets were measured this many times."""
     return report.figures({parse_cell(cell): {
         label: [{"messages_per_second": rate + number, "time_us": {"p50": 9626.5000001 + number},
                  "target_cpu_us_per_message": 50.123456789 + number}

@@ -8,6 +8,6 @@ def load_program(path):
     """The program as a module. It is not run: it must ask for __main__."""
     loader = importlib.machinery.SourceFileLoader(path.name, str(path))
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader(path.name, loader))
-    sys.modules[path.name] = module  # dataclasses look there
+    sys.modules[path.name] = module  # dataclasses look for it there
     loader.exec_module(module)
     return module

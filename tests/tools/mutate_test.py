@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Which changes tools/mutate makes of a text. Nothing is built."""
+"""The changes that tools/mutate makes in a text. Nothing is built."""
 import contextlib
 import io
 import json
@@ -17,7 +17,7 @@ mutate = load_program(PROJECT / "tools/mutate")
 
 
 def turned(line, kind=None):
-    """What becomes of one line of a function."""
+    """The changes of one line of a function."""
     text = f"void F() {{\n{line}\n}}\n"
     return {m.after for m in mutate.find_mutants("net/x.cc", text) if kind in (None, m.kind)}
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""The Debian package made of what has been built: what is in it, where, whose, and what lintian says.
+"""The Debian package made of the built programs: what is in it, where, who owns it, and what lintian says.
 
     tests/tools/package_test.py BUILD-DIRECTORY
 
-Status 77 where a Debian package cannot be made. That it works in a fresh Debian is seen by `tools/package --try`.
+Status 77 if a Debian package cannot be made. `tools/package --try` tests that it works in a fresh Debian.
 """
 import os
 import re
@@ -28,7 +28,7 @@ class Package(unittest.TestCase):
     def setUpClass(cls):
         cls.directory = Path(tempfile.mkdtemp(prefix="bivalve-package."))
         cls.addClassCleanup(shutil.rmtree, cls.directory)
-        # The modes in the package are its own, not those of whoever builds it.
+        # The modes in the package are fixed, and do not depend on who builds it.
         lines = output(PROJECT / "tools/package", "--tree", sys.argv[1], "--into", cls.directory / "deb", umask=0o077)
         cls.package = Path(lines.splitlines()[-1])
         cls.root = cls.directory / "root"
@@ -83,7 +83,7 @@ class Package(unittest.TestCase):
     def test_its_units_name_its_programs(self):
         for unit in (self.root / "lib/systemd/system").iterdir():
             for program in re.findall(r"^Exec\w+=[-+!@:]*(/\S+)", unit.read_text(), re.M):
-                # The system's own programs (kill, say) are not ours to bring.
+                # The system's own programs (such as kill) are not in the package.
                 if "bivalve" in program:
                     self.assertIn(program[1:], self.listing, unit.name)
 
@@ -91,14 +91,14 @@ class Package(unittest.TestCase):
     def test_systemd_understands_its_service_and_finds_it_fenced_in(self):
         unit = self.directory / "bivalved.service"
         text = (self.root / "lib/systemd/system/bivalved.service").read_text()
-        # The programs are not where they will be.
+        # The programs are not installed at their paths here.
         unit.write_text(re.sub(r"^Documentation=.*\n", "", text, flags=re.M).replace("/usr/", f"{self.root}/usr/"))
         for arguments in (["verify"], ["security", "--offline=yes", "--threshold=20"]):
             done = subprocess.run(["systemd-analyze", "--no-pager", *arguments, unit], check=False, text=True,
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             self.assertEqual(done.returncode, 0, done.stdout)
             if arguments == ["verify"]:
-                # Warnings (a setting that is misspelled) end with 0, too. Neighbouring units are not ours.
+                # Warnings (a misspelled setting) also end with 0. Neighbouring units are not ours.
                 self.assertNotIn("bivalved.service", done.stdout)
 
     def test_depends_on_the_libraries_that_its_programs_need(self):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What tests/scenario/run makes of tests that fail, pass, or do the one and then the other."""
+"""How tests/scenario/run treats tests that fail, pass, or fail first and then pass."""
 import os
 import shutil
 import subprocess
@@ -10,8 +10,8 @@ from pathlib import Path
 
 SCENARIO = Path(__file__).resolve().parents[1] / "scenario"
 
-# Each test does what the letters of its outcomes say, one letter at a time: p passes, f fails, s skips, x ends the process,
-# g fails gravely, 2 fails in two subtests.
+# Each test does what the letters of its outcomes say, one letter for each try: p passes, f fails, s skips, x ends the
+# process, g fails gravely, 2 fails in two subtests.
 PRELUDE = """
 import os
 import unittest
@@ -42,7 +42,7 @@ class Faked(Case):
 
 class SecondTries(unittest.TestCase):
     def run_of(self, *tests):
-        """Runs tests of these outcomes, test_0 and so on; returns the status and the lines of the log."""
+        """Runs tests with these outcomes, test_0 and so on; returns the status and the lines of the log."""
         directory = Path(tempfile.mkdtemp(prefix="bivalve-run."))
         self.addCleanup(shutil.rmtree, directory)
         shutil.copy(SCENARIO / "run", directory)
@@ -64,7 +64,7 @@ class SecondTries(unittest.TestCase):
         self.assertEqual(lines[-1], counts, log)
         self.assertEqual(self.tries, tries, log)
         for word, numbers in (("unsteady", unsteady), ("failed", failed)):
-            # Named at the end, where it is read.
+            # Named at the end, where people read it.
             named = [line for line in lines[-4 - len(unsteady) - len(failed):] if line.startswith(f"{word}: ")]
             self.assertEqual(named, [f"{word}: test_faked.Faked.test_{n}" for n in numbers], log)
         return lines

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What tools/test makes of unit tests that fail, pass, or do the one and then the other."""
+"""How tools/test treats unit tests that fail, pass, or fail first and then pass."""
 import os
 import shutil
 import subprocess
@@ -31,7 +31,7 @@ esac
 
 class SecondTries(unittest.TestCase):
     def run_of(self, outcomes):
-        """Runs tests of these outcomes, fake/test_0 and so on, among stages that pass."""
+        """Runs tests with these outcomes, fake/test_0 and so on, among stages that pass."""
         directory = Path(tempfile.mkdtemp(prefix="bivalve-test."))
         self.addCleanup(shutil.rmtree, directory)
         stubs = {"tools/setup": SETUP, "tools/tidy": "#!/bin/sh\n", "tests/scenario/run": "#!/bin/sh\necho 1 passed, 0 failed, 0 skipped\n",

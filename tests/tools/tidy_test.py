@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What tools/tidy says about includes between folders, and about the picture of them."""
+"""What tools/tidy says about includes between folders, and about the block that shows them."""
 import sys
 import unittest
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""What a scenario test stands on: the real programs in directories of their own, and SMTP peers to script.
+"""The harness of the scenario tests: the real programs in directories of their own, and SMTP peers that tests script.
 
-A test imports from here and from nowhere below. Standard library only, so that Debian's python3 is enough.
+A test imports only from here and from no module below. Only the standard library is used, so that Debian's python3 is enough.
 """
 from .bivalved import Bivalved, check_accounting, log_line
 from .case import ScenarioCase, main

@@ -1,4 +1,4 @@
-"""The daemon under test: started with a configuration of the test's own, watched, and stopped in good order."""
+"""The daemon under test: started with the test's configuration, watched, and stopped in good order."""
 import http.client
 import json
 import os
@@ -12,8 +12,8 @@ from .ports import free_port
 from .process import TIMEOUT, Process, adopt_orphans, binary_directory, wait_until
 from .smtp_client import SmtpClient
 
-# clamsmtpd 1.10 can stand in for the daemon (BIVALVE_PROGRAM=/usr/sbin/clamsmtpd): what it has in common with its
-# successor is then tested on it. It knows these settings only.
+# clamsmtpd 1.10 can replace the daemon (BIVALVE_PROGRAM=/usr/sbin/clamsmtpd); then the features that both have are
+# tested on it. It knows only these settings.
 _CLAMSMTPD_SETTINGS = {
     "action", "clamaddress", "header", "keepalives", "listen", "maxconnections", "outaddress", "pidfile", "quarantine",
     "tempdirectory", "timeout", "transparentproxy", "user", "virusaction", "xclient"}
@@ -32,7 +32,7 @@ def check_accounting(stats):
 
 
 def log_line(text):
-    """A pattern for exactly this log line behind its session number."""
+    """A pattern for exactly this log line after its session number."""
     return rf"(?:^|[\s:])([0-9A-Fa-f]{{6,}}): {re.escape(text)}$"
 
 
@@ -91,10 +91,10 @@ class Bivalved:
         if not self.process.running():
             raise AssertionError(f"bivalved has ended with {self.process.wait()}:\n" + self.process.output)
         if not self.is_bivalve:
-            # It answers nothing but SMTP, and an attempt would be a session that tests then see.
+            # It only speaks SMTP, and an attempt to connect would count as a session in the tests.
             return any("accepting connections" in line for line in self.process.lines)
         if self._stats_on():
-            # Connecting to Listen would count as a session; the listeners stand when /healthz answers.
+            # Connecting to Listen would count as a session. When /healthz answers, the listeners exist.
             try:
                 return self.http("/healthz")[0] == 200
             except OSError:
@@ -117,7 +117,7 @@ class Bivalved:
         return self.process.output
 
     def wait_log(self, pattern, *, timeout=None):
-        """Waits for a log line that `pattern` is found in; returns the match."""
+        """Waits for a log line that contains `pattern`; returns the match."""
         return self.process.wait_line(pattern, timeout=timeout)
 
     def client(self, **options):
@@ -141,7 +141,7 @@ class Bivalved:
         return json.loads(body)
 
     def wait_stats(self, what, condition, timeout=None):
-        """Waits until `condition` holds for the statistics, and returns them. Counters may follow a reply closely."""
+        """Waits until `condition` holds for the statistics; returns them. Counters may change just after a reply."""
         last = {}
 
         def look():
@@ -158,7 +158,7 @@ class Bivalved:
         return last
 
     def expect_messages(self, **counts):
-        """Waits until the named message counters have exactly these values, and all is accounted for."""
+        """Waits until the named message counters have exactly these values, and all messages are accounted for."""
         if not self.is_bivalve:
             return None
         stats = self.wait_stats(f"messages {counts}", lambda s: s["messages"]["in_progress"] == 0 and all(
@@ -167,7 +167,7 @@ class Bivalved:
         return stats
 
     def restart(self):
-        """SIGUSR2, and waits until the next process has taken over. The one before may still have sessions."""
+        """Sends SIGUSR2 and waits until the next process has taken over. The old process may still have sessions."""
         adopt_orphans()
         start = len(self.process.lines)
         self.process.signal(signal.SIGUSR2)
@@ -179,7 +179,7 @@ class Bivalved:
         return sorted(p.name for p in self.temporary.iterdir())
 
     def stop(self):
-        """SIGTERM, and what every scenario asserts: in good order, nothing left behind, all messages accounted for."""
+        """Sends SIGTERM and checks, as in every scenario: a clean end, nothing left over, all messages accounted for."""
         if self._stopped:
             return
         self._stopped = True
@@ -199,7 +199,7 @@ class Bivalved:
                                      + "\n".join(self.process.lines[max(0, number - 2):number + 60]))
 
     def kill(self):
-        """Ends it at once, without any of the assertions."""
+        """Kills it without any of these checks."""
         self._stopped = True
         if self.process:
             self.process.kill()

@@ -14,20 +14,20 @@ from .smtp_server import SmtpSink
 
 
 def heed_signals():
-    """What whoever started the tests ignores (nohup, a shell's background) would be ignored by all that they start."""
+    """Programs that tests start would also ignore the signals that our parent ignores (nohup, a shell's background)."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
 
 
 class ScenarioCase(unittest.TestCase):
-    """A class of tests that share one clamd, started when the first of them asks for it."""
+    """A class of tests that share one clamd, which starts when the first test needs it."""
 
-    # Set in classes whose figures a busy machine would spoil: the runner gives them the machine for themselves.
+    # Set in classes whose figures a busy machine would spoil: the runner runs them alone.
     alone = False
     # Seconds that the runner gives to the whole class.
     class_timeout = 300
-    # What is true of Bivalve only: skipped when clamsmtpd stands in for the daemon.
+    # Set for features that only Bivalve has: skipped if clamsmtpd replaces the daemon.
     bivalve_only = False
 
     maxDiff = 2000
@@ -46,7 +46,7 @@ class ScenarioCase(unittest.TestCase):
 
     @classmethod
     def shared_clamd(cls):
-        """A clamd with both kinds of socket, for tests that leave it alone."""
+        """A clamd with both kinds of socket, for tests that do not change it."""
         if cls._clamd is None:
             cls._clamd = Clamd(cls.class_directory / "clamd", tcp=True)
             cls.addClassCleanup(cls._clamd.close)
@@ -64,7 +64,7 @@ class ScenarioCase(unittest.TestCase):
     def run(self, result=None):
         failures = len(result.failures) + len(result.errors) if result else 0
         outcome = super().run(result)
-        # The runner's own result takes the log lines along with the failure.
+        # The runner's own result stores the log lines with the failure.
         if result and len(result.failures) + len(result.errors) > failures and not hasattr(result, "takes_logs"):
             print(self.daemon_log(), file=sys.stderr)
         return outcome
@@ -85,7 +85,7 @@ class ScenarioCase(unittest.TestCase):
         return self.directory / f"{name}{self._number}"
 
     def clamd(self, **options):
-        """A clamd of this test's own."""
+        """A clamd for this test alone."""
         clamd = Clamd(self._path("clamd"), **options)
         self.addCleanup(clamd.close)
         return clamd
@@ -107,7 +107,7 @@ class ScenarioCase(unittest.TestCase):
         return tap
 
     def sink(self, **options):
-        """A recording mail server. That nothing is pipelined to one that does not offer it is part of every test."""
+        """A recording mail server. Every test checks that nothing is pipelined to one that does not offer it."""
         sink = SmtpSink(**options)
 
         def close():
@@ -125,7 +125,7 @@ class ScenarioCase(unittest.TestCase):
                  **options):
         """A daemon between `sink` (or an address) and `clamd` (or an address; the shared one by default).
 
-        It is stopped before its peers when the test ends, and that is part of the test: see Bivalved.stop.
+        When the test ends it is stopped before its peers, and this is part of the test: see Bivalved.stop.
         """
         out_address = sink if isinstance(sink, (str, list)) else sink.address
         clamd = clamd if clamd is not None else self.shared_clamd()
@@ -148,13 +148,13 @@ class ScenarioCase(unittest.TestCase):
                 daemon.release()
 
     def assertReply(self, reply, code, text=None):
-        """The reply has this code and, when given, exactly this text (lines parted by \\n)."""
+        """Checks that the reply has this code and, if given, exactly this text (lines separated by \\n)."""
         self.assertEqual(reply.code, code, str(reply))
         if text is not None:
             self.assertEqual(reply.text, text)
 
 
 def main():
-    """For a test file that is run by itself."""
+    """For a test file that is run alone."""
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     unittest.main(verbosity=2)

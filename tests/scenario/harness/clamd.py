@@ -1,4 +1,4 @@
-"""Scanners: a real clamd of the test's own, a tap that counts its connections, and the null scanner."""
+"""Scanners: a real clamd for each test, a tap that counts its connections, and the null scanner."""
 import array
 import atexit
 import hashlib
@@ -17,10 +17,10 @@ from .process import TIMEOUT, Process, tool, wait_until
 
 
 def build_database(directory):
-    """Writes a small signature database that knows EICAR and, by the one program in all of them, ClamAV's test files.
+    """Writes a small signature database that knows EICAR and ClamAV's test files (by the one program that all contain).
 
-    EICAR is known as a file of its own (by its hash) and at the start of any decoded part, not anywhere inside a
-    file: like with the published signatures, a message must be taken apart for it to be found.
+    EICAR is found as a file of its own (by its hash) and at the start of any decoded part, but not anywhere inside a
+    file: as with the published signatures, it is found only if the message is taken apart.
     """
     directory.mkdir(parents=True, exist_ok=True)
     hashes = [f"{hashlib.md5(eicar()).hexdigest()}:{len(eicar())}:Eicar-Test-Signature"]
@@ -36,7 +36,7 @@ def build_database(directory):
 
 
 def shared_database():
-    """The database of this test run, built once: by the runner (BIVALVE_TEST_DATABASE), else by this process."""
+    """The database of this test run, built once: by the runner (BIVALVE_TEST_DATABASE), otherwise by this process."""
     if given := os.environ.get("BIVALVE_TEST_DATABASE"):
         return Path(given)
     directory = Path(tempfile.mkdtemp(prefix="bivalve-database."))
@@ -56,10 +56,10 @@ def find_clamd():
 
 
 def unconfined_clamd(directory):
-    """The path of a clamd that may read what a test writes.
+    """The path of a clamd that may read files written by a test.
 
-    Debian's AppArmor profile belongs to the path /usr/sbin/clamd and allows only the system's own places. Where
-    AppArmor is active, a copy of the program is not bound by it.
+    Debian's AppArmor profile belongs to the path /usr/sbin/clamd and allows only the system's own directories. If
+    AppArmor is active, it does not restrict a copy of the program.
     """
     clamd = find_clamd()
     try:
@@ -75,9 +75,9 @@ def unconfined_clamd(directory):
 
 
 class Clamd:
-    """A clamd with a directory, sockets, log and temporary directory of its own.
+    """A clamd with its own directory, sockets, log and temporary directory.
 
-    local, tcp  which sockets it has; options override or extend its configuration (None leaves one out)
+    local, tcp  which sockets it has; options override or extend its configuration (None removes one)
     """
 
     def __init__(self, directory, *, local=True, tcp=False, database=None, options=None, wait=True,
@@ -95,7 +95,7 @@ class Clamd:
             "Foreground": "yes", "LogFile": self.log_path, "LogFileUnlock": "yes", "LogClean": "yes",
             "DatabaseDirectory": self.database, "TemporaryDirectory": self.temporary, "SelfCheck": "0",
             "MaxThreads": "4", "StreamMaxLength": "100M", "MaxFileSize": "100M", "MaxScanSize": "200M",
-            # One of ClamAV's test files has as many layers as the usual limit allows, and mail adds two.
+            # One of ClamAV's test files has as many layers as the usual limit allows, and the mail adds two.
             "AlertExceedsMax": "yes", "MaxRecursion": "25", "CommandReadTimeout": "30", "ReadTimeout": "120",
         }
         if os.geteuid() == 0:
@@ -112,7 +112,7 @@ class Clamd:
 
     @property
     def address(self):
-        """What ClamAddress is set to: the local socket where there is one."""
+        """The value for ClamAddress: the local socket if there is one."""
         return str(self.socket_path or self.port)
 
     @property
@@ -152,7 +152,7 @@ class Clamd:
         return socket.create_connection(self.port.pair, timeout=TIMEOUT)
 
     def command(self, text):
-        """One command on a connection of its own; returns the reply without its end."""
+        """Sends one command on a new connection; returns the reply without its end."""
         with self.connect() as sock:
             sock.sendall(b"z" + text.encode("ascii") + b"\0")
             reply = b""
@@ -161,7 +161,7 @@ class Clamd:
         return reply.rstrip(b"\0\n").decode("utf-8", "backslashreplace")
 
     def scan(self, content):
-        """What it says of a file with this content."""
+        """The scanner's reply about a file with this content."""
         with self.connect() as sock:
             sock.sendall(b"zINSTREAM\0" + len(content).to_bytes(4, "big") + content + bytes(4))
             reply = b""
@@ -170,7 +170,7 @@ class Clamd:
         return reply.rstrip(b"\0\n").decode("utf-8", "backslashreplace")
 
     def connections(self):
-        """How many connections clients have open to it now, on both sockets, as the kernel counts them."""
+        """How many connections clients have open to it now, on both sockets, counted by the kernel."""
         count = 0
         if self.socket_path:
             # Fields: number, references, protocol, flags, type, state, inode, path. A listening socket has the flag
@@ -187,11 +187,11 @@ class Clamd:
         return count
 
     def temporary_files(self):
-        """What it keeps in its temporary directory now."""
+        """The files in its temporary directory now."""
         return sorted(str(p.relative_to(self.temporary)) for p in self.temporary.rglob("*"))
 
     def kill(self):
-        """Dies like a crashed scanner: at once, its socket file left behind."""
+        """Dies like a crashed scanner: at once, leaving its socket file."""
         self.process.kill()
 
     def close(self):
@@ -204,9 +204,9 @@ class Clamd:
 
 
 class ClamdTap:
-    """Stands between the filter and a clamd's local socket, hands on bytes and descriptors, and counts connections.
+    """Stands between the filter and a clamd's local socket, passes on bytes and descriptors, and counts connections.
 
-    The kernel's tables show the connections of a moment; only something in between sees each one that ever was.
+    The kernel's tables show only the connections of the moment; only a program in between sees every connection.
     """
 
     def __init__(self, directory, clamd):
@@ -219,7 +219,7 @@ class ClamdTap:
         self._open = set()
         self.total = 0           # connections since the start
         self.peak = 0            # most at once
-        self.descriptors = 0     # descriptors handed on
+        self.descriptors = 0     # descriptors passed on
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -241,7 +241,7 @@ class ClamdTap:
 
     def _relay(self, client):
         try:
-            # The daemon's question for the version has a connection of its own, and is none of its sessions.
+            # The daemon asks for the version on a separate connection, which is not one of its sessions.
             if not client.recv(9, socket.MSG_PEEK).startswith(b"zVERSION"):
                 with self._lock:
                     self.total += 1
@@ -283,7 +283,7 @@ class ClamdTap:
                 os.close(descriptor)
 
     def cut(self):
-        """Closes every connection, as a clamd does that gives up its sessions."""
+        """Closes every connection, like a clamd that gives up its sessions."""
         with self._lock:
             for client in self._open:
                 try:
@@ -301,7 +301,7 @@ class ClamdTap:
 
 
 class NullClamd:
-    """The project's null scanner: answers at once, or late, always the same. `user`: whom it runs as, where we may say so."""
+    """The project's null scanner: answers at once or late, always the same. `user`: whom it runs as, if we may choose."""
 
     def __init__(self, directory, *, reply=None, delay_ms=None, canary=True, tcp=False, user=None):
         self.port = free_port() if tcp else None

@@ -1,12 +1,12 @@
 """The conservation run: mail from many clients while scanners, server, clients and connections are killed, stopped and
-restarted at random. What must be true afterwards, whatever happened:
+restarted at random. Afterwards, these must be true:
 
-  - what was answered 250 was received by the server exactly once, or is infected;
-  - nothing infected was received by the server;
-  - what was not answered 250 was received at most once (its reply may have been on its way when a peer died);
-  - the accounts were right at every look.
+  - a message that was answered 250 was received by the server exactly once, or is infected;
+  - no infected message was received by the server;
+  - a message that was not answered 250 was received at most once (a peer may have died while its reply was on the way);
+  - the accounts were right at every check.
 
-Every attempt to send has an identity of its own, so that a message that is sent again is told from one that was doubled.
+Every attempt to send has its own identity, so that a message that was sent again differs from one that was doubled.
 """
 import collections
 import random
@@ -29,7 +29,7 @@ class Violation(AssertionError):
 
 
 class ConservationRun:
-    """One round. `ending`: "calm" lets everything come to its end, "term" and "kill" end the daemon in the middle."""
+    """One round. `ending`: with "calm" everything comes to its end; "term" and "kill" end the daemon in the middle."""
 
     def __init__(self, directory, seed, *, messages=5000, clients=20, ending="calm", settings=None, seconds=600,
                  pause=0.1):
@@ -134,7 +134,7 @@ class ConservationRun:
             connection.close()
             return "connection lost", None
 
-    # What happens to the others.
+    # What happens to the other programs.
 
     def _disturb(self):
         stopped = {}
@@ -190,7 +190,7 @@ class ConservationRun:
     # The round.
 
     def run(self):
-        """Raises Violation when something that must be true is not. Returns a line about the round."""
+        """Raises Violation if one of the properties does not hold. Returns a line about the round."""
         self.daemon.start()
         began = time.monotonic()
         threads = [threading.Thread(target=self._client, args=(n,)) for n in range(self.clients)]

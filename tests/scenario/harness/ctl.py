@@ -1,4 +1,4 @@
-"""bivalvectl, the operator's tool: running it, and a daemon made up to answer it."""
+"""bivalvectl, the operator's tool: running it, and a fake daemon that answers it."""
 import http.server
 import json
 import subprocess
@@ -7,7 +7,7 @@ import threading
 from .case import ScenarioCase
 from .process import TIMEOUT, tool
 
-# What a terminal would obey, and characters that turn or hide text.
+# Characters that a terminal obeys, or that turn or hide text.
 HOSTILE = "\x1b[2J\x1b]0;title\x07\x9b31m\r\n\u202egnp.exe\u200b\x7f"
 
 
@@ -15,7 +15,7 @@ class CtlCase(ScenarioCase):
     bivalve_only = True
 
     def ctl(self, *arguments, status=0):
-        """Runs bivalvectl; returns standard output and standard error. Neither may hold anything a terminal obeys."""
+        """Runs bivalvectl; returns standard output and error. Neither may contain anything that a terminal obeys."""
         executable = tool("bivalvectl")
         if executable is None:
             self.skipTest("bivalvectl is not built")
@@ -25,7 +25,7 @@ class CtlCase(ScenarioCase):
         return done.stdout, done.stderr
 
     def json(self, *arguments):
-        """What --json prints, which must be ASCII without control characters."""
+        """The output of --json, which must be ASCII without control characters."""
         out, _ = self.ctl(*arguments, "--json")
         self.assertNotRegex(out, rb"[^\x20-\x7e\n]")
         return json.loads(out)
@@ -36,7 +36,7 @@ class CtlCase(ScenarioCase):
 
 
 class ScriptedDaemon:
-    """A statistics address that answers what a test has it answer: a document, or a function that makes one."""
+    """A statistics address whose answers a test defines: a document, or a function that makes one."""
 
     def __init__(self):
         self.documents = {}

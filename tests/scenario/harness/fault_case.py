@@ -1,4 +1,4 @@
-"""What the fault scenarios have in common."""
+"""Shared by the fault scenarios."""
 from .case import ScenarioCase
 from .scripted_clamd import ScriptedClamd
 

@@ -1,8 +1,8 @@
-"""A program of its own that keeps hostile clients on a server: they must not share a Python with who measures.
+"""A separate program that keeps hostile clients on a server: they must not share a Python process with the measurement.
 
     python3 -m harness.hostile HOST:PORT STATS_HOST:PORT DRIBBLERS IDLE RESETS_PER_SECOND GARBAGE
 
-Prints "ready" when all are connected, and then what it does until it is killed.
+Prints "ready" when all clients are connected, and then continues until it is killed.
 """
 import asyncio
 import os
@@ -26,7 +26,7 @@ async def idle(address, greeted):
 
 
 async def dribble(address, greeted):
-    """One byte of a message every second; again when it is thrown out."""
+    """Sends one byte of a message every second; begins again when it is thrown out."""
     first = True
     while True:
         try:
@@ -47,7 +47,7 @@ async def dribble(address, greeted):
 
 
 async def reset(address, each_second):
-    """Connects and resets, at every stage of a session's beginning."""
+    """Connects and resets, at every stage of the beginning of a session."""
     loop = asyncio.get_running_loop()
     began, number = loop.time(), 0
     while True:
@@ -62,12 +62,12 @@ async def reset(address, each_second):
         except OSError:
             pass
         number += 1
-        # By the clock and not by pauses, so that as many come as were asked for.
+        # By the clock and not by pauses, so that the requested number is reached.
         await asyncio.sleep(max(0, began + number / each_second - loop.time()))
 
 
 async def garbage(address):
-    """Random bytes, until it is thrown out."""
+    """Sends random bytes until it is thrown out."""
     while True:
         try:
             reader, writer = await connect(address)

@@ -1,9 +1,9 @@
-"""A mail server as lenient as can be: whatever any server has ever taken for the end of mail data ends it here."""
+"""A mail server that is as lenient as possible: anything that any server takes for the end of mail data ends it here."""
 import re
 import socketserver
 import threading
 
-# A dot alone between any two things that somebody takes for line ends: CRLF, LF, CR, with CRs and NULs about.
+# A dot alone between any two sequences that some server takes for line ends: CRLF, LF, CR, also with CRs and NULs.
 _EDGE = rb"(?:[\r\n\0]+)"
 END = re.compile(rb"(?:^|(?<=[\r\n\0]))\.(?=[\r\n\0])" + _EDGE)
 
@@ -78,7 +78,7 @@ class _Handler(socketserver.BaseRequestHandler):
         return bool(block)
 
     def _line(self):
-        """Up to the first CRLF, LF or CR: a lenient reader of commands as well."""
+        """Reads up to the first CRLF, LF or CR: commands are read leniently as well."""
         while True:
             match = re.search(rb"\r\n|\n|\r(?=.)", self.buffer, re.S)
             if match:
@@ -90,7 +90,7 @@ class _Handler(socketserver.BaseRequestHandler):
     def _mail_data(self):
         while True:
             match = END.search(self.buffer)
-            # What follows the dot may still be on its way: one more byte settles it, and a pause does too.
+            # The bytes after the dot may still be on their way: one more byte decides, and so does a pause.
             if match:
                 content, self.buffer = self.buffer[:match.start()], self.buffer[match.end():]
                 return content
@@ -106,7 +106,7 @@ class _Handler(socketserver.BaseRequestHandler):
 
 
 class LenientServer(socketserver.ThreadingTCPServer):
-    """Listens on a port of its own until close(). messages: (MAIL line, content) of everything that it took for one."""
+    """Listens on its own port until close(). messages: (MAIL line, content) of everything that it took as a message."""
 
     daemon_threads = True
     allow_reuse_address = True

@@ -8,20 +8,20 @@ TEST_FILES = Path("/usr/share/clamav-testfiles")
 
 
 def eicar():
-    """The EICAR test string. It is put together here so that no scanner takes this file for what it is not."""
+    """The EICAR test string, put together here so that no scanner takes this file for a virus."""
     parts = ["X5O!P%@AP", "[4\\PZX54(P^)", "7CC)7}$", "EICAR-STANDARD-", "ANTIVIRUS-TEST-FILE", "!$H+H*"]
     return "".join(parts).encode("ascii")
 
 
 def compose(body, headers=(), subject="A scenario"):
-    """A message: the usual headers, then `headers` (lines without line end), a blank line, and `body` as given."""
+    """A message: the usual headers, `headers` (lines without line end), a blank line, and `body` unchanged."""
     lines = ["From: Ada <ada@example.com>", "To: Bob <bob@example.net>", f"Subject: {subject}",
              "Date: Thu, 01 Jan 2026 00:00:00 +0000", "MIME-Version: 1.0", *headers]
     return "\r\n".join(lines).encode("utf-8") + CRLF + CRLF + body
 
 
 def text_message(size):
-    """A clean message of exactly this many bytes, every line different."""
+    """A clean message of exactly this many bytes; all lines differ."""
     head = compose(b"")
     if size <= len(head):
         return b"x" * size
@@ -72,21 +72,21 @@ def read_test_file(name):
 
 
 def stuffed(content):
-    """`content` as mail data on the wire, without the dot that ends it (RFC 5321 section 4.5.2)."""
+    """`content` as mail data on the wire, without the final dot (RFC 5321 section 4.5.2)."""
     wire = content.replace(b"\r\n.", b"\r\n..")
     return b"." + wire if wire.startswith(b".") else wire
 
 
 def unstuffed(wire):
-    """The content of mail data that has arrived, the ending dot line already removed."""
+    """The content of received mail data, from which the final dot line was already removed."""
     content = wire.replace(b"\r\n.", b"\r\n")
     return content[1:] if content.startswith(b".") else content
 
 
 def without_header(content, name=b"X-Virus-Scanned"):
-    """`content` less the one header line `name` that a filter has put in; AssertionError unless it is there once.
+    """`content` without the one header line `name` that a filter has inserted; AssertionError unless it is there once.
 
-    Looks only into the header section, so that the same words in a body are left alone.
+    Looks only in the header section, so that the same words in a body are not removed.
     """
     end = content.find(b"\r\n\r\n")
     head, rest = (content, b"") if end < 0 else (content[:end + 2], content[end + 2:])

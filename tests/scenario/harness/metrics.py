@@ -1,4 +1,4 @@
-"""A strict reader of the Prometheus text format 0.0.4: what is not in the format is an error, not a guess."""
+"""A strict reader of the Prometheus text format 0.0.4: anything outside the format is an error, not a guess."""
 import math
 import re
 
@@ -13,7 +13,7 @@ class FormatError(AssertionError):
 
 
 class Family:
-    """A metric with its samples: {labels: value}, labels as a sorted tuple of pairs. A histogram's are by suffix."""
+    """A metric with its samples: {labels: value}, labels as a sorted tuple of pairs. A histogram has them by suffix."""
 
     def __init__(self, name, text):
         self.name = name
@@ -26,7 +26,7 @@ class Family:
         return self.samples[suffix, tuple(sorted(labels.items()))]
 
     def total(self, /, **labels):
-        """The sum over all samples that have these labels, whatever others they have."""
+        """The sum of all samples that have these labels, whatever other labels they have."""
         return sum(value for (suffix, have), value in self.samples.items()
                    if suffix == "" and set(labels.items()) <= set(have))
 
@@ -120,7 +120,7 @@ def _labels(text):
 
 
 def _check_complete(family):
-    """What holds of a whole family."""
+    """Checks the rules for a whole family."""
     if family is None:
         return
     _require(family.type, f"{family.name} has no type")

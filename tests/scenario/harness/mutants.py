@@ -1,5 +1,5 @@
 """Messages with a virus in a part, changed at random places: fields, delimiters, line ends, encodings. Each comes with its
-harmless twin. What a change spoils for every reader is left out; the rest has to be found."""
+harmless twin. A change that spoils the message for every reader is left out; every other virus has to be found."""
 import base64
 import quopri
 import random
@@ -15,7 +15,7 @@ _CONTAINERS = [b"mixed", b"alternative", b"related", b"signed", b"report", b"dig
 _MESSAGES = [b"rfc822", b"news", b"global", b"http", b"foo", b"delivery-status", b"partial", b"external-body", b"rfc822-headers"]
 _BOUNDARIES = [b"BB", b"=_b", b"----=_Part_0_1.2", b"a" * 70, b"x-y", b"1", b"b:c", b"b,c", b"b+c"]
 
-# Put in anywhere.
+# Inserted anywhere.
 _PIECES = [
     b";", b"; ", b'"', b"(", b")", b"(c)", b"\\", b" ", b"\t", b"\r\n ", b"\r\n\t", b"\r\n", b"\n", b"\r", b"\0", b"=", b":", b"/", b"-", b"--",
     b"*", b"*0", b"''", b",", b"\v", b"\f", b"\x80", b"=?utf-8?q?x?=", b"x" * 1000, b"y" * 997, b"; a=b", b";a=\"b\"", b"; name=x.com",
@@ -71,7 +71,7 @@ def _mail(rng, data):
 
 
 def _places(text):
-    """Where a change may matter: near fields, delimiters and line ends, or anywhere."""
+    """A place where a change may matter: near fields, delimiters and line ends, or anywhere."""
     return [m.start() for m in re.finditer(rb"[;:=\"/-]|\r\n|[A-Z]", text)]
 
 

@@ -1,4 +1,4 @@
-"""Network namespaces: machines of a test's own, with cables between them."""
+"""Network namespaces: separate machines for a test, with cables between them."""
 import contextlib
 import ctypes
 import itertools
@@ -18,7 +18,7 @@ def _run(argv, text=None):
 
 
 class _Machines:
-    """A namespace for each role. SkipTest, with the reason, where the kernel or the container forbids namespaces."""
+    """A namespace for each role. SkipTest, with the reason, if the kernel or the container forbids namespaces."""
 
     def __init__(self, roles):
         prefix = f"bv{os.getpid()}-{next(_numbers)}-"
@@ -35,7 +35,7 @@ class _Machines:
             raise unittest.SkipTest(f"network namespaces cannot be made here: {error}") from None
 
     def _build(self):
-        """Lays the cables."""
+        """Connects the namespaces."""
         raise NotImplementedError
 
     def run(self, role, argv):
@@ -43,7 +43,7 @@ class _Machines:
 
     @contextlib.contextmanager
     def inside(self, role):
-        """What this thread opens and starts within is in that namespace."""
+        """Sockets that this thread opens inside, and programs that it starts, are in that namespace."""
         target = os.open(f"/run/netns/{self.names[role]}", os.O_RDONLY | os.O_CLOEXEC)
         try:
             if _libc.setns(target, _CLONE_NEWNET) != 0:
@@ -84,7 +84,7 @@ class Namespaces(_Machines):
         self.run("gateway", ["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"])
 
     def nft(self, rules):
-        """Loads rules on the gateway. SkipTest where the kernel lacks what they need."""
+        """Loads rules on the gateway. SkipTest if the kernel lacks something that they need."""
         try:
             _run(["ip", "netns", "exec", self.names["gateway"], "nft", "-f", "-"], rules)
         except OSError as error:
@@ -92,7 +92,7 @@ class Namespaces(_Machines):
 
 
 class Switched(_Machines):
-    """Machines on one switch, IPv4. `addresses`: the role of each, and where it is (all in one /24)."""
+    """Machines on one switch, IPv4. `addresses`: each role and its address (all in one /24)."""
 
     def __init__(self, addresses):
         self.addresses = addresses

@@ -3,22 +3,22 @@ import socket
 
 
 class Port:
-    """A port that nobody else is given while this object lives.
+    """A port that nobody else gets while this object lives.
 
-    The socket stays bound but does not listen, with SO_REUSEADDR and SO_REUSEPORT set: a server that sets either may
-    bind and listen on it, while the kernel hands the number to nobody who asks for any free port. As long as no
-    server has come, a connection to it is refused.
+    The socket stays bound but does not listen, with SO_REUSEADDR and SO_REUSEPORT set. A server that sets either of
+    them may bind and listen on the port, while the kernel gives the number to nobody who asks for any free port. Until
+    a server listens, connections to it are refused.
     """
 
     def __init__(self, host="127.0.0.1", wanted=0):
-        """`wanted` is taken where it is free."""
+        """`wanted` is used if it is free."""
         self.host = host
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
-            # Whether somebody listens there only a socket without SO_REUSEPORT can tell.
+            # Only a socket without SO_REUSEPORT can detect that somebody listens there.
             if wanted:
                 with socket.socket(family, socket.SOCK_STREAM) as probe:
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -30,11 +30,11 @@ class Port:
 
     @property
     def pair(self):
-        """As Python's sockets want it."""
+        """The address for Python's sockets."""
         return (self.host, self.number)
 
     def __str__(self):
-        """As a setting: 127.0.0.1:2525 or [::1]:2525."""
+        """The address for a setting: 127.0.0.1:2525 or [::1]:2525."""
         return f"[{self.host}]:{self.number}" if ":" in self.host else f"{self.host}:{self.number}"
 
     def release(self):
@@ -46,7 +46,7 @@ def free_port(host="127.0.0.1"):
 
 
 def busy_port(host="127.0.0.1"):
-    """A listening socket: the port that another program already has. Close it when done."""
+    """A listening socket: a port that another program already uses. Close it when done."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     listener.bind((host, 0))

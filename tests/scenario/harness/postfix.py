@@ -1,4 +1,4 @@
-"""A Postfix of the test's own: configuration, queue, log and ports of its own, beside any that the machine runs."""
+"""A Postfix for a test: with its own configuration, queue, log and ports, beside any that the machine runs."""
 import os
 import pwd
 import re
@@ -65,7 +65,7 @@ scache    unix  -       -       n       -       1       scache
 
 
 class Postfix:
-    """relay_port: where it delivers everything. main and master are added to the configuration."""
+    """relay_port: where Postfix delivers everything. main and master are added to the configuration."""
 
     def __init__(self, directory, relay_port, main="", master=""):
         if os.geteuid() != 0:

@@ -1,4 +1,4 @@
-"""Programs that a test starts: in a process group of their own, gone when the test is gone, read line by line."""
+"""Programs that a test starts: in a process group of their own, ended with the test, read line by line."""
 import ctypes
 import os
 import re
@@ -10,12 +10,12 @@ import threading
 import time
 from pathlib import Path
 
-# A build with sanitizers, or a machine under load: limits grow, figures about speed and memory are not asserted.
+# For builds with sanitizers or machines under load: limits grow, and figures of speed and memory are not checked.
 SLOW = os.environ.get("BIVALVE_SLOW", "") not in ("", "0")
-# The one limit for everything that a test waits for. Nothing that works comes near it.
+# The only limit for everything that a test waits for. Nothing that works comes near it.
 TIMEOUT = float(os.environ.get("BIVALVE_TIMEOUT", "30")) * (3 if SLOW else 1)
 
-# Thousands of connections are held by a test and by what it starts; the usual soft limit is 1,024 descriptors.
+# A test and its programs hold thousands of connections; the usual soft limit is 1,024 descriptors.
 resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -25,18 +25,18 @@ _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _PR_SET_CHILD_SUBREAPE
 
 
 def binary_directory():
-    """Where the programs under test are: BIVALVE_BIN, else the release build."""
+    """Where the programs under test are: BIVALVE_BIN, otherwise the release build."""
     return Path(os.environ.get("BIVALVE_BIN") or PROJECT / "build/release/bin").resolve()
 
 
 def tool(name):
-    """The path of one of the project's own programs, or None when it has not been built."""
+    """The path of one of the project's own programs, or None if it has not been built."""
     path = binary_directory() / name
     return path if path.is_file() and os.access(path, os.X_OK) else None
 
 
 def wait_until(what, condition, timeout=None):
-    """Calls `condition` until it returns something true, and returns that. `what` names it in the failure."""
+    """Calls `condition` until it returns something true, and returns that. `what` names it in a failure message."""
     deadline = time.monotonic() + (timeout or TIMEOUT)
     while True:
         value = condition()
@@ -51,7 +51,7 @@ def forbid_io_uring(error_number):
     """Returns a function for the child side of a fork: io_uring_setup fails with `error_number` from then on.
 
     This is what a container's seccomp profile does. The call has the number 425 on every architecture that got it
-    with Linux 5.1 or later, so the filter need not look at the architecture.
+    with Linux 5.1 or later, so the filter need not check the architecture.
     """
     def instruction(code, jump_true, jump_false, value):
         return struct.pack("HBBI", code, jump_true, jump_false, value)
@@ -75,11 +75,11 @@ def forbid_io_uring(error_number):
 
 
 def _child_setup(before_exec, parent):
-    """Runs between fork and exec: a test that is killed takes its programs with it."""
+    """Runs between fork and exec, so that the programs of a killed test are killed too."""
     def setup():
         if before_exec:
             before_exec()
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # behind what changes the user, which forgets it
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # after any change of the user, which resets it
         if os.getppid() != parent:
             os._exit(125)
     return setup
@@ -94,13 +94,13 @@ def run_program(argv, *, before_exec=None, timeout=None, stdin=b"", env=None):
 
 
 def adopt_orphans():
-    """From now on processes whose parent ends become ours, so that the end of a successor can be waited for."""
+    """From now on we inherit processes whose parent has ended, so that we can wait for the end of a successor."""
     if _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl")
 
 
 def process_runs(pid):
-    """Whether there is such a process, and it has not ended."""
+    """Whether the process exists and has not ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
@@ -108,7 +108,7 @@ def process_runs(pid):
 
 
 def wait_orphan(pid, timeout):
-    """The exit status of a process that is ours, or will be when its parent ends (adopt_orphans)."""
+    """The exit status of a process that is our child, or becomes it when its parent ends (adopt_orphans)."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         try:
@@ -117,21 +117,21 @@ def wait_orphan(pid, timeout):
                 return os.waitstatus_to_exitcode(status)
         except ChildProcessError:
             if not Path(f"/proc/{pid}").exists():
-                return 0  # waited for before
+                return 0  # already waited for
         time.sleep(0.005)
     raise TimeoutError
 
 
 class Process:
-    """A running program and the lines that it has printed, standard output and error together."""
+    """A running program and its output: the lines of standard output and error together."""
 
     def __init__(self, name, argv, *, before_exec=None, env=None, directory=None):
         self.name = name
         self.lines = []
         self._changed = threading.Condition()
         self._ended = False
-        self._followers = []  # numbers of the processes that took its place, in order
-        # PDEATHSIG follows the thread that forks: programs are started from the thread that outlives them.
+        self._followers = []  # numbers of its successors, in order
+        # PDEATHSIG depends on the thread that forks, so programs are started from a thread that outlives them.
         self.popen = subprocess.Popen(
             [str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             process_group=0, cwd=directory, env={**os.environ, **(env or {})},
@@ -144,7 +144,7 @@ class Process:
         return self._followers[-1] if self._followers else self.popen.pid
 
     def follow(self, pid):
-        """From now on the program is process `pid`, which the one before has started. See adopt_orphans."""
+        """From now on the program is process `pid`, which the previous process has started. See adopt_orphans."""
         self._followers.append(pid)
 
     @property
@@ -166,12 +166,12 @@ class Process:
         return self.popen.poll() is None
 
     def wait_line(self, pattern, *, start=0, timeout=None):
-        """Waits for a line that `pattern` is found in, from line number `start` on. Returns the match."""
+        """Waits for a line that contains `pattern`, from line number `start` on. Returns the match."""
         found = self.wait_lines(pattern, 1, start=start, timeout=timeout)
         return found[0]
 
     def wait_lines(self, pattern, count, *, start=0, timeout=None):
-        """Waits for `count` lines that `pattern` is found in. Returns their matches."""
+        """Waits for `count` lines that contain `pattern`. Returns their matches."""
         expression = re.compile(pattern)
         deadline = time.monotonic() + (timeout or TIMEOUT)
         with self._changed:
@@ -204,7 +204,7 @@ class Process:
         return status
 
     def kill(self):
-        """Ends it at once. For clean-ups, and for tests in which a peer dies."""
+        """Kills it at once. For clean-ups, and for tests in which a peer dies."""
         for pid in self._followers:
             if process_runs(pid):
                 os.kill(pid, signal.SIGKILL)

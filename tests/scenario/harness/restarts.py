@@ -1,6 +1,6 @@
-"""Hot restarts and readings of the configuration, one after the other, while mail goes through.
+"""Hot restarts and reloads of the configuration, one after the other, while mail is sent.
 
-What must be true: every connection is accepted, greeted and served to its end; every message is answered 250 and is
+These must be true: every connection is accepted, greeted and served to its end; every message is answered 250 and
 received exactly once; no process and no file is left over.
 """
 import collections
@@ -17,7 +17,7 @@ from .smtp_server import SmtpSink
 
 
 class RestartRun:
-    """`clients` send until it is over: some a message for each connection, some several, some slowly."""
+    """`clients` send until the end: some send one message for each connection, some several, some slowly."""
 
     def __init__(self, directory, *, restarts, reloads, clients=8, seed=1):
         self.restarts = restarts
@@ -87,7 +87,7 @@ class RestartRun:
         check_accounting(self.daemon.stats())
 
     def run(self):
-        """Returns a line of figures; raises AssertionError when something that must be true is not."""
+        """Returns a line of figures; raises AssertionError if one of these properties does not hold."""
         self.daemon.start()
         first = self.daemon.process.pid
         pids = [first]

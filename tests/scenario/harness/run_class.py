@@ -1,4 +1,4 @@
-"""Runs one class of tests and reports each result as a line of JSON on the descriptor given. Started by `run`."""
+"""Runs one class of tests and writes each result as a line of JSON to the given descriptor. Started by `run`."""
 import importlib
 import json
 import os

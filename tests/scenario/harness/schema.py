@@ -1,4 +1,4 @@
-"""As much of JSON Schema (draft 2020-12) as the project's own schemas use. What it does not know is an error."""
+"""The part of JSON Schema (draft 2020-12) that the project's own schemas use. Unknown keywords are an error."""
 
 _TYPES = {"object": dict, "array": list, "string": str, "boolean": bool}
 _KNOWN = {"$schema", "$id", "$defs", "$ref", "title", "description", "type", "properties", "required", "items", "enum",
@@ -6,7 +6,7 @@ _KNOWN = {"$schema", "$id", "$defs", "$ref", "title", "description", "type", "pr
 
 
 def problems(schema, value, root=None, path="$"):
-    """Sentences about what in `value` is not as `schema` says; empty: it is valid."""
+    """Sentences about the parts of `value` that violate `schema`; empty: it is valid."""
     root = root or schema
     unknown = set(schema) - _KNOWN
     assert not unknown, f"the schema uses {unknown}"

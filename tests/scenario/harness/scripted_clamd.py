@@ -1,4 +1,4 @@
-"""A scanner under a test's control: speaks clamd's sessions over a local socket and answers as it is told."""
+"""A scanner under a test's control: speaks clamd's sessions over a local socket and gives the answers of the test."""
 import array
 import os
 import re
@@ -6,15 +6,15 @@ import socket
 import threading
 
 _CANARY = b"X-Bivalve-Canary: "
-# What only the scanner sees, in front of the content; its last line may be cut.
+# The lines that only the scanner sees, before the content; the last one may be cut.
 _FRONT = re.compile(rb"\A(?:Received: by bivalve \(scan image[^\r\n]*\r\n)+")
 
 
 class ScriptedClamd:
-    """answer(content, number) returns the text of a result ("OK", "NAME FOUND", "TEXT ERROR"), bytes that are sent as they
-    are, None for no answer at all, or "CLOSE" to close the connection. The canary is found without asking; with
-    finds_canary None it is not answered. One that takes no descriptors knows no FILDES. tamper(path) is called before
-    a message's answer, with a path of its memory: what our own user can do to it.
+    """answer(content, number) returns the text of a result ("OK", "NAME FOUND", "TEXT ERROR"), bytes that are sent
+    unchanged, None for no answer at all, or "CLOSE" to close the connection. The canary is found without calling it;
+    with finds_canary None it is not answered. A scanner that takes no descriptors does not know FILDES. tamper(path) is
+    called before a message's answer with a path of its memory, to do what our own user can do to it.
     """
 
     def __init__(self, directory, answer, *, finds_canary=True, takes_descriptors=True,
@@ -27,7 +27,7 @@ class ScriptedClamd:
         self.version = version
         self.scanned = []       # the content of every message, without the canaries and without the scan line
         self.canaries = 0
-        self.uploads = 0        # of what was scanned, how much came by INSTREAM
+        self.uploads = 0        # how many of them came by INSTREAM
         self._lock = threading.Lock()
         self._open = set()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -101,7 +101,7 @@ class ScriptedClamd:
 
     @staticmethod
     def _take_stream(data):
-        """The chunks at the front of data, joined, and what is behind them; (None, data) when some are missing."""
+        """The chunks at the front of data, joined, and the bytes behind them; (None, data) if some are missing."""
         image, rest = b"", data
         while len(rest) >= 4:
             size = int.from_bytes(rest[:4], "big")

@@ -1,5 +1,5 @@
 """Messages in which something may hide from a scanner: header forms, separators, encodings, magics and line ends,
-put together by a seed. Each comes twice, with the EICAR string and with a harmless one in its place."""
+combined by a seed. Each comes twice: with the EICAR string, and with a harmless string in its place."""
 import base64
 import binascii
 import bz2
@@ -19,7 +19,7 @@ from .messages import eicar
 
 
 def harmless():
-    """As long as the EICAR string, and known to no scanner."""
+    """As long as the EICAR string, and not known to any scanner."""
     return b"Y" + eicar()[1:]
 
 
@@ -53,7 +53,7 @@ _MULTIPART = (b'Content-Type: multipart/mixed; boundary="BB"\r\n', (
     b"Content-Transfer-Encoding: base64\r\n\r\n%s--BB--\r\n"))
 
 
-# The same with something wrong with the header section of a part, or of a message in it.
+# The same, but the header section of a part, or of a message in it, is faulty.
 _NESTED = {
     "part without a blank line": _MULTIPART[1].replace(b"base64\r\n\r\n", b"base64\r\n"),
     "part with a blank for it": _MULTIPART[1].replace(b"base64\r\n\r\n", b"base64\r\n \r\n"),
@@ -82,14 +82,14 @@ def _octets(encoding):
     return b"Content-Type: application/octet-stream\r\nContent-Transfer-Encoding: %s\r\n" % encoding
 
 
-# How the payload stands in a message with a header section: the MIME fields, and the body.
+# The form of the payload in a message with a header section: the MIME fields, and the body.
 _BODIES = {
     "base64": lambda p: (_octets(b"base64"), _base64(p)),
     "gz in base64": lambda p: (_octets(b"base64"), _base64(gzip.compress(p, mtime=0))),
     "quoted-printable": lambda p: (_octets(b"quoted-printable"), quopri.encodestring(p).replace(b"\n", b"\r\n") + b"\r\n"),
     "multipart": lambda p: (_MULTIPART[0], _MULTIPART[1] % _base64(p)),
     "uuencode": lambda p: (b"Content-Type: text/plain\r\n", _uuencoded(p)),
-    # MIME fields that libclamav reads in a way of its own (net/field_edits.h).
+    # MIME fields that libclamav reads in its own way.
     "a semicolon at the end": lambda p: (
         _octets(b"base64") + b"Content-Disposition: attachment; filename=x;\r\n", _base64(p)),
     "an empty parameter": lambda p: (
@@ -117,7 +117,7 @@ _SEPARATORS = {
     "CR CR LF": b"\r\r\n", "CR": b"\r", "LF": b"\n", "8-bit field": b"X-\xe9: y\r\n", "From": b"From a@b Mon\r\n",
     ">From": b">From a@b\r\n", "nameless": b": x\r\n", "blank and text": b" \r\nhello\r\n", "NUL": b"\0\r\n",
 }
-# What stands in front of all other fields.
+# What comes before all other fields.
 _FIRST = {
     "": b"", "mailbox": b"From a@b Mon Jan  1 00:00:00 2026\r\n", "folded": b" folded\r\n", "spaced": b"X-A : b\r\n",
     "unknown fields": b"".join(b"X-Padding-%03d: nothing that a scanner would know\r\n" % n for n in range(70)),
@@ -137,12 +137,12 @@ class Shape:
 
 
 def _magic(rng):
-    """A first field that has a magic of libclamav's somewhere: at one offset, or in every shift."""
+    """A first field that contains a magic of libclamav: at one offset, or at every possible shift."""
     magic = rng.choice([b"ustar", b"EFI PART"])
     if rng.random() < 0.3:
         return b"".join(b"X-M%d: %s%s\r\n" % (n, b"q" * n, magic * 40) for n in range(len(magic)))
     target = 257 if magic == b"ustar" else 512
-    # As if some number of bytes stood in front of the message.
+    # As if some number of bytes came before the message.
     front = rng.choice([0, 1, 64, 65, 100, 128, 193, 200, 256, rng.randrange(0, 257)])
     return b"X-P: " + b"q" * max(0, target - front - 5) + magic + b"\r\n"
 
@@ -165,12 +165,12 @@ def _compose(rng, payload, parts):
         return head.replace(b"\r\n", b"\n") + _SEPARATORS[separator] + body
     if ends == "LF in the body":
         return head + _SEPARATORS[separator] + body.replace(b"\r\n", b"\n")
-    # The end of the message is CRLF always: mail data cannot end otherwise.
+    # The end of the message is always CRLF: mail data cannot end otherwise.
     return text.replace(b"\r\n", _LINE_ENDS[ends]).rstrip(b"\r\n") + b"\r\n"
 
 
 def shapes(seed, count):
-    """`count` shapes, all different. The first ones are every separator and every whole file; the rest is drawn."""
+    """`count` shapes, all different. The first ones are every separator and every whole file; the rest is random."""
     rng = random.Random(seed)
     made = {}
 
@@ -188,7 +188,7 @@ def shapes(seed, count):
             clean_body = _BODIES[encoding](harmless())[1]
             dotted = [(b"From: a\n" + head + b"\n" + one).replace(b"\r\n", b"\n") for one in (body, clean_body)]
             if first_end:
-                # In the body only: the header section alone tells how the rest is encoded.
+                # In the body only, because the header section tells how the rest is encoded.
                 dotted = [text[:text.index(b"\n\n")] + re.sub(rb"\n(?=[^\n])", b"\n.", text[text.index(b"\n\n"):]) for text in dotted]
             else:
                 dotted = [re.sub(rb"\n(?=[^\n])", b"\n.", text) for text in dotted]
@@ -201,14 +201,14 @@ def shapes(seed, count):
         separator = rng.choice([*_SEPARATORS, "blank line", "blank line", "blank line"])
         ends = rng.choice(["CRLF", "CRLF", "CRLF", "LF", "CR", "LF in the header", "LF in the body"])
         if encoding == "message/global" and ends == "CR":
-            continue  # its own header section may have no room for the field that libclamav wants to see: no verdict
+            continue  # its own header section may lack room for the field that libclamav looks for: no verdict
         parts = (first, fields, encoding, separator, ends)
         name = f"{first_name or 'usual'} first, {fields}, {encoding}, {separator}, {ends}"
         add(name, _compose(rng, eicar(), parts), _compose(rng, harmless(), parts))
     return list(made.values())[:count]
 
 
-# --- An independent reader: what a mail program makes of the text that a server has stored.
+# --- An independent reader: what a mail program finds in the text that a server has stored.
 
 def _is_field(line):
     name, colon, _ = line.partition(b":")
@@ -216,7 +216,7 @@ def _is_field(line):
 
 
 def _mended(lines):
-    """Postfix's cleanup: a blank line before the first one that is no field."""
+    """Postfix's cleanup: inserts a blank line before the first line that is not a field."""
     for number, line in enumerate(lines):
         if line == b"":
             break
@@ -247,17 +247,17 @@ def _uudecoded(text):
     return data
 
 
-# Python has two readers, who differ.
+# Python has two readers, which differ.
 _POLICIES = (email.policy.compat32, email.policy.default)
 
 
 def reader_finds(content):
-    """Whether a mail program shows the EICAR string as a file or at the start of one."""
+    """Whether a mail program shows the EICAR string as a file or at the start of a file."""
     for text in stored_texts(content):
         for part in (part for policy in _POLICIES for part in email.message_from_bytes(text, policy=policy).walk()):
             try:
                 data = part.get_payload(decode=True)
-            except (AttributeError, ValueError, KeyError, IndexError):  # of the library's own
+            except (AttributeError, ValueError, KeyError, IndexError):  # errors inside the library
                 continue
             if not data:
                 continue

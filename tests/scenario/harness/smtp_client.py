@@ -1,4 +1,4 @@
-"""A raw SMTP client: sends the bytes it is told to send, and reads whole replies."""
+"""A raw SMTP client: sends the given bytes, and reads whole replies."""
 import re
 import socket
 import struct
@@ -8,7 +8,7 @@ from .process import TIMEOUT
 
 
 class Reply:
-    """A whole reply: its code, the texts of its lines, and its bytes as they came."""
+    """A whole reply: its code, the texts of its lines, and its bytes as received."""
 
     def __init__(self, raw_lines):
         self.raw = b"".join(raw_lines)
@@ -26,7 +26,7 @@ class Reply:
 
 
 class SmtpClient:
-    """One connection. Every read is bounded by TIMEOUT; a peer that closes makes the read fail with EOFError."""
+    """One connection. TIMEOUT limits every read; if the peer closes, the read fails with EOFError."""
 
     def __init__(self, address, *, greeting=True, timeout=None):
         if isinstance(address, str):
@@ -50,7 +50,7 @@ class SmtpClient:
         self.socket.close()
 
     def reset(self):
-        """Leaves with RST, as a client that crashes behind a firewall does."""
+        """Leaves with RST, like a client that crashes behind a firewall."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
 
@@ -58,7 +58,7 @@ class SmtpClient:
         self.socket.sendall(data.encode("utf-8") if isinstance(data, str) else data)
 
     def send_slowly(self, data):
-        """One byte in each segment, as far as TCP_NODELAY can make it so."""
+        """Sends each byte in a segment of its own, as far as TCP_NODELAY allows."""
         for i in range(len(data)):
             self.socket.send(data[i:i + 1])
 
@@ -73,7 +73,7 @@ class SmtpClient:
         return line
 
     def reply(self):
-        """Reads one whole reply. AssertionError when what comes is no reply."""
+        """Reads one whole reply. AssertionError if the peer sends anything else."""
         lines = [self._line()]
         while True:
             line = lines[-1]
@@ -87,7 +87,7 @@ class SmtpClient:
         return [self.reply() for _ in range(count)]
 
     def quiet(self, seconds):
-        """True when nothing comes within `seconds`."""
+        """True if nothing arrives within `seconds`."""
         if self._received:
             return False
         self.socket.settimeout(seconds)
@@ -100,7 +100,7 @@ class SmtpClient:
             self.socket.settimeout(TIMEOUT)
 
     def wait_closed(self):
-        """Waits until the peer closes. Returns the bytes that came before."""
+        """Waits until the peer closes. Returns the bytes that arrived before."""
         try:
             while block := self.socket.recv(65536):
                 self._received += block
@@ -152,7 +152,7 @@ class SmtpClient:
         return self.reply()
 
     def begin_data(self):
-        """A transaction up to its content, as the server takes it: MAIL, RCPT and DATA. Returns the reply to DATA."""
+        """A transaction up to its content, if the server accepts it: MAIL, RCPT and DATA. Returns the reply to DATA."""
         self.mail()
         self.rcpt()
         return self.command("DATA")

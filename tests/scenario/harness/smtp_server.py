@@ -11,7 +11,7 @@ from .ports import free_port
 
 
 class _Action:
-    """Something other than a reply that a script can ask for."""
+    """Something other than a reply that a script can request."""
 
     def __init__(self, name):
         self.name = name
@@ -24,23 +24,23 @@ CLOSE = _Action("CLOSE")  # close the connection
 RESET = _Action("RESET")  # close it with RST
 STALL = _Action("STALL")  # say nothing more; the connection stays open until the peer or the test closes it
 
-# Thousands of sessions may begin at once; what does not fit is lost by the kernel, and its client waits in vain.
+# Thousands of sessions may begin at once; the kernel drops those that do not fit, and their clients wait in vain.
 _BACKLOG = 4096
 
 _ACCEPTED = {"EHLO", "HELO", "MAIL", "RCPT", "RSET", "NOOP", "QUIT", "DATA", "BODY", "BDAT", "CONNECT", "XFORWARD"}
 
 
 class Message:
-    """One message that has arrived as a whole."""
+    """One message that has arrived completely."""
 
     def __init__(self, session, mail_line, rcpt_lines, how, wire, content):
         self.session = session
-        self.mail_line = mail_line        # the command line as it came
-        self.rcpt_lines = rcpt_lines      # those that were accepted
+        self.mail_line = mail_line        # the command line as received
+        self.rcpt_lines = rcpt_lines      # the accepted ones
         self.how = how                    # "DATA" or "BDAT"
-        self.wire = wire                  # the mail data as it came; stuffed, and without the last dot line, for DATA
-        self.content = content            # what the sender meant
-        self.reply = None                 # what was answered
+        self.wire = wire                  # the mail data as received; for DATA stuffed, without the final dot line
+        self.content = content            # as the sender meant it
+        self.reply = None                 # the answer
 
     @property
     def sender(self):
@@ -52,7 +52,7 @@ class Message:
 
 
 class Session:
-    """One connection, and what was said on it."""
+    """One connection and its dialogue."""
 
     def __init__(self, number):
         self.number = number
@@ -75,12 +75,12 @@ class SmtpSink:
     """The server behind the filter.
 
     extensions  the EHLO keywords, with their parameters
-    replies     by step (CONNECT, a verb, or BODY for the end of data of either kind): a str (lines parted by \\n,
-                sent with CRLF), bytes (sent as they are), an action above, a tuple of those in order, a list (one for
+    replies     by step (CONNECT, a verb, or BODY for the end of data of either kind): a str (lines separated by \\n,
+                sent with CRLF), bytes (sent unchanged), an action above, a tuple of those in order, a list (one for
                 each time, then the default), or a function of (session, line) that returns one of these or None for
                 the default
-    close_after_body_bytes  closes when so much mail data of one message has come
-    early       bytes that are sent in that place; with early_only it does not close, and reads on
+    close_after_body_bytes  closes when this much mail data of one message has arrived
+    early       bytes that are sent at that point; with early_only it does not close, and continues reading
     """
 
     def __init__(self, *, extensions=("8BITMIME", "SIZE 104857600"), replies=None, host="127.0.0.1", port=None,
@@ -91,10 +91,10 @@ class SmtpSink:
         self.close_after_body_bytes = close_after_body_bytes
         self.early_reply = early
         self.early_only = early_only
-        self.reading = reading            # False: mail data is left in the socket, as a server that hangs does
+        self.reading = reading            # False: mail data is left in the socket, like in a server that hangs
         self.sessions = []
-        self.received = []                # every message that came to its end, whatever was answered
-        self.early = []                   # commands that came before the reply to the one before, without PIPELINING
+        self.received = []                # every completely received message, whatever was answered
+        self.early = []                   # commands that came before the previous reply, without PIPELINING
         self.port = port or free_port(host)
         self._connections = set()
         self._changed = threading.Condition()
@@ -111,7 +111,7 @@ class SmtpSink:
 
     @property
     def messages(self):
-        """The messages that were taken (answered 2xx)."""
+        """The messages that were accepted (answered 2xx)."""
         with self._changed:
             return [m for m in self.received if m.reply and m.reply.startswith(b"2")]
 
@@ -139,7 +139,7 @@ class SmtpSink:
         self.wait(f"a command like {pattern!r}", lambda: any(map(expression.match, self.commands)), timeout)
 
     def start(self):
-        """Listens. Called by the constructor, and after stop() to come back on the same port."""
+        """Listens. Called by the constructor, and after stop() to listen on the same port again."""
         family = socket.AF_INET6 if ":" in self.port.host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -159,7 +159,7 @@ class SmtpSink:
         self._thread = None
 
     def drop_connections(self):
-        """Closes every connection at once and goes on listening."""
+        """Closes every connection at once and continues listening."""
         self._loop.call_soon_threadsafe(lambda: [w.transport.abort() for w in list(self._connections)])
 
     def close(self):
@@ -214,7 +214,7 @@ class SmtpSink:
                 if verb == "QUIT":
                     break
         except (_PeerGone, ConnectionError, asyncio.CancelledError):
-            pass  # the session is over; cancelled is what stop() does to it
+            pass  # the session is over; stop() cancels it
         finally:
             self._connections.discard(writer)
             writer.close()
@@ -243,7 +243,7 @@ class SmtpSink:
             session.mail_line, session.rcpt_lines, session.chunks = None, [], bytearray()
 
     async def _mail_data(self, session, peer):
-        """The bytes up to and without the line with the dot. An empty message is just that line."""
+        """Reads the bytes before the line with the dot. An empty message is only that line."""
         data = peer.buffer
         searched = 0
         while True:
@@ -295,7 +295,7 @@ class SmtpSink:
         session.mail_line, session.rcpt_lines, session.chunks = None, [], bytearray()
 
         def keep(reply):
-            # The message counts as taken before the reply leaves: a client that has its 250 finds it here.
+            # The message is recorded before the reply is sent: a client that has its 250 finds it here.
             def change():
                 message.reply = reply
                 self.received.append(message)
@@ -359,7 +359,7 @@ class SmtpSink:
 
 
 class _Peer:
-    """The reading side of one connection, with a buffer that mail data of any size can stay in."""
+    """The reading side of one connection, with a buffer for mail data of any size."""
 
     def __init__(self, reader, writer):
         self.reader, self.writer = reader, writer
