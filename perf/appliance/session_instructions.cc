@@ -3,9 +3,9 @@
 //   session_instructions MESSAGES BYTES kept|new
 //
 // Sends MESSAGES messages of BYTES bytes through appliance::Session and the scanner pool, one after the
-// other, in one session or a new one for each, over simulated IO with the same seed. Server and scanner take
-// everything. One thread and no clock: the same program takes the same instructions each time.
-// perf/load/counts runs it under callgrind, which counts while the loop, a session or a completion runs and
+// other, in one session or with a new one for each, over simulated IO with the same seed. Server and scanner
+// accept everything. One thread and no clock: the same program always takes the same instructions.
+// perf/load/counts runs it under callgrind, which counts while the loop, a session or a completion runs, and
 // not while the simulated kernel does.
 #include <arpa/inet.h>
 #include <unistd.h>
@@ -32,7 +32,7 @@ net::SocketAddress Address(const char* host, uint16_t port) {
   return net::SocketAddress::FromIpv4(address, port);
 }
 
-// Takes lines from what has arrived, whole ones only.
+// Takes whole lines from the bytes that have arrived.
 class Lines {
  public:
   void Add(std::string_view bytes) { input_.append(bytes); }
@@ -48,7 +48,7 @@ class Lines {
   std::string input_;
 };
 
-// Sends its messages one after the other, each command after the reply to the last.
+// Sends its messages one after the other, each command after the reply to the previous one.
 class Client final : public sim::SimPeer {
  public:
   Client(int messages, const std::string& content) : left_(messages), content_(content) {}
@@ -124,7 +124,7 @@ class Server final : public sim::SimPeer {
   Lines lines_;
 };
 
-// clamd as far as FILDES needs it; everything is clean.
+// The part of clamd that FILDES needs; everything is clean.
 class Scanner final : public sim::SimPeer {
  public:
   void OnDescriptor(sim::SimSocket&, int fd) override { close(fd); }
@@ -197,7 +197,7 @@ int Run(int messages, size_t bytes, bool kept) {
   return accepted == messages ? 0 : 1;
 }
 
-// A whole number above 0, else 0.
+// A whole number above 0; 0 for anything else.
 int Number(std::string_view text) {
   int number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);

@@ -14,11 +14,11 @@ namespace {
 struct Life {
   BodyPool& pool;
   const std::string& message;
-  bool expected;  // the size was told (SIZE=)
+  bool expected;  // the size was announced (SIZE=)
   bool keep;
 };
 
-// One message: acquired, filled, sealed for the scanner, given back.
+// The life of one message: acquired, filled, sealed for the scanner, given back.
 Task<void> LiveOnce(Life& life) {
   std::unique_ptr<Body> body = co_await life.pool.Acquire(life.expected ? life.message.size() : 0);
   size_t done = 0;
@@ -60,7 +60,7 @@ void Run(benchmark::State& state, size_t bytes, const BodyPool::Options& options
   state.SetBytesProcessed(state.iterations() * static_cast<int64_t>(bytes));
 }
 
-// Does keeping bodies pay? The life of one message in a kept body, against one made for it.
+// Does keeping bodies pay? The life of one message in a kept body, compared with a new one.
 void BM_KeptBody(benchmark::State& state) { Run(state, static_cast<size_t>(state.range(0)), {}, true, true); }
 BENCHMARK(BM_KeptBody)->ArgName("bytes")->Arg(10'000)->Arg(1 << 20);
 
@@ -69,13 +69,13 @@ void BM_FreshBody(benchmark::State& state) {
 }
 BENCHMARK(BM_FreshBody)->ArgName("bytes")->Arg(10'000)->Arg(1 << 20);
 
-// What does it cost that the size was not told beforehand?
+// What does it cost if the size was not announced?
 void BM_KeptBodyOfUnknownSize(benchmark::State& state) {
   Run(state, static_cast<size_t>(state.range(0)), {}, false, true);
 }
 BENCHMARK(BM_KeptBodyOfUnknownSize)->ArgName("bytes")->Arg(1 << 20);
 
-// And what when memory is used up, and the message goes to a file?
+// And what if memory is used up, and the message goes to a file?
 void BM_FileBody(benchmark::State& state) {
   BodyPool::Options options;
   options.memory_bytes_max = 0;

@@ -18,7 +18,7 @@ void BM_Record(benchmark::State& state) {
 }
 BENCHMARK(BM_Record);
 
-// What does it cost the control thread to read one and say its 99th percentile?
+// What does it cost the control thread to read a histogram and compute its 99th percentile?
 void BM_ReadPercentile(benchmark::State& state) {
   Histogram histogram;
   for (uint64_t i = 0; i < 100'000; ++i) histogram.Record(i * 7919 % 1'000'000);

@@ -27,8 +27,8 @@ void BM_PushAndPop(benchmark::State& state) {
 }
 BENCHMARK(BM_PushAndPop);
 
-// What does it cost the worker that writes it, with the reader on another core, as it is? Bursts that fit;
-// waiting for the reader between them is not counted.
+// What does it cost the writing worker if the reader is on another core, as in the program? Bursts that fit
+// into the queue; the wait for the reader between them is not counted.
 void BM_PushToAnotherThread(benchmark::State& state) {
   constexpr int kBurst = 1000;
   LogQueue queue;
@@ -55,7 +55,7 @@ void BM_PushToAnotherThread(benchmark::State& state) {
 }
 BENCHMARK(BM_PushToAnotherThread)->UseManualTime();
 
-// And when the reader is stuck and every record is lost: must cost nothing.
+// And if the reader is stuck and every record is lost? This must cost nothing.
 void BM_PushToAFullQueue(benchmark::State& state) {
   LogQueue queue(1024);
   while (queue.Push(Record())) {

@@ -39,7 +39,7 @@ void Wait(Ring& ring, const IoOp& op) {
   while (op.in_flight()) ring.Wait(kNever);
 }
 
-// What does the cheapest trip to the kernel cost: one look at a byte that is there, submitted and awaited
+// What does the cheapest trip to the kernel cost: reading one byte that is there, submitted and awaited
 // alone?
 void BM_OneOperation(benchmark::State& state) {
   auto ring = OpenRing();
@@ -56,7 +56,7 @@ void BM_OneOperation(benchmark::State& state) {
 }
 BENCHMARK(BM_OneOperation);
 
-// What does a receive of a command line cost whose bytes are there, in place and through the ring's own
+// What does it cost to receive a command line whose bytes are there, in place and through the ring's own
 // buffers?
 void BM_SendThenReceive(benchmark::State& state) {
   auto ring = OpenRing();
@@ -79,8 +79,8 @@ void BM_SendThenReceive(benchmark::State& state) {
 }
 BENCHMARK(BM_SendThenReceive)->ArgName("buffer")->Arg(0)->Arg(1);
 
-// What does a request and its answer cost between two parties of one ring, that many pairs at once? The
-// more at once, the fewer system calls for each: that is what the ring is for.
+// What does a request with its answer cost between two parties on one ring, for this many pairs at once? The
+// more pairs, the fewer system calls for each: this is the purpose of the ring.
 void BM_SendAndReceivePairs(benchmark::State& state) {
   auto ring = OpenRing();
   const auto count = static_cast<size_t>(state.range(0));

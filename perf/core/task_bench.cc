@@ -6,7 +6,7 @@
 namespace bivalve::core {
 namespace {
 
-// An Io on which nothing ever happens.
+// An Io on which nothing ever completes.
 class IdleIo final : public Io {
  public:
   MonoTime Now() const override { return MonoTime(std::chrono::hours(1)); }
@@ -30,7 +30,7 @@ Task<void> KeepAwaiting(benchmark::State& state, uint64_t& value) {
   for (auto _ : state) benchmark::DoNotOptimize(co_await Next(value));
 }
 
-// What does it cost to put a step of a session into a task of its own, when the step does not wait?
+// What does it cost to move a step of a session into a task of its own if the step does not wait?
 void BM_AwaitTask(benchmark::State& state) {
   IdleIo io;
   Loop loop(io);

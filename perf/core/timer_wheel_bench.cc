@@ -18,7 +18,7 @@ class QuietTimer final : public Timer {
 
 constexpr MonoTime kStart = MonoTime(std::chrono::hours(1));
 
-// What does a deadline cost that never passes, as almost all do? With that many others armed.
+// What does a deadline cost that never passes, as almost all do? With this many others armed.
 void BM_SetAndDrop(benchmark::State& state) {
   std::vector<std::unique_ptr<QuietTimer>> others;
   TimerWheel wheel(kStart);
@@ -35,7 +35,7 @@ void BM_SetAndDrop(benchmark::State& state) {
 }
 BENCHMARK(BM_SetAndDrop)->Arg(0)->Arg(20'000);
 
-// What does the wheel cost a busy worker per tick, with 20,000 sessions whose deadlines are set anew all
+// What does one tick of the wheel cost a busy worker with 20,000 sessions whose deadlines are set again all
 // the time?
 void BM_TickWithManySessions(benchmark::State& state) {
   constexpr size_t kSessions = 20'000;

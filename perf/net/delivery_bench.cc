@@ -25,7 +25,7 @@ void Say(int fd, std::string_view text) {
   if (send(fd, text.data(), text.size(), MSG_NOSIGNAL) < 0) std::abort();
 }
 
-// A server that takes `deliveries` messages by DATA, on a thread of its own: its CPU time is not counted.
+// A server that takes `deliveries` messages by DATA. It has its own thread, so its CPU time is not counted.
 void Serve(int fd, size_t deliveries) {
   std::string room(size_t{1} << 20, '\0');
   for (; deliveries > 0; --deliveries) {
@@ -42,8 +42,8 @@ void Serve(int fd, size_t deliveries) {
   }
 }
 
-// What does a worker spend on 20 MB for a server without CHUNKING, whose lines are all `line`? Lines that
-// begin with a dot may cost three times as much as plain ones.
+// What does a worker spend on 20 MB for a server without CHUNKING if all lines are `line`? Lines that begin
+// with a dot may cost three times as much as plain ones.
 void Deliver(benchmark::State& state, const std::string& line) {
   std::string content;
   while (content.size() < kWireBytes) content += line;
@@ -72,7 +72,7 @@ BENCHMARK_CAPTURE(Deliver, plain_lines, std::string(70, 'x') + "\r\n");
 BENCHMARK_CAPTURE(Deliver, dots_alone, "..\r\n");
 BENCHMARK_CAPTURE(Deliver, dots_behind_bare_lf, ".\n");
 BENCHMARK_CAPTURE(Deliver, dotted_lines, "." + std::string(70, 'x') + "\r\n");
-// Lines that are just copied, and lines that are sent from where they are.
+// Lines of a length at which they are just copied, and lines that are sent in place.
 BENCHMARK_CAPTURE(Deliver, dotted_lines_of_500, "." + std::string(500, 'x') + "\r\n");
 BENCHMARK_CAPTURE(Deliver, dotted_lines_of_600, "." + std::string(600, 'x') + "\r\n");
 

@@ -10,7 +10,7 @@ namespace {
 
 using namespace bivalve;
 
-// What does it cost to build one EHLO reply from that of a usual Postfix: once for every session?
+// What does it cost to build one EHLO reply from that of a typical Postfix, once for every session?
 void BM_EhloReply(benchmark::State& state) {
   constexpr std::string_view kLines[] = {
       "mx.example.org",          "PIPELINING",          "SIZE 52428800", "VRFY", "ETRN",     "STARTTLS",

@@ -14,8 +14,8 @@ namespace {
 using namespace bivalve;
 using Check = net::EndOfData::Check;
 
-// Lines of 60 to 76 characters as in mail: letters, blanks, a '.' here and there. Every `dot_line_every`th
-// line begins with a stuffed dot (0: none).
+// Lines of 60 to 76 characters as in mail: letters, blanks, an occasional '.'. Every `dot_line_every`th line
+// begins with a stuffed dot (0: none).
 std::string Mail(size_t bytes, size_t dot_line_every) {
   std::mt19937 random(1);
   constexpr std::string_view kLetters = "etaoinshrdlucmfwypvbgk .,ETAOIN=";
@@ -43,7 +43,7 @@ void SetBytes(benchmark::State& state, size_t bytes) {
   state.SetBytesProcessed(state.iterations() * static_cast<int64_t>(bytes));
 }
 
-// Nothing moves in these messages, so that each round finds the same bytes.
+// Nothing moves in these messages, so each round sees the same bytes.
 void Process(benchmark::State& state, std::string block, Check check) {
   for (auto _ : state) {
     net::EndOfData end(check);
@@ -54,9 +54,9 @@ void Process(benchmark::State& state, std::string block, Check check) {
   SetBytes(state, block.size());
 }
 
-// Messages that change come as a new copy each round; the copying is not counted, but the block is warm.
-// Stopping the clock costs about half a microsecond a round, which is most of the time of the smallest
-// messages.
+// Messages that change get a new copy in each round. The copying is not counted, but the block is in the
+// cache. Stopping the clock costs about half a microsecond for each round, which is most of the time of the
+// smallest messages.
 void ProcessCopies(benchmark::State& state, const std::string& wire, Check check) {
   std::string block = wire;
   for (auto _ : state) {
@@ -77,14 +77,14 @@ void Sizes(benchmark::internal::Benchmark* benchmark) {
 
 size_t Bytes(const benchmark::State& state) { return static_cast<size_t>(state.range(0)); }
 
-// How fast is usual mail looked through, with each check, from one that fits the first cache to one that fits
-// none?
+// How fast is typical mail searched, with each check, from a message that fits into the first cache to one
+// that fits into none?
 void BM_Mail(benchmark::State& state, Check check) { Process(state, Mail(Bytes(state), 0), check); }
 BENCHMARK_CAPTURE(BM_Mail, none, Check::kNone)->Apply(Sizes);
 BENCHMARK_CAPTURE(BM_Mail, guard, Check::kGuard)->Apply(Sizes);
 BENCHMARK_CAPTURE(BM_Mail, bare_newline, Check::kBareNewline)->Apply(Sizes);
 
-// What would be the limit of the memory: the same bytes read once by the C library.
+// What would be the limit of the memory: how long does the C library take to read the same bytes once?
 void BM_ReadOnce(benchmark::State& state) {
   const std::string block(Bytes(state), 'a');
   for (auto _ : state) {
@@ -96,17 +96,17 @@ void BM_ReadOnce(benchmark::State& state) {
 }
 BENCHMARK(BM_ReadOnce)->Apply(Sizes);
 
-// What do stuffed dots cost, that is, moving everything behind the first one: one in ten lines, and every
-// line?
+// What do stuffed dots cost, that is, moving everything behind the first one: in one of ten lines, and in
+// every line?
 void BM_StuffedDots(benchmark::State& state, size_t dot_line_every) {
   ProcessCopies(state, Mail(Bytes(state), dot_line_every), Check::kGuard);
 }
 BENCHMARK_CAPTURE(BM_StuffedDots, each_tenth_line, 10)->Apply(Sizes);
 BENCHMARK_CAPTURE(BM_StuffedDots, each_line, 1)->Apply(Sizes);
 
-// How long can a hostile message hold a worker? Every second byte has to be decided upon ("\n."), also with
-// bare newlines looked for, or looks so at first ("\t."); or every fourth byte goes away ("\r\n.a"), or a
-// line at a time.
+// How long can a hostile message occupy a worker? A decision is needed for every second byte ("\n."), also
+// while searching bare newlines, or seems to be needed ("\t."); or every fourth byte is removed ("\r\n.a"),
+// or one in each line.
 void BM_Hostile(benchmark::State& state, std::string_view unit, Check check) {
   ProcessCopies(state, Repeated(unit, Bytes(state)), check);
 }
@@ -116,7 +116,7 @@ BENCHMARK_CAPTURE(BM_Hostile, tab_dot, "\t.", Check::kGuard)->Apply(Sizes);
 BENCHMARK_CAPTURE(BM_Hostile, stuffed, "\r\n.a", Check::kGuard)->Apply(Sizes);
 BENCHMARK_CAPTURE(BM_Hostile, stuffed_longer, "\r\n.abcdefghijklmnopqrst", Check::kGuard)->Apply(Sizes);
 
-// What does each instruction set bring?
+// How much does each instruction set gain?
 void BM_Search(benchmark::State& state, net::internal::Simd simd) {
   if (!net::internal::HasSimd(simd)) return state.SkipWithError("not on this machine");
   const std::string block = Mail(Bytes(state), 0);
@@ -132,7 +132,7 @@ BENCHMARK_CAPTURE(BM_Search, portable, net::internal::Simd::kPortable)->Arg(64'0
 BENCHMARK_CAPTURE(BM_Search, sse2, net::internal::Simd::kSse2)->Arg(64'000);
 BENCHMARK_CAPTURE(BM_Search, avx2, net::internal::Simd::kAvx2)->Arg(64'000);
 
-// What does putting the dots back cost a sender: no dot, and a dot on every line?
+// What does adding the dots again cost a sender: without dots, and with a dot on every line?
 void BM_NextDot(benchmark::State& state, size_t dot_line_every) {
   const std::string content = Mail(Bytes(state), dot_line_every);
   for (auto _ : state) {

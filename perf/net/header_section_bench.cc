@@ -8,7 +8,7 @@ namespace {
 
 using namespace bivalve;
 
-// What every message pays: the header section of usual mail, some 20 fields and folded lines.
+// The cost for every message: the header section of typical mail, some 20 fields and folded lines.
 std::string UsualMail() {
   std::string mail;
   for (int i = 0; i < 8; ++i) {
@@ -35,7 +35,7 @@ void Examine(benchmark::State& state, const std::string& content) {
 void BM_UsualHeaderSection(benchmark::State& state) { Examine(state, UsualMail()); }
 BENCHMARK(BM_UsualHeaderSection);
 
-// How long can one of the largest size that is taken, made of doubtful lines, hold a worker?
+// How long can a header section of the largest accepted size, made of doubtful lines, occupy a worker?
 void BM_HostileHeaderSection(benchmark::State& state) {
   std::string content;
   while (content.size() < size_t{4} << 20) content += "a :\r\r\n";

@@ -33,7 +33,7 @@ void Examine(benchmark::State& state, const std::string& content) {
   state.SetBytesProcessed(state.iterations() * static_cast<int64_t>(content.size()));
 }
 
-// What does every message pay?
+// What is the cost for every message?
 void BM_Usual(benchmark::State& state, std::string_view head) {
   const std::string line(76, 'x');
   Examine(state, Repeated(head, line + "\r\n", static_cast<size_t>(state.range(0))));
@@ -42,8 +42,8 @@ BENCHMARK_CAPTURE(BM_Usual, text, "Content-Type: text/plain\r\n\r\n")->Arg(10'00
 BENCHMARK_CAPTURE(BM_Usual, base64, kBase64)->Arg(10'000)->Arg(1'000'000);
 BENCHMARK_CAPTURE(BM_Usual, multipart, kMultipart)->Arg(10'000)->Arg(1'000'000);
 
-// How long can a message of 25 MB that is made for it hold a worker? All the time between two receives of
-// others is at stake: a tenth of a second is the most.
+// How long can a message of 25 MB that is made for this purpose occupy a worker? The time between two
+// receives of other sessions is at stake: the limit is a tenth of a second.
 void BM_Hostile(benchmark::State& state, std::string_view head, std::string_view unit) {
   Examine(state, Repeated(head, unit, 25'000'000));
 }

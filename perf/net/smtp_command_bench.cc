@@ -35,7 +35,7 @@ void BM_ParseCommand(benchmark::State& state) {
 }
 BENCHMARK(BM_ParseCommand);
 
-// What does an unknown verb cost, for which the whole table is searched in vain?
+// What does an unknown verb cost, for which the whole table is searched?
 void BM_ParseUnknownCommand(benchmark::State& state) {
   std::string_view line = "XSTATUSX";
   for (auto _ : state) {
@@ -47,7 +47,7 @@ void BM_ParseUnknownCommand(benchmark::State& state) {
 }
 BENCHMARK(BM_ParseUnknownCommand);
 
-// What does it cost to take path and SIZE out of a usual MAIL command?
+// What does it cost to find path and SIZE in a typical MAIL command?
 void BM_ParsePathAndSize(benchmark::State& state) {
   std::string_view arguments = net::ParseCommand(kTransaction[1]).arguments;
   for (auto _ : state) {
@@ -61,8 +61,8 @@ void BM_ParsePathAndSize(benchmark::State& state) {
 }
 BENCHMARK(BM_ParsePathAndSize);
 
-// How long can one hostile line of full length hold a worker: every byte of the path quoted or escaped, or
-// nothing but parameters?
+// How long can one hostile line of full length occupy a worker: with every byte of the path quoted or
+// escaped, or with parameters only?
 void BM_HostileLine(benchmark::State& state) {
   const std::string_view unit = state.range(0) == 0 ? "\"\\\"\" " : " A";
   std::string arguments = state.range(0) == 0 ? "FROM:<" : "FROM:<>";

@@ -1,5 +1,5 @@
-// Is reading clamd's replies worth a thought next to a scan? A reply is taken apart once for each message, so
-// everything below a microsecond is not.
+// Does the time to read clamd's replies matter compared with a scan? A reply is parsed once for each message,
+// so anything below a microsecond does not matter.
 #include <benchmark/benchmark.h>
 
 #include <string>
@@ -11,8 +11,8 @@
 namespace bivalve::scan {
 namespace {
 
-// What it costs to split and to parse one reply: of a clean message, of an infected one, and of a scanner
-// that sends a record as long as we take.
+// What does it cost to split and parse one reply: for a clean message, for an infected one, and from a
+// scanner that sends a record of the longest accepted length?
 void TakeReply(benchmark::State& state, const std::string& input) {
   for (auto _ : state) {
     const Record record = NextRecord(input);
@@ -27,7 +27,7 @@ BENCHMARK_CAPTURE(TakeReply, infected,
 BENCHMARK_CAPTURE(TakeReply, longest,
                   core::Cat("1: fd[1]: ", std::string(kRecordBytesMax - 16, 'x'), " FOUND", '\0'));
 
-// What a whole record costs when it arrives byte by byte and is looked at each time.
+// What does a whole record cost if it arrives byte by byte and is parsed each time?
 void ReplyInPieces(benchmark::State& state) {
   const std::string input = core::Cat("123456: fd[17]: OK", '\0');
   for (auto _ : state) {

@@ -1,4 +1,4 @@
-"""What the load comparisons stand on. The scenario tests' harness starts and ends the programs."""
+"""Shared by the load comparisons. The scenario tests' harness starts and ends the programs."""
 import sys
 from pathlib import Path
 

@@ -12,8 +12,8 @@ from harness import Process, run_program, tool
 
 INSTRUCTIONS = "instructions outside the kernel"
 SESSION_INSTRUCTIONS = "instructions of a simulated session"
-# What perf counts, and what we call it: the kernel's tracepoints, and the processor's own counter, which few virtual
-# machines show.
+# The events that perf counts, and our names for them: the kernel's tracepoints, and the processor's own counter, which few
+# virtual machines have.
 EVENTS = {
     "raw_syscalls:sys_enter": "system calls",
     "syscalls:sys_enter_io_uring_enter": "enters of the ring",
@@ -25,15 +25,15 @@ EVENTS = {
     "instructions:u": INSTRUCTIONS,
 }
 _SECONDS = 60
-# callgrind counts while one of these runs, and stops while one runs in it that is switched anew: the loop and what
-# completions do, and not the simulated kernel.
+# callgrind counts while one of these functions runs, and stops while one runs inside it that switches counting again: it
+# counts the loop and the completions, and not the simulated kernel.
 _TOGGLES = ("bivalve::core::Loop::Turn*", "*::OnComplete(bivalve::core::IoResult)", *(
     f"bivalve::sim::SimIo::{name}(*" for name in
     ("Wait", "DoSubmit", "DoCancel", "OpenSocket", "Shutdown", "ShutdownOutput", "Close", "Buffer", "ReturnBuffer")))
 
 
 def traced(target, cell, messages):
-    """Counts of tracepoints per message of a started target. The text instead, where perf cannot count here."""
+    """Counts of tracepoints per message of a started target. If perf cannot count here: the reason as text."""
     if find("perf") is None:
         return "perf is not installed (Debian: linux-perf)"
     load.send(target.port, cell, max(cell.sessions, messages // 10), _SECONDS)
@@ -51,14 +51,14 @@ def traced(target, cell, messages):
             if len(fields) > 2 and fields[2] in EVENTS and fields[0].isdigit():
                 found[EVENTS[fields[2]]] = int(fields[0]) / messages
     if found.get("ring operations") == 0:
-        # A program without a ring.
+        # A program that has no ring.
         for name in [name for name in found if "ring" in name or "io-wq" in name]:
             del found[name]
     return found or "perf counts no tracepoints here"
 
 
 def system_calls(target, cell, messages):
-    """System calls per message by name, as strace sees them. It slows the target, which may change how much is batched."""
+    """System calls per message by name, from strace. It slows the target, which may change how much is batched."""
     if find("strace") is None:
         return "strace is not installed"
     with tempfile.TemporaryDirectory(prefix="counts.") as directory:
@@ -82,9 +82,9 @@ def system_calls(target, cell, messages):
 
 
 def _per_message(counts, run):
-    """What a longer run takes more than a shorter one, by messages; run(count, output) runs under callgrind.
+    """What a longer run takes more than a shorter one, divided by the messages; run(count, output) runs under callgrind.
 
-    The text instead, where run() returns one.
+    If run() returns a text, returns that text.
     """
     totals = []
     with tempfile.TemporaryDirectory(prefix="counts.") as directory:
@@ -102,8 +102,8 @@ def _per_message(counts, run):
 def instructions(make_target, cell, messages):
     """User instructions per message of a whole program under callgrind.
 
-    make_target(words) makes the target with those words in front of its command line. Not for bivalved: Valgrind 3.19
-    runs one thread at a time and lets no other run while one waits in io_uring_enter.
+    make_target(words) makes the target with those words before its command line. Not for bivalved: Valgrind 3.19 runs
+    one thread at a time and lets no other run while one waits in io_uring_enter.
     """
     if find("valgrind") is None:
         return "valgrind is not installed"
@@ -125,7 +125,7 @@ def instructions(make_target, cell, messages):
 
 
 def session_instructions(cell):
-    """User instructions per message of Bivalve's session and scanner pool, over simulated IO (perf/appliance)."""
+    """User instructions per message in Bivalve's session and scanner pool, over simulated IO (perf/appliance)."""
     if find("valgrind") is None:
         return "valgrind is not installed"
     program = tool("session_instructions")
@@ -142,6 +142,6 @@ def session_instructions(cell):
 
 
 def worker_threads(target):
-    """How many threads of io-wq the target has now: io_uring's own, for operations that would have blocked."""
+    """How many io-wq threads the target has now: io_uring uses them for operations that would have blocked."""
     names = [Path(f"/proc/{target.pid}/task/{t}/comm").read_text() for t in os.listdir(f"/proc/{target.pid}/task")]
     return sum(name.startswith("iou-wrk") for name in names)

@@ -1,6 +1,6 @@
 """Feeds a clamd directly, as fast as it scans: open descriptors over sessions, always the same content.
 
-What it reaches is what a filter in front of the same clamd can reach at most.
+Its rate is the most that a filter in front of the same clamd can reach.
 """
 import array
 import os
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from . import PROJECT
 from harness import SmtpSink
 
-_FILDES = b"zFILDES\0" + b"\0"  # the byte behind the command is the one that the descriptor travels with
+_FILDES = b"zFILDES\0" + b"\0"  # the byte after the command carries the descriptor
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Fed:
 
 
 def scan_front():
-    """The lines that Bivalve puts in front of what is scanned, as its source has them."""
+    """The lines that Bivalve adds before the scanned content, read from its source."""
     source = (PROJECT / "scan/scan_image.h").read_text()
     line = re.search(r'kFrontLine\s*=\s*"((?:[^"\\]|\\.)*)"', source).group(1)
     line = line.encode("ascii").decode("unicode_escape").encode("ascii")
@@ -33,7 +33,7 @@ def scan_front():
 
 
 def message_of(cell, send):
-    """The content of a message as smtp-source sends it: taken from the wire once. `send` is load.send."""
+    """The content of a message as smtp-source sends it, taken from the wire once. `send` is load.send."""
     sink = SmtpSink()
     try:
         send(sink.port, cell, 1, 60)
@@ -44,7 +44,7 @@ def message_of(cell, send):
 
 
 class _Session:
-    """One session of clamd, confirmed, with commands outstanding by number."""
+    """One confirmed session of clamd, with its outstanding commands by number."""
 
     def __init__(self, path, content):
         self.sock = socket.socket(socket.AF_UNIX)
@@ -56,7 +56,7 @@ class _Session:
         self._last = 1
         self._outstanding = set()
         self._input = b""
-        # One file for each session, so that nothing but reading is shared.
+        # One file for each session, so that they share nothing except reading.
         writing = os.memfd_create("feeder")
         os.write(writing, content)
         self._file = os.open(f"/proc/self/fd/{writing}", os.O_RDONLY)
@@ -68,7 +68,7 @@ class _Session:
         self.sock.sendmsg([_FILDES], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [self._file]))])
 
     def take(self):
-        """Reads what has come; returns for each answer whether it was a clean scan."""
+        """Reads what has arrived; returns for each answer whether it was a clean scan."""
         block = self.sock.recv(4096)
         if not block:
             raise OSError("clamd has ended the session")
@@ -86,7 +86,7 @@ class _Session:
 
 
 def feed(path, content, seconds, *, sessions=4, outstanding=4):
-    """Keeps so many scans outstanding on so many sessions for that long."""
+    """Keeps this many scans outstanding on this many sessions for this long."""
     feeders = [_Session(path, content) for _ in range(sessions)]
     selector = selectors.EpollSelector()
     scans = not_clean = 0

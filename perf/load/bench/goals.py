@@ -1,4 +1,4 @@
-"""The targets: what Bivalve is to reach, measured in one run and judged."""
+"""The targets: what Bivalve should reach, measured in one run and judged."""
 import os
 import statistics
 
@@ -12,8 +12,8 @@ from .peers import Bivalve, Clamsmtpd, CpuClock, Direct, HAProxy, Scanners, clam
 _KEPT, _NEW = parse_cell("10k:20:kept"), parse_cell("10k:20:new")
 _SMALL, _LARGE = parse_cell("1k:1:kept"), parse_cell("25m:1:kept")
 _IDLE = 10000
-_SATURATED = 0.9  # of its threads clamd must use, or something else is what is short
-_FEEDER_SESSIONS = 4  # with four scans outstanding on each, as Bivalve has on each connection
+_SATURATED = 0.9  # clamd must use this share of its threads, or something else is the bottleneck
+_FEEDER_SESSIONS = 4  # with four outstanding scans each, as on each of Bivalve's connections
 
 _CPU, _RATE = "target_cpu_us_per_message", "messages_per_second"
 
@@ -49,9 +49,9 @@ class _Verdicts:
 
 
 def _saturated(arguments, place, sink, say):
-    """Scans a second of a clamd that is fed directly, and messages a second through Bivalve, by turns.
+    """Scans a second of a clamd that is fed directly, and messages a second through Bivalve, in turns.
 
-    Bivalve with as many connections as the feeder has sessions, and by the default of two.
+    Bivalve has as many connections as the feeder has sessions, and then the default of two.
     """
     scanners = Scanners("clamd", place, clamd_threads())
     try:
@@ -89,7 +89,7 @@ def _saturated(arguments, place, sink, say):
 
 
 def check(arguments, place, sink, say=print):
-    """Measures all of them. Returns the verdicts' rows, the text and what was measured."""
+    """Measures all targets. Returns the rows of the verdicts, the text and the measurements."""
     workers = arguments.workers
     scanners = Scanners("null", place, clamd_threads())
     try:
@@ -151,7 +151,7 @@ def check(arguments, place, sink, say=print):
 
 
 def _added_time(verdicts, rounds_of, bivalve, haproxy):
-    """What Bivalve adds to the time of a message beyond what HAProxy adds; what no proxy takes drops out of it."""
+    """How much more Bivalve adds to the time of a message than HAProxy; the time without any proxy cancels out."""
     work = "time per message (p50, one session, 1 kB) beyond HAProxy's"
     differences = {}
     for name in ("time_us.p50", "mean"):

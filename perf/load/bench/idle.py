@@ -1,4 +1,4 @@
-"""Memory of idle connections, and the bound on held messages: what scale prints and the target check asks for."""
+"""Memory of idle connections, and the limit on held messages: for scale's output and the target check."""
 import socket
 import threading
 import time
@@ -8,17 +8,17 @@ from .load import LoadFailed, send
 from .peers import CpuClock, memory
 from harness import wait_until
 
-# Postfix's smtp-sink looks through all its sessions for each event, and is slow to greet the last of ten thousand.
+# Postfix's smtp-sink searches all its sessions for each event, and is slow to greet the last of ten thousand.
 _SECONDS = 120
 
 
 def descriptors_each(with_mail):
-    """How many descriptors one session takes of Bivalve: two sockets, and two of the body while it holds a message."""
+    """How many descriptors one session of Bivalve needs: two sockets, and two of the body while it holds a message."""
     return 4 if with_mail else 2
 
 
 def sessions_possible(descriptors, with_mail=False):
-    """How many sessions bivalved can have at this limit; it keeps a thousand descriptors for everything else."""
+    """How many sessions bivalved can have with this limit; it keeps a thousand descriptors for everything else."""
     return (descriptors - 1100) // descriptors_each(with_mail)
 
 
@@ -41,7 +41,7 @@ def _expect(sock, code):
 
 
 def idle_connections(target, count):
-    """Opens so many connections to a started target, says EHLO on each, and returns its memory before and with them."""
+    """Opens this many connections to a started target, says EHLO on each, and returns its memory before and with them."""
     clients = []
     before = memory(target.pid)
     cpu = CpuClock(target.pid)
@@ -57,7 +57,7 @@ def idle_connections(target, count):
         used = cpu.read()
         time.sleep(2)
         idle_cpu = (cpu.read() - used) / 2
-        # They are idle, not dead.
+        # They must be idle and still connected.
         for client in clients[::max(1, count // 50)]:
             client.sendall(b"NOOP\r\n")
             _expect(client, b"250")
@@ -70,7 +70,7 @@ def idle_connections(target, count):
 
 
 class _MemoryWatch(threading.Thread):
-    """Looks at a process's memory, and at the machine's shared memory, every few milliseconds; keeps the peaks."""
+    """Reads a process's memory, and the machine's shared memory, every few milliseconds; keeps the peaks."""
 
     def __init__(self, pid):
         super().__init__(daemon=True)
@@ -92,7 +92,7 @@ class _MemoryWatch(threading.Thread):
                 seen = memory(self._pid)
             except OSError:
                 return
-            # A body that is not mapped at the moment is in no process's figures: the machine's sum has it.
+            # A body that is not mapped at the moment is in no process's figures, but in the machine's sum.
             seen["machine_shared_growth"] = self._machine_shared() - start
             for name, value in seen.items():
                 self.peaks[name] = max(self.peaks.get(name, 0), value)
@@ -104,7 +104,7 @@ class _MemoryWatch(threading.Thread):
 
 
 def many_at_once(target, cell, messages, limit_seconds):
-    """Sends messages over a target that was started with little BodyMemory; returns what became of them and the peaks."""
+    """Sends messages through a target that was started with little BodyMemory; returns their outcomes and the peaks."""
     watch = _MemoryWatch(target.pid)
     watch.start()
     result = {"cell": str(cell), "messages": messages}

@@ -10,7 +10,7 @@ from harness.process import run_program, tool
 
 
 class LoadFailed(Exception):
-    """The load generator did not get through; the text says why."""
+    """The load generator did not finish; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ def _children_ns():
 
 
 def send(port, cell, messages, limit_seconds, before=()):
-    """Sends so many messages with smtp-source. The time is that of the whole run, its start included.
+    """Sends this many messages with smtp-source. The time is that of the whole run, including its start.
 
-    `before` are words to put in front of the command line, for a program that watches while it runs.
+    `before` are words to put before the command line, for a program that observes the run.
     """
     argv = [*before, find("smtp-source"), "-s", str(min(cell.sessions, messages)), "-m", str(messages), "-C", "5",
             *(["-d"] if cell.kept else []), "-l", str(cell.bytes), "-M", "client.example.com",
@@ -48,9 +48,9 @@ def has_own_source():
 
 
 def times(port, cell, messages, limit_seconds):
-    """The time of a message, from MAIL to its final reply, under a load of so many sessions: percentiles in microseconds.
+    """The time of a message, from MAIL to its final reply, under a load of this many sessions: percentiles in microseconds.
 
-    None without smtp_source.
+    None if smtp_source is not available.
     """
     if not has_own_source():
         return None

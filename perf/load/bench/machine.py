@@ -1,4 +1,4 @@
-"""What a record says about the machine, and what must be installed, built and allowed before a run."""
+"""The machine's description in a record, and what must be installed, built and allowed before a run."""
 import hashlib
 import os
 import platform
@@ -24,7 +24,7 @@ _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sb
 
 
 class Missing(Exception):
-    """Something that the run cannot do without; the text says what."""
+    """Something that the run needs is missing; the text says what."""
 
 
 def find(program):
@@ -33,7 +33,7 @@ def find(program):
 
 
 def install(pairs, *, optional=False):
-    """Installs the packages of those programs that are not there, by tools/setup. What is not optional must be there then."""
+    """Installs the missing packages of those programs, by tools/setup. Required programs must be there afterwards."""
     missing = sorted({package for program, package in pairs if find(program) is None})
     if not missing:
         return
@@ -53,7 +53,7 @@ def require(pairs):
 
 
 def build():
-    """Builds the programs that a run uses, with the release preset."""
+    """Builds the programs for a run, with the release preset."""
     built = subprocess.run(["bash", "-c", '. tools/setup; build "$@"', "setup", "release", *_PROGRAMS], cwd=PROJECT,
                            check=False)
     if built.returncode != 0:
@@ -102,7 +102,7 @@ def _package_version(package):
 
 
 def describe():
-    """The machine, the kernel, the commit and the versions of all that takes part."""
+    """The machine, the kernel, the commit and the versions of all programs involved."""
     model = next((line.partition(":")[2].strip() for line in (_read("/proc/cpuinfo") or "").splitlines()
                   if line.startswith("model name")), platform.machine())
     commit = _output("git", "rev-parse", "HEAD")

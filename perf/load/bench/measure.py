@@ -1,4 +1,4 @@
-"""One measurement: a target, fresh, under one cell's load; and rounds of them, in an order drawn from the seed."""
+"""One measurement: a newly started target under one cell's load; and rounds of them, in an order drawn from the seed."""
 import random
 import statistics
 import time
@@ -8,16 +8,16 @@ from .load import LoadFailed, has_own_source, send, times
 from .machine import Missing
 from .peers import CpuClock, memory
 
-# Held bytes beyond this share of the machine's memory are not asked for: such a cell measures the swap or the end.
+# Cells that hold more than this share of the machine's memory are not measured: they would measure the swap.
 MEMORY_SHARE = 8
 # Messages on each kept session, at least.
 KEPT_MESSAGES = 5
-# Cells with more in their sessions' hands are not counted.
+# Cells whose sessions hold more than this are not counted.
 COUNTED_BYTES_MAX = 64 << 20
-# No measurement may last longer, whatever its target makes of it.
+# No measurement may last longer, whatever the target.
 RUN_SECONDS_MAX = 60
 
-# What a target that does not start, or does not bear its load, ends in.
+# The errors of a target that does not start, or does not survive its load.
 FAILURES = (LoadFailed, Missing, OSError, AssertionError)
 
 
@@ -35,10 +35,10 @@ class Runner:
         self._traced = set()
 
     def rounds(self, cells, targets_of, count):
-        """Measures `count` rounds: in each, every cell once, and on it every target in shuffled order.
+        """Measures `count` rounds: in each round every cell once, and on it every target in shuffled order.
 
-        targets_of(cell) is the list of targets. Returns {cell: {label: [one result a round]}}; fewer of them for cells
-        that were not reached in the given minutes.
+        targets_of(cell) is the list of targets. Returns {cell: {label: [one result a round]}}; cells that were not
+        reached in the given minutes have fewer results.
         """
         results = {cell: {target.label: [] for target in targets_of(cell)} for cell in cells}
         for cell in cells:
@@ -61,11 +61,11 @@ class Runner:
         return results
 
     def calibrate(self, target, cell):
-        """Finds how many messages make a measurement of the wanted length. Its own runs count for nothing."""
+        """Finds how many messages make a measurement of the wanted length. Its own runs do not count."""
         key = (target.label, cell)
         if key in self._messages:
             return
-        # Where connections are lost at the start and tried again after a second, more has to follow the start.
+        # If connections are lost at the start and tried again after a second, the rest of the run has to be longer.
         seconds = self.seconds * (3 if cell.sessions > target.backlog else 1)
         messages = cell.sessions
         try:
@@ -76,7 +76,7 @@ class Runner:
                     break
                 messages = max(messages * 2, round(messages * min(0.4 / taken, 20)))
             rate = messages / taken
-            # Kept sessions are to be measured by their messages, not by their greetings; within ten seconds.
+            # Kept sessions should be measured by their messages and not by their greetings; within ten seconds.
             least = min(KEPT_MESSAGES * cell.sessions, round(rate * 10)) if cell.kept else 3
             self._messages[key] = max(cell.sessions, least, round(rate * seconds))
         except FAILURES as failure:
@@ -86,14 +86,14 @@ class Runner:
             target.stop()
 
     def measure(self, target, cell, messages=None):
-        """One measurement. A target that fails is a result too: {"error": …}."""
+        """One measurement. A failed target is a result too: {"error": …}."""
         messages = messages or self._messages[(target.label, cell)]
         limit = min(RUN_SECONDS_MAX, 10 * self.seconds + 10)
         complaints = len(target.complaints)
         result = {"messages": messages}
         try:
             target.start()
-            # So that connections, pools and code paths are not met for the first time while the clock runs.
+            # So that connections, pools and code paths are not used for the first time while the clock runs.
             send(target.port, cell, min(cell.sessions, max(1, messages // 4)), limit)
             time.sleep(0.05)
             clocks = {"sink": self.sink.cpu}
@@ -104,7 +104,7 @@ class Runner:
             counts = target.counts()
             before = {name: clock.read() for name, clock in clocks.items()}
             sent = send(target.port, cell, messages, limit)
-            time.sleep(0.02)  # the ends of the last sessions
+            time.sleep(0.02)  # until the last sessions have ended
             cpu = {name: clock.read() - before[name] for name, clock in clocks.items()}
             result |= {"seconds": sent.seconds, "messages_per_second": messages / sent.seconds,
                        "source_cpu_us_per_message": sent.source_cpu_ns / 1000 / messages,
@@ -113,10 +113,10 @@ class Runner:
                                             for name, value in target.counts().items()}
             if target.pid is not None:
                 result["memory"] = memory(target.pid)
-            # A connection that was dropped unseen waits for a greeting that never comes; its times say nothing.
+            # A connection that was dropped unnoticed waits for a greeting that never comes; its times say nothing.
             if self.latency and cell.sessions <= target.backlog:
                 result |= self._times(target, cell, max(cell.sessions, messages // 3), limit)
-            # Counts are the same in every round. They are of small interest where most of the time goes into bytes.
+            # Counts are the same in every round. They matter little if most of the time is spent on bytes.
             if (target.pid is not None and (target.label, cell) not in self._traced
                     and cell.bytes * cell.sessions <= COUNTED_BYTES_MAX):
                 self._traced.add((target.label, cell))
@@ -150,7 +150,7 @@ def _short(result):
 
 
 def values(results, name):
-    """One figure of each round that has it; `name` may have a dot: memory.peak."""
+    """The figure of each round that has it; `name` may contain a dot: memory.peak."""
     found = []
     for result in results:
         value = result
@@ -166,7 +166,7 @@ def median(numbers):
 
 
 def summary(numbers):
-    """Median and spread (least, most) of the rounds; None where no round has the figure."""
+    """Median and spread (least, most) of the rounds; None if no round has the figure."""
     numbers = [n for n in numbers if n is not None]
     if not numbers:
         return None
@@ -174,11 +174,11 @@ def summary(numbers):
 
 
 def ratio(results, others, name):
-    """A figure of one target over that of another: by round, then summed up, so that what slows a round down drops out."""
+    """A figure of one target divided by another's: by round, then summarised, so that a slow round cancels out."""
     pairs = zip(values(results, name), values(others, name))
     return summary([a / b for a, b in pairs if a is not None and b])
 
 
 def fits(cell, memory_bytes):
-    """Whether the machine has room for what the cell's sessions may hold at once."""
+    """Whether the machine has enough memory for everything that the cell's sessions may hold at once."""
     return cell.bytes * cell.sessions <= memory_bytes // MEMORY_SHARE

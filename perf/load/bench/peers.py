@@ -1,4 +1,4 @@
-"""The programs of a comparison: the server behind, the scanners, and the targets between load and server."""
+"""The programs of a comparison: the server, the scanners, and the targets between load and server."""
 import os
 import re
 import resource
@@ -19,7 +19,7 @@ _NOBODY = 65534  # user and group
 
 
 def _log_to(path):
-    """A function for the child side of a fork: what the program prints goes to a file, and no thread has to read it."""
+    """A function for the child side of a fork: the program's output goes to a file, so that no thread has to read it."""
     def redirect():
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(descriptor, 1)
@@ -50,7 +50,7 @@ class CpuClock:
 
 
 def memory(pid):
-    """The process's memory in bytes by kind; the fields of /proc/PID/status that count pages."""
+    """The process's memory in bytes by kind: the fields of /proc/PID/status that count pages."""
     wanted = {"VmHWM": "peak", "VmRSS": "resident", "RssAnon": "anonymous", "RssShmem": "shared",
               "RssFile": "of_files"}
     found = {}
@@ -69,7 +69,7 @@ class Place:
         self.path = Path(tempfile.mkdtemp(prefix="bivalve-load.", dir=base))
         self.path.chmod(0o755)
         self._number = 0
-        # A run that is told to end takes its programs and this directory with it.
+        # If the run is told to end, its programs and this directory end too.
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, lambda told, _: sys.exit(128 + told))
@@ -87,7 +87,7 @@ class Place:
 class Sink:
     """The server behind every target: Postfix's smtp-sink, or with `own` Bivalve's smtp_sink.
 
-    Postfix's looks through all its sessions for each event, so with thousands of them it is what the time goes into.
+    Postfix's program searches all its sessions for each event, so with thousands of them most time is spent there.
     """
 
     def __init__(self, place, *, own=False, sessions_max=20000):
@@ -102,7 +102,7 @@ class Sink:
 
         def before_exec():
             redirect()
-            # smtp-sink does not run as root; were it to change the user itself, it would outlive a run that is killed.
+            # smtp-sink does not run as root. If it changed the user itself, it would outlive a killed run.
             if not own and os.geteuid() == 0:
                 os.setgroups([])
                 os.setgid(_NOBODY)
@@ -117,7 +117,7 @@ class Sink:
 
 
 class ScanAnswerer:
-    """A null scanner for clamsmtpd, which asks for one file on each connection, by its name."""
+    """A null scanner for clamsmtpd, which asks for one file by its name on each connection."""
 
     _PROGRAM = Path(__file__).parent / "scan_answerer.py"
 
@@ -131,12 +131,12 @@ class ScanAnswerer:
 
 
 def clamd_threads():
-    """How many threads a real clamd gets: one CPU is left to everything else, so that the scanner is what is short."""
+    """How many threads a real clamd gets: one CPU is left for everything else, so that the scanner is the bottleneck."""
     return max(1, (os.cpu_count() or 1) - 1)
 
 
 class Scanners:
-    """The scanners of a run, started when the first target asks. `kind` is null or clamd."""
+    """The scanners of a run, started when the first target needs them. `kind` is null or clamd."""
 
     def __init__(self, kind, place, clamd_threads):
         self.kind = kind
@@ -154,11 +154,11 @@ class Scanners:
         return self._once("answerer", lambda directory: null if _answers_scan(null.address) else ScanAnswerer(directory))
 
     def _null(self):
-        # With a user of its own, as clamd has.
+        # With its own user, like clamd.
         return self._once("null", lambda directory: NullClamd(directory, user="nobody"))
 
     def _clamd(self):
-        # A clean file seen before must be scanned again, or the measurement is one of clamd's cache.
+        # A clean file must be scanned again each time, or the measurement is one of clamd's cache.
         return self._once("clamd", lambda directory: Clamd(directory, options={
             "MaxThreads": str(self._threads), "DisableCache": "yes", "LogClean": "no", "MaxQueue": "200"}))
 
@@ -185,15 +185,15 @@ def _answers_scan(address):
 
 
 class Target:
-    """What stands between load and server. start() it, measure, stop() it: nothing of one measurement stays for the next.
+    """The program between load and server. start() it, measure, stop() it: nothing of one measurement stays for the next.
 
-    workers is how many threads carry the mail; None where the program does not let one choose.
+    workers is how many threads handle the mail; None if the program does not allow a choice.
     """
 
     name = ""
     pid = None
     scanner = None
-    # How many connections may arrive at once without some of them being dropped and tried again after seconds.
+    # How many connections may arrive at once without some being dropped and tried again after seconds.
     backlog = 4096
 
     def __init__(self, workers=None):
@@ -211,11 +211,11 @@ class Target:
         raise NotImplementedError
 
     def wait_end(self):
-        """Waits for the end of a program that was told to end; stop() is still due."""
+        """Waits for the end of a program that was told to end; stop() must still be called."""
         wait_until(f"{self.name} to end", lambda: not self.process.running(), 10 * LIMIT_SECONDS)
 
     def counts(self):
-        """Counters that the program publishes about its own engine; empty where there are none."""
+        """Counters that the program publishes about its own engine; empty if there are none."""
         return {}
 
 
@@ -237,7 +237,7 @@ class Direct(Target):
 
 
 class _Own(Target):
-    """A target that is one process of ours."""
+    """A target that is one process started here."""
 
     def _run(self, argv, log):
         self.log_path = log
@@ -257,7 +257,7 @@ class _Own(Target):
 
 
 class HAProxy(_Own):
-    """HAProxy as a plain TCP relay: it looks at nothing and scans nothing."""
+    """HAProxy as a plain TCP relay: it reads nothing and scans nothing."""
 
     name = "haproxy"
 
@@ -265,7 +265,7 @@ class HAProxy(_Own):
         super().__init__(workers)
         self._place, self._sink, self._before = place, sink, list(before)
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        # Two descriptors for each connection, and two for each pipe: HAProxy has one for every four connections.
+        # Two descriptors for each connection, and two for each pipe: HAProxy has one pipe for every four connections.
         self.connections_max = min(12000, (descriptors - 200) * 4 // 10)
 
     def start(self):
@@ -294,7 +294,7 @@ class Clamsmtpd(_Own):
 
     name = "clamsmtpd"
     CONNECTIONS_MAX = 1023  # it refuses more
-    # Of 1,000 sessions at once so many are dropped and tried again that 1,000 messages take more than a minute.
+    # With 1,000 sessions at once, so many are dropped and tried again that 1,000 messages take more than a minute.
     SESSIONS_MAX = 100
     backlog = 5
 
@@ -318,7 +318,7 @@ MaxConnections: {self.CONNECTIONS_MAX}
 
 
 def known_settings(settings, place, program):
-    """Those of the settings that this bivalved knows, so that older ones can be measured too."""
+    """The settings that this bivalved knows, so that older versions can be measured too."""
     directory = place.new("check")
     configuration = directory / "bivalved.conf"
     configuration.write_text("Listen: 127.0.0.1:1\nOutAddress: 127.0.0.1:1\n" +
@@ -329,7 +329,7 @@ def known_settings(settings, place, program):
 
 
 class _QuietBivalved(Bivalved):
-    """As in the scenario tests, but at the log level wanted and with its log in a file."""
+    """As in the scenario tests, but with the requested log level and the log in a file."""
 
     def __init__(self, *arguments, level, before, **options):
         super().__init__(*arguments, **options)
@@ -350,14 +350,14 @@ class Bivalve(Target):
     name = "bivalve"
 
     def __init__(self, place, sink, scanners, workers, *, level=2, settings=None, before=(), program=None):
-        """`program` is another bivalved than the one that was built here: the target's name is then "other"."""
+        """`program` is a bivalved other than the one that was built here: the target's name is then "other"."""
         super().__init__(workers)
         if program:
             self.name = "other"
         self._program = program or tool("bivalved")
         self._place, self._sink, self._scanners = place, sink, scanners
         self._level, self._before = level, list(before)
-        # The null scanner finds nothing, so it cannot pass the test message either.
+        # The null scanner finds nothing, so it cannot pass the canary test.
         wanted = {"Canary": "off", **(settings or {})} if scanners.kind == "null" else dict(settings or {})
         self.settings = known_settings(wanted, place, self._program)
         self.left_out = sorted(set(wanted) - set(self.settings))
@@ -385,7 +385,7 @@ class Bivalve(Target):
                 for name, value in stats[group].items() if isinstance(value, (int, float))}
 
     def stop(self):
-        """What the daemon leaves behind is part of the measurement: a bad end is reported, and the run goes on."""
+        """A bad end of the daemon is part of the measurement: it is reported, and the run continues."""
         try:
             if self.pid is not None and self.process.running():
                 self.daemon.stop()

@@ -5,13 +5,13 @@ from .machine import find
 
 _COLOURS = {"direct": "#7f7f7f", "haproxy": "#1f77b4", "clamsmtpd": "#d62728", "bivalve": "#2ca02c"}
 _MARKS = {"direct": 4, "haproxy": 6, "clamsmtpd": 8, "bivalve": 7}
-# What there is to draw: name of the plot, figure, label of the axis.
+# The plots that can be drawn: name, figure, label of the axis.
 _FIGURES = {"throughput": ("messages_per_second", "messages per second"),
             "cpu": ("target_cpu_us_per_message", "CPU time of the target per message, µs")}
 
 
 def draw(cells, directory, prefix, names=tuple(_FIGURES)):
-    """Writes PREFIX-NAME.svg for each of the names. Returns what went wrong, as sentences."""
+    """Writes PREFIX-NAME.svg for each of the names. Returns the errors, as sentences."""
     gnuplot = find("gnuplot")
     if gnuplot is None:
         return ["no plots: gnuplot is not installed (Debian: gnuplot-nox)"]

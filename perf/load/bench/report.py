@@ -11,12 +11,12 @@ FIGURES = {
     "sink_cpu_us_per_message": "CPU of the server", "scanner_cpu_us_per_message": "CPU of the scanner",
 }
 AGAINST = ("haproxy", "clamsmtpd", "direct", "other")
-# A figure of fewer rounds shows that something works, and not how much it takes.
+# A figure from fewer rounds shows that something works, and not how much it takes.
 RECORD_ROUNDS = 3
 
 
 def figures(results):
-    """Medians, spreads and ratios of {cell: {label: rounds}}, rounded as in the record, so that the table says the same."""
+    """Medians, spreads and ratios of {cell: {label: rounds}}, rounded as in the record, so the table agrees."""
     cells = []
     for cell, targets in results.items():
         entry = {"cell": str(cell), "size_bytes": cell.bytes, "sessions": cell.sessions,
@@ -27,7 +27,7 @@ def figures(results):
                 found[f"count.{name}"] = summary([r.get("counts_per_message", {}).get(name) for r in rounds])
             ratios = {}
             for other in AGAINST:
-                # With as many threads where there is such a one.
+                # Compared with a target of as many threads, if there is one.
                 peer = next((p for p in (f"{other}@{label.partition('@')[2]}", other) if p in targets and p != label), None)
                 if peer:
                     of_both = {name: ratio(rounds, targets[peer], name) for name in
@@ -42,7 +42,7 @@ def figures(results):
 
 
 def complete(cells):
-    """The cells of which every target has rounds enough for a record, and the names of the others."""
+    """The cells for which every target has enough rounds for a record, and the names of the others."""
     short = [entry for entry in cells
              if any(len(target["rounds"]) < RECORD_ROUNDS for target in entry["targets"].values())]
     return [entry for entry in cells if entry not in short], [entry["cell"] for entry in short]
@@ -55,7 +55,7 @@ def record(program, machine_at_start, cells, options, **more):
 
 
 def write_record(path, content):
-    """A line for each entry of a list, say for each cell, and one for everything else."""
+    """A line for each entry of a list (for instance for each cell), and one for everything else."""
     blocks = []
     for name, value in content.items():
         if isinstance(value, list) and value:
@@ -67,7 +67,7 @@ def write_record(path, content):
 
 
 def _rounded(value):
-    """Without the digits that say nothing: no measurement is exact to more than six."""
+    """Drops meaningless digits: no measurement is exact to more than six."""
     if isinstance(value, float):
         return float(f"{value:.6g}")
     if isinstance(value, dict):
@@ -76,7 +76,7 @@ def _rounded(value):
 
 
 def read_record(path):
-    """A record that write_record wrote. ValueError says what is wrong with another file."""
+    """Reads a record that write_record has written. ValueError says what is wrong with another file."""
     try:
         content = json.loads(path.read_text())
     except ValueError as error:
@@ -93,7 +93,7 @@ def write_json(path, content):
 
 
 def number(value, digits=3):
-    """Three digits that count, and no more than a reader can use."""
+    """Three significant digits, and no more than a reader needs."""
     if value is None:
         return "-"
     if abs(value) >= 10 ** (digits - 1):
@@ -102,9 +102,9 @@ def number(value, digits=3):
 
 
 def table(cells):
-    """One block for each cell; of each figure the median and, in brackets, the least and the most of the rounds.
+    """One block for each cell; for each figure the median and, in brackets, the least and the most of the rounds.
 
-    A figure of too few rounds for a record says how many: n=1.
+    A figure with too few rounds for a record says how many: n=1.
     """
     lines = []
     for entry in cells:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Answers SCAN and PING as clamd does, one command on each connection, and looks at nothing.
+"""Answers SCAN and PING like clamd, one command on each connection, and scans nothing.
 
 The argument is the path of its socket.
 """
@@ -11,7 +11,7 @@ import sys
 
 def main(path):
     listener = socket.socket(socket.AF_UNIX)
-    # Listening under the final name only: whoever sees the path can connect.
+    # Listens before it gets its final name, so a program that sees the path can connect.
     listener.bind(path + ".new")
     listener.listen(4096)
     listener.setblocking(False)
