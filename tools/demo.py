@@ -1,6 +1,6 @@
-"""The demonstration behind tools/quickstart: three messages through clamd and Bivalve, and what became of them.
+"""The demonstration behind tools/quickstart: three messages through clamd and Bivalve, and their outcomes.
 
-It stands on the same harness as the scenario tests, so that what it shows is what they test.
+It uses the same harness as the scenario tests, so that it shows what they test.
 """
 import argparse
 import os
@@ -19,12 +19,12 @@ from harness.clamd import build_database  # noqa: E402
 from harness.messages import TEST_FILES  # noqa: E402
 
 SIGNATURES = Path("/var/lib/clamav")
-# The published signatures take a while to load, most of all on a small machine.
+# Loading the published signatures takes a while, above all on a small machine.
 SCANNER_SECONDS = 300
 
 
 class Stopped(Exception):
-    """Ctrl-C, or a request to end."""
+    """Ctrl-C, or another request to end."""
 
 
 def heading(text):
@@ -32,13 +32,13 @@ def heading(text):
 
 
 def installed_signatures():
-    """The system's signature database, when one has been downloaded and may be read."""
+    """The system's signature database, if one has been downloaded and may be read."""
     files = [p for p in SIGNATURES.glob("*.c[lv]d")] if SIGNATURES.is_dir() else []
     return SIGNATURES if files and all(os.access(p, os.R_OK) for p in files) else None
 
 
 def port(number):
-    """The usual port, or another when that is taken."""
+    """The usual port, or another one if it is in use."""
     return Port(wanted=number)
 
 
@@ -49,7 +49,7 @@ class Demonstration:
         self.clamd = self.sink = self.daemon = None
 
     def expect(self, what, condition):
-        """One thing that must be so; said either way."""
+        """One thing that must be true; printed in either case."""
         print(f"  {'ok   ' if condition else 'WRONG'} {what}")
         if not condition:
             self.wrong.append(what)
@@ -72,7 +72,7 @@ class Demonstration:
               f"                 |\n               clamd {self.clamd.address}")
 
     def send(self, client, title, content):
-        """Sends one message. Returns the reply, and what newly arrived at the server."""
+        """Sends one message. Returns the reply, and what has newly arrived at the server."""
         heading(title)
         had = len(self.sink.received)
         started = time.monotonic()
@@ -154,7 +154,7 @@ class Demonstration:
         self.expect("Bivalve runs until it is stopped", False)
 
     def stop(self):
-        """Ends everything, whatever state it is in. A daemon that does not end in good order is wrong, too."""
+        """Ends everything, whatever its state. A daemon that does not end cleanly counts as an error."""
         if self.daemon and self.daemon.process:
             try:
                 self.daemon.stop()

@@ -1,8 +1,8 @@
 """Tries the Debian package in a fresh Debian: installs it, starts it as its unit says, sends mail through it, removes and purges it.
 
-Run by `tools/package --try`, as root. systemd is not there, so what the unit asks of it is done here: the user, the capabilities,
-the system calls that are allowed, the socket for READY=1. Mail goes to a server and a clamd of the scenario tests' kind, which
-stay outside: clamd needs no right to the daemon's files.
+Run by `tools/package --try`, as root. systemd does not run there, so this program does what the unit requires: the user, the
+capabilities, the allowed system calls, the socket for READY=1. Mail goes to a server and a clamd like those of the scenario
+tests. They stay outside, because clamd needs no right to the daemon's files.
 """
 import contextlib
 import ctypes
@@ -51,7 +51,7 @@ def check(what, condition):
 
 
 def fresh_debian(root):
-    """The suite of this machine, from where its own packages come."""
+    """The suite of this machine, and the source of its own packages."""
     release = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
     suite = release["VERSION_CODENAME"].strip('"')
     mirrors = run("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", f"Codename: {suite}",
@@ -63,7 +63,7 @@ def fresh_debian(root):
 
 
 class Unit:
-    """What is in a unit file; of settings that stand several times, all values."""
+    """The content of a unit file; for repeated settings, all values."""
 
     def __init__(self, path):
         self._values = {}
@@ -77,7 +77,7 @@ class Unit:
 
 
 def system_call_numbers(names):
-    """Those of a SystemCallFilter=, groups resolved by systemd itself."""
+    """The system calls of a SystemCallFilter=; systemd itself resolves the groups."""
     known = {}
     for line in Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h").read_text().splitlines():
         if match := re.match(r"#define __NR_(\w+) (\d+)", line):
@@ -96,7 +96,7 @@ def system_call_numbers(names):
 
 
 def confinement(unit, root, user):
-    """A function for the child side of a fork: what systemd does before it runs the command."""
+    """A function for the child side of a fork: does what systemd does before it runs the command."""
     uid, gid, groups = user
     kept = {_CAPABILITIES[name] for name in unit["CapabilityBoundingSet"].split()}
     program = b""
@@ -125,12 +125,12 @@ def confinement(unit, root, user):
         if program and _libc.prctl(_PR_SET_SECCOMP, 2, descriptor, 0, 0) != 0:
             os._exit(126)
     apply.keep = (buffer, descriptor)
-    # Two instructions for each call, beside the first and the last.
+    # Two instructions for each call, besides the first and the last one.
     return apply, max(0, len(program) // 8 - 2) // 2
 
 
 def own_namespaces():
-    """The package's ports may be taken on this machine; and what is mounted goes when this process ends."""
+    """The package's ports may be in use on this machine; and mounts disappear when this process ends."""
     if _libc.unshare(_CLONE_NEWNS | _CLONE_NEWNET) != 0:
         raise SystemExit("this needs namespaces of its own: " + os.strerror(ctypes.get_errno()))
     run("mount", "--make-rprivate", "/")
@@ -203,7 +203,7 @@ def try_service(root, unit):
 
 
 def traces(root):
-    """Every path that has the package's name."""
+    """All paths that contain the package's name."""
     found = [p.relative_to(root) for p in root.rglob("*") if "bivalve" in p.name]
     return sorted(str(p) for p in found if p.parts[0] != "tmp")
 
@@ -234,7 +234,7 @@ def main():
         check("/var/lib/bivalve is its user's alone", state.st_mode & 0o777 == 0o700 and state.st_uid != 0)
         check("nothing of the package is changed", run("chroot", root, "dpkg", "--verify", "bivalve") == "")
         own_namespaces()
-        # clamd gets descriptors that cannot write, and those are opened through /proc.
+        # clamd gets read-only descriptors, which are opened through /proc.
         run("mount", "-t", "proc", "proc", root / "proc")
         try:
             try_service(root, Unit(root / "lib/systemd/system/bivalved.service"))

@@ -141,7 +141,7 @@ void AppendCommand(std::string& out, const Command& command) {
 constexpr std::string_view kMadeBy =
     "# Made by tools/gen_docs from the tables of commands and options; run it with --write.\n";
 
-// The words as bash reads them in single quotes; they have no quotes themselves.
+// The words in the form that bash reads in single quotes; they contain no quotes.
 std::string Quoted(const std::vector<std::string_view>& words) {
   std::string out = "'";
   for (const std::string_view word : words) core::Append(out, out.size() > 1 ? " " : "", word);

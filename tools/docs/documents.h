@@ -1,6 +1,5 @@
-// What is made from the table of commands: the manual page and the shells' completion. Only tools/gen_docs
-// uses it; what it prints is committed in appliance/man and appliance/completion, and a test compares the
-// two.
+// Documents made from the table of commands: the manual page and the shells' completion. Only tools/gen_docs
+// uses them. Its output is committed in appliance/man and appliance/completion, and a test compares the two.
 #pragma once
 
 #include <string>

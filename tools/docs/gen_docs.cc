@@ -1,9 +1,9 @@
-// Prints what is made from the tables of settings, metrics, commands and options; "gen_docs" alone lists the
-// documents:
+// Prints the documents that are made from the tables of settings, metrics, commands and options; "gen_docs"
+// alone lists them:
 //
 //   gen_docs conf.5               one of them
-//   gen_docs --write DIRECTORY    all of them, to where they belong in DIRECTORY (appliance)
-//   gen_docs --check DIRECTORY    status 1 when DIRECTORY has something else
+//   gen_docs --write DIRECTORY    all of them, to their places in DIRECTORY (appliance)
+//   gen_docs --check DIRECTORY    status 1 if the files in DIRECTORY differ
 #include <cstdio>
 #include <fstream>
 #include <sstream>

@@ -1,6 +1,6 @@
 // The pages that list settings, made from the table of options: bivalved.conf(5) and the sample
-// configuration. Only tools/gen_docs uses it; what it prints is committed in appliance/man, and a test
-// compares the two.
+// configuration. Only tools/gen_docs uses them. Its output is committed in appliance/man, and a test compares
+// the two.
 #pragma once
 
 #include <string>
@@ -9,7 +9,7 @@ namespace bivalve::appliance {
 
 // The manual page, in mdoc(7).
 std::string ConfigManual();
-// A configuration file in which every setting stands, those with a default as comments.
+// A configuration file with every setting; those with a default are comments.
 std::string SampleConfig();
 
 }  // namespace bivalve::appliance

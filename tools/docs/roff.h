@@ -7,11 +7,11 @@
 
 namespace bivalve::appliance {
 
-// In a manual page each sentence begins on a line of its own.
+// The sentences of the text: in a manual page each begins on a new line.
 std::vector<std::string> Sentences(std::string_view text);
-// Without what roff would take for a command or an escape.
+// The text, with everything escaped that roff would take for a command or an escape.
 std::string Roff(std::string_view text);
-// As the argument of a macro.
+// The text as the argument of a macro.
 std::string RoffArgument(std::string_view text);
 
 }  // namespace bivalve::appliance

@@ -29,7 +29,7 @@ Json OneOf(Json values, std::string_view description) {
 }
 Json Ref(std::string_view name) { return {{"$ref", "#/$defs/" + std::string(name)}}; }
 
-// Every member is always there, and there are no others.
+// An object in which every member is required and no others are allowed.
 Json Object(Json properties) {
   Json required = Json::array();
   for (const auto& [name, schema] : properties.items()) required.push_back(name);
@@ -48,7 +48,7 @@ Json Head(std::string_view path, std::string_view description) {
           {"description", description}};
 }
 
-// The table's rows, as members of their groups.
+// The rows of the table, as members of their groups.
 Json Groups() {
   Json groups = Json::object();
   for (const MetricInfo& metric : kMetrics) {
@@ -152,7 +152,7 @@ std::string StatsSchema() {
                                          {"p90", Count("Microseconds that 90 % of them do not exceed.")},
                                          {"p99", Count("Microseconds that 99 % of them do not exceed.")},
                                          {"max", Count("Microseconds; the longest.")}});
-  // Not always there.
+  // Optional.
   schema["$defs"]["durations"]["properties"]["buckets"] =
       ListOf(ListOf(Of("integer", "Microseconds from which on it counts, and how many."), "One bucket."),
              "With ?buckets=1: those that are not empty. Each ends where the next of the 464 begins.");

@@ -1,5 +1,5 @@
 // The JSON Schema of GET /stats and GET /sessions, made from the table of metrics. tools/gen_docs prints
-// them; a scenario test holds a running daemon's replies against them.
+// them; a scenario test checks a running daemon's replies against them.
 #pragma once
 
 #include <string>
