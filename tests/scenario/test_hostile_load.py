@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Normal mail beside hostile clients (issue 4): dribblers, idle connections, resets and garbage on both ports, at once.
+"""Normal mail beside hostile clients: dribblers, idle connections, resets and garbage on both ports, at once.
 
     BIVALVE_BIN=build/release/bin tests/scenario/test_hostile_load.py
 
