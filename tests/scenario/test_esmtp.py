@@ -1,4 +1,4 @@
-"""ESMTP to the letter: CHUNKING in every form, AUTH, SIZE, and commands that pass unchanged (issue 4, items 1 to 4)."""
+"""ESMTP to the letter: CHUNKING in every form, AUTH, SIZE, and commands that pass unchanged."""
 import bz2
 import gzip
 import lzma

@@ -1,4 +1,4 @@
-"""The limits for one client, with the reply and the counter of each (issue 4, item 7)."""
+"""The limits for one client, with the reply and the counter of each."""
 import socket
 import threading
 import time

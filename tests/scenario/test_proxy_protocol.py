@@ -1,4 +1,4 @@
-"""The PROXY protocol on the listener (issue 4, item 5): from whom it is believed, and where the client's address is used."""
+"""The PROXY protocol on the listener: from whom it is believed, and where the client's address is used."""
 import socket
 import struct
 

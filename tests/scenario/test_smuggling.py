@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""SMTP smuggling (issue 4, item 6): every mixture of line ends around a dot line, before a server that takes each for the
+"""SMTP smuggling: every mixture of line ends around a dot line, before a server that takes each for the
 end of data. Nothing that the server sees as a message may be one that Bivalve did not scan as a message.
 
     tests/scenario/test_smuggling.py    prints the figures for Bivalve and, where it is installed, for clamsmtpd
