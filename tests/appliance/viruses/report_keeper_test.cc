@@ -192,9 +192,13 @@ TEST_F(ReportKeeperTest, CountsWhatItCannotKeepAndRunsTheCommand) {
   EXPECT_EQ(Read(ran), "<>\n");
 }
 
+// Ends with the directory too, and by itself if the test was killed.
+constexpr char kUntilGo[] =
+    "n=0; while [ -d $TMPDIR ] && [ ! -e $TMPDIR/go ] && [ $n -lt 600 ]; do sleep 0.1; n=$((n + 1)); done";
+
 // The end of the process waits for reports, so one whose command has not begun is not done with.
 TEST_F(ReportKeeperTest, AReportWhoseCommandWaitsIsNotDoneWith) {
-  Start({.temp_directory = directory_, .virus_action = "while [ ! -e $TMPDIR/go ]; do sleep 0.02; done"});
+  Start({.temp_directory = directory_, .virus_action = kUntilGo});
   for (size_t i = 0; i < VirusActions::kRunningMax + 2; ++i) {
     VirusReport report;
     report.act = true;
