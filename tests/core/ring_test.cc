@@ -1,4 +1,4 @@
-// Ring against the real kernel: the rules of STYLE 2.7 about cancel, shutdown, close and full queues.
+// Ring against the real kernel: the rules (core/README.md) about cancel, shutdown, close and full queues.
 #include "core/ring.h"
 
 #include <fcntl.h>

@@ -88,7 +88,7 @@ Task<int> SumOfMany(int rounds) {
   co_return sum;
 }
 
-// Needs the tail calls that the presets turn on (STYLE 2.8, trap 2).
+// Needs the tail calls that the presets turn on.
 TEST_F(TaskTest, NeedsNoStackForALoopOfTasksThatDoNotSuspend) {
   EXPECT_EQ(RunTask(loop_, SumOfMany(1'000'000)), 1'000'000);
 }

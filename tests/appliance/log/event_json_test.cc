@@ -97,7 +97,7 @@ TEST(EventJson, WritesAMessageWithAllThatIsKnown) {
       R"("method":"fildes","phases_ms":{"receive":1.234,"wait":0.0,"scan":2.0,"deliver":0.007,)"
       R"("total":3600000.001},"outcome":"dropped","status":"VIRUS:Test-Signature","cause":null,)"
       R"("reply":"250 Virus Detected; Discarded Email","reply_from":"bivalved"})");
-  // The text of the same event has only CONTRACT's line.
+  // As text, the same event has only what clamsmtpd writes.
   EXPECT_EQ(FormatEvent(event),
             "abcdef12: from=a@example.com, to=b@example.net, to=c@example.net, "
             "status=VIRUS:Test-Signature");

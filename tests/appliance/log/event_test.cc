@@ -73,7 +73,7 @@ TEST(Event, RefusesEveryEncodingThatIsCut) {
   }
 }
 
-// CONTRACT, "Log lines", word for word.
+// Word for word: programs of others read these lines.
 TEST(Event, WritesTheLineOfAConnection) {
   EXPECT_EQ(Line(EventKind::kConnection, 0x100000, {{EventField::kClient, "192.0.2.7"}}),
             "100000: accepted connection from: 192.0.2.7");

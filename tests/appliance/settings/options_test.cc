@@ -92,7 +92,7 @@ TEST(Options, EveryRowIsWhole) {
   }
 }
 
-// The values that CONTRACT promises.
+// The defaults are a promise to those who upgrade.
 TEST(Options, HasTheDefaultsOfTheContract) {
   const Config config = Good("");
   EXPECT_THAT(Texts(config.listen), ElementsAre("10025"));

@@ -106,7 +106,7 @@ TEST(StatsReport, KnowsThatNoScannerIsUp) {
   EXPECT_FALSE(StatsReport(About({}), {}).AnyScannerUp());
 }
 
-// CONTRACT, "Statistics". More may be there, but everything listed must stand under these names.
+// Programs of others read these names. More may be there, except in "messages", whose figures add up.
 TEST(StatsReport, HasTheShapeThatIsPromised) {
   WorkerStats stats(1);
   const ordered_json json = Parse(StatsReport(About(), {&stats}));

@@ -24,7 +24,7 @@ _OUTCOMES = ("delivered", "refused", "dropped", "bounced", "tempfailed", "reject
 
 
 def check_accounting(stats):
-    """Every complete message has exactly one outcome (CONTRACT, "Statistics")."""
+    """Every complete message has exactly one outcome (bivalved(8), STATISTICS)."""
     messages = stats["messages"]
     total = messages["in_progress"] + sum(messages[name] for name in _OUTCOMES)
     assert messages["received"] == total, f"received is not the sum of its outcomes, {total}: {messages}"
