@@ -83,6 +83,8 @@ class BodyPool {
   uint64_t memory_bytes() const { return charged_bytes_; }  // ready in bodies, used and kept
   uint64_t file_bodies() const { return file_bodies_; }
   size_t bodies_out() const { return out_; }
+  // Somebody waits for room now, so that the next caller of a function that waits will wait as well.
+  bool crowded() const { return !line_.empty(); }
   uint64_t waits() const { return waits_; }  // how often somebody had to wait for room
 
  private:
@@ -120,8 +122,9 @@ class BodyPool {
     bool holds_body;
     bool gives_way = false;
   };
-  // Waits until another try is worthwhile. False if none is any more. The waiter is in the line.
-  Task<bool> AwaitRoom(Waiter& waiter, MonoTime deadline);
+  // Waits until another try is worthwhile. False if none is any more. The waiter is in the line, and its last
+  // try began when room_returned_ was `tried_at`.
+  Task<bool> AwaitRoom(Waiter& waiter, uint64_t tried_at, MonoTime deadline);
   void EndWait(Waiter& waiter);
   void WakeFirst();
 
@@ -142,8 +145,9 @@ class BodyPool {
   uint64_t next_number_ = 0;
   size_t out_ = 0;
   uint64_t waits_ = 0;
-  std::deque<Waiter*> line_;   // in order of arrival; the first one tries
-  size_t waiting_bodies_ = 0;  // of the bodies in use
+  uint64_t room_returned_ = 0;  // how often room may have come back
+  std::deque<Waiter*> line_;    // in order of arrival; the first one tries
+  size_t waiting_bodies_ = 0;   // of the bodies in use
   KeptBodies kept_;
   uint64_t shrunken_files_ = 0;  // that this thread had met at the last check
   bool giving_back_ = false;     // a period has ended, and not all unused memory is given back yet

@@ -14,6 +14,7 @@ constexpr Duration kRoomRetry = std::chrono::milliseconds(500);
 
 Task<std::unique_ptr<Body>> BodyPool::AcquireInTime(uint64_t bytes_expected, MonoTime deadline) {
   std::unique_ptr<Body> body;
+  uint64_t tried_at = room_returned_;
   // Nobody overtakes those who already wait.
   if (line_.empty()) body = co_await Acquire(bytes_expected);
   if (body != nullptr) co_return body;
@@ -21,7 +22,8 @@ Task<std::unique_ptr<Body>> BodyPool::AcquireInTime(uint64_t bytes_expected, Mon
   line_.push_back(&waiter);
   ++waits_;
   for (bool wait = true; wait && body == nullptr;) {
-    wait = co_await AwaitRoom(waiter, deadline);
+    wait = co_await AwaitRoom(waiter, tried_at, deadline);
+    tried_at = room_returned_;
     if (wait) body = co_await Acquire(bytes_expected);
   }
   EndWait(waiter);
@@ -30,6 +32,7 @@ Task<std::unique_ptr<Body>> BodyPool::AcquireInTime(uint64_t bytes_expected, Mon
 
 Task<bool> BodyPool::GrowInTime(Body& body, MonoTime deadline) {
   bool grown = false;
+  uint64_t tried_at = room_returned_;
   if (line_.empty()) grown = co_await Grow(body);
   if (grown) co_return true;
   Waiter waiter(loop_, true);
@@ -37,7 +40,8 @@ Task<bool> BodyPool::GrowInTime(Body& body, MonoTime deadline) {
   ++waiting_bodies_;
   ++waits_;
   for (bool wait = true; wait && !grown;) {
-    wait = co_await AwaitRoom(waiter, deadline);
+    wait = co_await AwaitRoom(waiter, tried_at, deadline);
+    tried_at = room_returned_;
     if (wait) grown = co_await Grow(body);
   }
   --waiting_bodies_;
@@ -45,8 +49,10 @@ Task<bool> BodyPool::GrowInTime(Body& body, MonoTime deadline) {
   co_return grown;
 }
 
-Task<bool> BodyPool::AwaitRoom(Waiter& waiter, MonoTime deadline) {
+Task<bool> BodyPool::AwaitRoom(Waiter& waiter, uint64_t tried_at, MonoTime deadline) {
   for (;;) {
+    // A try takes a while if it opens a file, and room can come back meanwhile.
+    if (room_returned_ != tried_at && !waiter.gives_way && line_.front() == &waiter) co_return true;
     // A body in use whose session does not wait comes back, or its owner gives up within its own time limit.
     // If there is no such body, the waiter that came last gives way to those before it.
     if (out_ == waiting_bodies_) {
@@ -68,6 +74,7 @@ void BodyPool::EndWait(Waiter& waiter) {
 }
 
 void BodyPool::WakeFirst() {
+  ++room_returned_;
   if (!line_.empty()) line_.front()->wake.Notify();
 }
 

@@ -71,6 +71,22 @@ TEST_F(BodyRoom, ComesToThoseWhoWaitInOrder) {
   for (auto& body : out) pool_->Release(std::move(body));
 }
 
+// Opening a file takes a while, and finds that there is no disk.
+TEST_F(BodyRoom, CanComeBackWhileSomebodyTries) {
+  std::vector<std::unique_ptr<Body>> out;
+  for (int i = 0; i < 4; ++i) out.push_back(Acquire());
+  ASSERT_NE(out.back(), nullptr);
+  Scope scope(loop_);
+  Wish wish;
+  scope.Spawn(WantBody(*this, wish, seconds(20), nullptr));
+  loop_.Turn(loop_.Now());
+  ASSERT_FALSE(wish.over);
+  for (auto& body : out) pool_->Release(std::move(body));
+  Turn();
+  EXPECT_TRUE(wish.granted);
+  pool_->Release(std::move(wish.body));
+}
+
 TEST_F(BodyRoom, NobodyOvertakesThoseWhoWait) {
   std::vector<std::unique_ptr<Body>> out;
   for (int i = 0; i < 4; ++i) out.push_back(Acquire());
