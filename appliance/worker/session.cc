@@ -195,6 +195,7 @@ core::Task<CloseReason> Session::AwaitQuit() {
 
 // The server spoke though nothing was asked: a 421 before it closes (RFC 5321 section 3.8) is passed on.
 core::Task<CloseReason> Session::RelayUnasked() {
+  client_.stream().Flush();  // replies that wait for a 354
   const ServerReply reply = co_await server_.NextReply();
   if (reply.ok()) co_return CloseReason::kServerNonsense;
   co_return Relay(reply);
@@ -242,8 +243,15 @@ core::Task<CloseReason> Session::RelayGroup() {
     WriteReply(reply.text, reply.code);
     NoteReply(pending, reply.code);
   }
-  client_.stream().Flush();
+  // One send for these replies and the 354 (RFC 2920 section 3.1): most mail comes that way.
+  if (!DataFollows()) client_.stream().Flush();
   co_return CloseReason::kNone;
+}
+
+bool Session::DataFollows() {
+  const net::Connection::Line line = client_.PeekLine();
+  return line.state == net::Connection::LineState::kLine && transaction_.has_recipients() &&
+         net::ParseCommand(line.text).verb == net::Verb::kData;
 }
 
 // True when nothing may be sent behind this command before its reply.

@@ -96,6 +96,8 @@ class Session : public core::Linked<Session> {
   core::Task<CloseReason> Step();
   core::Task<CloseReason> RelayGroup();
   bool AddToGroup(const net::Command& command, std::string_view line);
+  // The next command is a DATA that we answer ourselves, without asking anybody.
+  bool DataFollows();
   void NoteReply(const Pending& pending, uint16_t code);
   core::Task<CloseReason> RelayUnasked();
   core::Task<CloseReason> RelayHello(net::Verb verb, std::string_view line);
@@ -107,6 +109,8 @@ class Session : public core::Linked<Session> {
   // --- A message (session_message.cc).
   core::Task<CloseReason> Data(std::string_view arguments, std::string_view line);
   core::Task<CloseReason> DataWithoutRecipients(std::string_view line);
+  // A body for the message that DATA announces; null if there is no room in time.
+  core::Task<std::unique_ptr<core::Body>> AcquireBody();
   core::Task<CloseReason> Bdat(std::string_view arguments);
   core::Task<CloseReason> RefuseChunk(uint64_t chunk_bytes, const OwnReply& reply);
   core::Task<CloseReason> FinishMessage(std::unique_ptr<core::Body> body, net::MailDataResult data);

@@ -45,11 +45,8 @@ core::Task<CloseReason> Session::Data(std::string_view arguments, std::string_vi
     co_return CloseReason::kNone;
   }
   if (!transaction_.has_recipients()) co_return co_await DataWithoutRecipients(line);
-  const core::MonoTime wait_until =
-      services_.loop.Now() + std::min<core::Duration>(config().timeout, net::kRoomWaitMax);
   SetPhase(SessionPhase::kRoom);
-  std::unique_ptr<core::Body> body =
-      co_await services_.bodies.AcquireInTime(transaction_.declared_bytes, wait_until);
+  std::unique_ptr<core::Body> body = co_await AcquireBody();
   if (body == nullptr) {
     counters().Set(Metric::kRoomWaits, services_.bodies.waits());
     counters().Add(Metric::kOutOfRoom);
@@ -67,6 +64,16 @@ core::Task<CloseReason> Session::Data(std::string_view arguments, std::string_vi
                                 core::Patience(config().timeout));
   incoming_ = nullptr;
   co_return co_await FinishMessage(std::move(body), data);
+}
+
+core::Task<std::unique_ptr<core::Body>> Session::AcquireBody() {
+  std::unique_ptr<core::Body> body;
+  if (!services_.bodies.crowded()) body = co_await services_.bodies.Acquire(transaction_.declared_bytes);
+  if (body != nullptr) co_return body;
+  client_.stream().Flush();  // The replies before this one do not wait for room.
+  const core::MonoTime wait_until =
+      services_.loop.Now() + std::min<core::Duration>(config().timeout, net::kRoomWaitMax);
+  co_return co_await services_.bodies.AcquireInTime(transaction_.declared_bytes, wait_until);
 }
 
 // The server has accepted no recipient, so the refusal is the server's to word. One that says 354 all the
