@@ -22,7 +22,7 @@
 namespace bivalve::appliance {
 namespace {
 
-// Between two looks at whether every message is accounted for.
+// Interval between two checks that every message is accounted for.
 constexpr core::Duration kAuditInterval = std::chrono::seconds(1);
 
 sigset_t HandledSignals() {
@@ -75,13 +75,13 @@ struct Control::Running {
   ReportKeeper keeper;
   core::UniqueFd signals;
   std::unique_ptr<HttpServer> http;
-  bool http_is_local = false;  // on a loopback address
+  bool http_is_local = false;  // the HTTP listener is on a loopback address
   size_t workers_running = 0;
   bool stop = false;                      // asked to stop
   bool draining = false;                  // another process has the service
-  std::vector<int> left;                  // by it, of the listening sockets
-  size_t workers_accepting = 0;           // of those that have been told to drain
-  std::function<void()> accepts_no_more;  // to be called when there is none
+  std::vector<int> left;                  // listening sockets that the other process has not taken
+  size_t workers_accepting = 0;           // among those that were told to drain
+  std::function<void()> accepts_no_more;  // to be called when no worker accepts any more
   bool audit_done = false;                // every message has had its end
   bool signals_done = false;              // nobody needs signals any more
 };
@@ -90,7 +90,7 @@ void Control::BlockSignals() {
   const sigset_t set = HandledSignals();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   signal(SIGPIPE, SIG_IGN);
-  signal(SIGXFSZ, SIG_IGN);  // a file size limit is an error of the one message
+  signal(SIGXFSZ, SIG_IGN);  // exceeding a file size limit is an error of the one message only
 }
 
 Control::Control(Options options, SharedState& shared, LogSink& sink)
@@ -185,7 +185,7 @@ void Control::Drain(std::vector<int> left, std::function<void()> accepts_no_more
   running_->stop_wake.Notify();
 }
 
-// A local socket cannot be reached by a browser, and an address in a network is meant for others.
+// No guard elsewhere: a browser cannot reach a local socket, and an address in a network is meant for others.
 void Control::Running::GuardHost() {
   if (http_is_local) http->GuardHost(control.options_.settings.host_name);
 }
@@ -215,7 +215,7 @@ core::Task<void> Control::Running::ReadSignals() {
   }
 }
 
-// Waits for the order to stop, then for the workers, as long as ShutdownTimeOut allows.
+// Waits for the order to stop, then for the workers, for ShutdownTimeOut at most.
 core::Task<void> Control::Running::Supervise() {
   while (!stop && !draining) (void)co_await stop_wake.Wait();
   auto busy = [this] { return workers_running > 0 || control.reports_.waiting() > 0; };
@@ -247,7 +247,7 @@ core::Task<void> Control::Running::Supervise() {
   while (in_time && busy()) in_time = co_await stop_wake.Wait(deadline) || !busy();
   if (http != nullptr && !draining) co_await http->Stop();
   if (!in_time) {
-    // Sessions that go on are cut: none of their messages was answered 250 without the server's reply.
+    // Sessions that still run are cut off. None of their messages got 250 without the server's reply.
     log.DrainQueues();
     keeper.RemovePartial();
     control.sink_.Add(Severity::kWarning,
@@ -260,7 +260,7 @@ core::Task<void> Control::Running::Supervise() {
   CheckAccounts();
   if (draining) control.Say(Severity::kNotice, statistics.Report().Account());
   keeper.Stop();
-  // ReadSignals sits in a read; any signal that it looks for lets it see that it is done.
+  // ReadSignals waits in a read. A signal that it handles wakes it up, so that it sees that it is done.
   signals_done = true;
   kill(getpid(), SIGCHLD);
   audit_done = true;

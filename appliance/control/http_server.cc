@@ -12,8 +12,8 @@
 namespace bivalve::appliance {
 namespace {
 
-// How long a client gets to close its side when it has sent more than was read: a close at once would make
-// TCP send a reset, which can destroy the answer.
+// How long a client gets to close its side if it has sent more than was read. After a close at once, TCP
+// would send a reset, which can destroy the answer.
 constexpr core::Duration kLinger = std::chrono::seconds(1);
 
 std::string_view ReasonPhrase(int status) {
@@ -37,8 +37,9 @@ std::string_view ReasonPhrase(int status) {
   }
 }
 
-// The bytes of the head, with the empty line that ends it; npos: there is none yet. A line may end with LF
-// alone (RFC 9112 section 2.2): there is no other recipient that could read it differently.
+// The size of the head, including the empty line that ends it; npos if the head is not complete. A line may
+// end with LF alone (RFC 9112 section 2.2), because no other recipient reads the request and could read it
+// differently.
 size_t HeadBytes(std::string_view input) {
   for (size_t end = input.find('\n'); end != std::string_view::npos; end = input.find('\n', end + 1)) {
     const std::string_view next = input.substr(end + 1);
@@ -117,7 +118,7 @@ std::string RenderHttpResponse(const HttpResponse& response, bool with_body) {
   return text;
 }
 
-// One client, from accept to close. In open_ until it ends or gives way.
+// One client, from accept to close. It is in open_ until it ends or gives way.
 struct HttpServer::Connection : core::Linked<Connection> {
   enum class State : uint8_t { kReading, kPreparing, kSending };
 
@@ -161,8 +162,8 @@ void HttpServer::Accepted(int fd) {
   connections_.Spawn(Serve(std::move(connection)));
 }
 
-// Ends the oldest connection that has not asked for anything yet, else the oldest one that does not take its
-// answer. False when there is none.
+// Ends the oldest connection that has not sent its request, or else the oldest one that does not take its
+// answer. Returns false if there is neither.
 bool HttpServer::MakeWay() {
   Connection* oldest = nullptr;
   for (Connection* one : open_) {
@@ -177,7 +178,7 @@ bool HttpServer::MakeWay() {
   if (oldest == nullptr) return false;
   oldest->listed = false;
   open_.Remove(*oldest);
-  // What it reads or sends fails from now on, and it closes.
+  // The connection's reads and sends fail from now on, so its coroutine closes it.
   oldest->stream.Shutdown();
   return true;
 }
@@ -209,7 +210,7 @@ core::Task<void> HttpServer::Serve(std::unique_ptr<Connection> connection) {
   co_await c.stream.Close();
 }
 
-// Reads until there is a whole head. The deadline is for all of it: progress does not move it.
+// Reads until the head is complete. One deadline holds for all of it: progress does not move it.
 core::Task<bool> HttpServer::ReadHead(Connection& c) {
   for (bool in_time = true;;) {
     if (HeadBytes(c.stream.input()) != std::string_view::npos) co_return c.listed;

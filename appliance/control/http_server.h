@@ -1,7 +1,7 @@
-// HttpServer: answers GET on the statistics address, from the control thread. Small on purpose: one request
-// for each connection, a bounded head, deadlines, a bounded number of connections. When all are taken, the
-// oldest one that nothing is being prepared for gives way to a new one, so that clients who keep still or do
-// not read cannot shut others out. Never touches a worker.
+// HttpServer: serves GET requests on the statistics address, on the control thread. It is small on purpose:
+// one request for each connection, a bounded head, deadlines, a bounded number of connections. If all
+// connections are taken, the oldest one whose answer is not being prepared gives way to a new one, so that
+// clients who keep silent or do not read cannot shut others out. Never touches a worker.
 #pragma once
 
 #include <cstdint>
@@ -28,27 +28,27 @@ struct HttpResponse {
   std::string body = {};
 };
 
-// What a request asks for, and whom.
+// The parts of a request that matter here.
 struct HttpRequest {
   std::string_view method = {};
   std::string_view path = {};                 // without the query
   std::string_view query = {};                // without the question mark; empty: none
-  std::optional<std::string_view> host = {};  // of the field Host, port and all
+  std::optional<std::string_view> host = {};  // value of the field Host, with the port
 };
-// Parses the head of a request (RFC 9112 section 3), given up to its blank line. False when it is none, or
-// has several fields Host (section 3.2).
+// Parses the head of a request (RFC 9112 section 3), given up to and including its blank line. Returns false
+// if it is no request, or if it has several Host fields (section 3.2).
 bool ParseHttpRequest(std::string_view head, HttpRequest& request);
-// Whether `host`, the value of a field Host, can only mean this machine: it is an address, localhost or
+// Whether `host`, the value of a Host field, can only mean this machine: it is an address, localhost or
 // `own_name`.
 bool IsOwnHost(std::string_view host, std::string_view own_name);
-// The value of `name` in a query ("limit" in "a=1&limit=20"), as it stands there; empty when it has none.
+// The value of `name` in a query ("limit" in "a=1&limit=20"), not decoded; empty if there is none.
 std::string_view FindQueryValue(std::string_view query, std::string_view name);
 // The whole response, "Connection: close".
 std::string RenderHttpResponse(const HttpResponse& response, bool with_body);
 
 class HttpServer {
  public:
-  // What stands under a path. The query outlives the task, which must end in bounded time; it may suspend.
+  // Makes the response for a path. The query outlives the task. May suspend, but must end in bounded time.
   using Handler = std::function<core::Task<HttpResponse>(std::string_view query)>;
   struct Route {
     std::string path;
@@ -57,24 +57,24 @@ class HttpServer {
 
   static constexpr size_t kHeadBytesMax = 8192;
   static constexpr size_t kConnectionsMax = 64;
-  // With those that have given way and are about to close, which takes some turns of the loop.
+  // Includes connections that gave way and are about to close, which takes some turns of the loop.
   static constexpr size_t kDescriptorsMax = 8 * kConnectionsMax;
-  // For the request, and again for the answer.
+  // For reading the request, and again for sending the answer.
   static constexpr core::Duration kTimeout = std::chrono::seconds(5);
-  // A client that has not taken its answer after so long may have to give way.
+  // A client that has not taken its answer after this time may have to give way.
   static constexpr core::Duration kSendingUndisturbed = std::chrono::seconds(1);
 
   HttpServer(core::Loop& loop, core::UniqueFd listen_fd, std::vector<Route> routes);
   ~HttpServer();
 
   void Start();
-  // Requests that name another host than this one (see IsOwnHost) are answered 421 from now on, whatever they
-  // ask. For a listener that only this machine can reach: a page in a browser here may have had its own host
-  // name changed to point to it (DNS rebinding). A request that names none is not from a browser.
+  // From now on, answers 421 to every request that names another host than this one (see IsOwnHost). For a
+  // listener that only this machine can reach: a browser here may show a page that has pointed its own host
+  // name to this address (DNS rebinding). A request without a Host field does not come from a browser.
   void GuardHost(std::string own_name) { own_name_ = std::move(own_name); }
   // See net::Acceptor.
   void LookAgain() { acceptor_.LookAgain(); }
-  // Stops accepting, waits for those that are being answered. Suspends.
+  // Stops accepting and waits for the open connections. Suspends.
   core::Task<void> Stop();
   bool stopped() const { return acceptor_.stopped(); }
 
@@ -91,7 +91,7 @@ class HttpServer {
   core::UniqueFd listen_fd_;
   const std::vector<Route> routes_;
   std::optional<std::string> own_name_;  // nullopt: any host
-  core::LinkedList<Connection> open_;    // oldest first, less those that give way
+  core::LinkedList<Connection> open_;    // oldest first, without those that gave way
   core::Scope connections_;
   net::Acceptor acceptor_;
 };

@@ -1,6 +1,6 @@
-// LimitsReader: reads scanners' limits from their clamd.conf again when a worker has opened a session,
-// since that is when clamd may have been started with other ones. Reading blocks, so it has a thread of its
-// own.
+// LimitsReader: reads a scanner's limits from its clamd.conf again after a worker has opened a session with
+// it, because clamd may have been restarted with other limits. Reading blocks, so the reader has a thread of
+// its own.
 #pragma once
 
 #include <atomic>
@@ -20,12 +20,12 @@ class LimitsReader {
 
   // Both are called on the reader's thread.
   LimitsReader(size_t scanners, Read read, Found found);
-  // Any thread: how many there are now; none is taken away.
+  // Any thread: the number of scanners from now on. It never shrinks.
   void set_scanners(size_t scanners) { scanners_ = scanners; }
   LimitsReader(const LimitsReader&) = delete;
-  ~LimitsReader();  // nobody asks any more
+  ~LimitsReader();  // Ask() must not be called any more
 
-  // What was asked for before is read now.
+  // Requests made before Start() are served now.
   void Start();
   // Any thread. Takes no lock and waits for nothing.
   void Ask(size_t scanner);

@@ -15,7 +15,7 @@
 namespace bivalve::appliance {
 namespace {
 
-// What a scanner on this machine says of itself; not known without that.
+// The limits of a scanner on this machine, from its own clamd.conf; unknown if that cannot be found.
 scan::ScannerLimits LimitsOfScanner(const net::Endpoint& endpoint) {
   const auto* address = std::get_if<net::SocketAddress>(&endpoint);
   if (address == nullptr) return {};
@@ -94,7 +94,7 @@ absl::Status LiveSettings::Begin(Config config, size_t workers, bool listen_is_v
   return Make(found);
 }
 
-// Makes of config_ what the workers get.
+// Makes the objects for the workers from config_.
 absl::Status LiveSettings::Make(const Addresses& found) {
   absl::StatusOr<HeaderTemplate> header = HeaderTemplate::Compile(config_.header);
   if (!header.ok()) return header.status();
@@ -166,7 +166,7 @@ void LiveSettings::Follow(std::vector<Worker*> workers) {
   Watch();
 }
 
-// What a name means goes into the lists that were made for it, be they still in use or not.
+// The addresses of a name go into the lists that were made for it, even if those are no longer in use.
 void LiveSettings::Watch() {
   resolver_ = std::make_unique<Resolver>();
   const Names names = NamesOf(config_);
@@ -223,7 +223,7 @@ std::vector<Problem> LiveSettings::Surroundings(const Parsed& parsed) const {
   return CheckSurroundings(parsed, command_line_.config_file, situation);
 }
 
-// A line for each. False: the file is not taken.
+// Logs a line for each problem. Returns false if the file is not taken.
 bool LiveSettings::Report(const std::vector<Problem>& problems) {
   const Problem* first = nullptr;
   for (const Problem& problem : problems) {
@@ -236,7 +236,7 @@ bool LiveSettings::Report(const std::vector<Problem>& problems) {
   return first == nullptr;
 }
 
-// Settings that cannot change keep their values, and what is left must make sense with those.
+// Settings that cannot change keep their values; the rest of the file must be valid together with them.
 bool LiveSettings::KeepAndCheck(Parsed& parsed) {
   Config& fresh = parsed.config;
   const Changes changes = ChangesOf(config_, fresh);
@@ -249,7 +249,7 @@ bool LiveSettings::KeepAndCheck(Parsed& parsed) {
   const std::vector<std::string_view> missing = MissingSettings(fresh);
   if (missing.empty()) {
     if (changes.at_next_start.empty()) return true;
-    // Warnings had their line.
+    // Warnings were already logged.
     std::vector<Problem> problems = Surroundings(parsed);
     std::erase_if(problems, [](const Problem& one) { return one.kind == Problem::Kind::kWarning; });
     return Report(problems);

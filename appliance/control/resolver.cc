@@ -48,9 +48,9 @@ struct Resolver::State {
         lock.unlock();
         const std::vector<net::SocketAddress> addresses = AddressesOf(one.name);
         lock.lock();
-        // Under the lock, so that nobody is called after the destructor.
+        // Checked under the lock, so that nobody is called after the destructor.
         if (stopping) return;
-        // A look-up that fails leaves the last answer in place: name servers have bad moments too.
+        // After a look-up that fails, the last answer stays: name servers fail at times too.
         if (!addresses.empty()) one.found(addresses);
       }
       changed.wait_for(lock, kInterval, [this] { return stopping; });
@@ -72,7 +72,7 @@ void Resolver::Watch(const net::HostName& name, Found found) {
 
 void Resolver::Start() {
   if (state_->names.empty()) return;
-  // Detached, because a look-up may take minutes and the end of the process does not wait for it. The state
+  // Detached, because a look-up may take minutes and the end of the process must not wait for it. The state
   // lives as long as the thread.
   std::thread([state = state_] { state->Run(); }).detach();
 }

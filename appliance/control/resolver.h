@@ -1,5 +1,5 @@
-// Resolver: looks up the names among the settings, on a thread of its own because look-ups block, once at the
-// start and then again and again, so that new connections follow a name that has moved.
+// Resolver: looks up the names in the settings, once at the start and then at intervals, so that new
+// connections follow a name that has moved. Look-ups block, so it has a thread of its own.
 #pragma once
 
 #include <chrono>
@@ -15,17 +15,17 @@
 
 namespace bivalve::appliance {
 
-// Where to connect for a name; empty when it does not resolve. Blocks.
+// The addresses to connect to for a name; empty if the name does not resolve. Blocks.
 std::vector<net::SocketAddress> AddressesOf(const net::HostName& name);
 
 // Looks up names once, on a thread of its own.
 class NameLookUp {
  public:
-  // By the index of the name. Called on the look-up's thread.
+  // The addresses, by the index of the name. Called on the look-up's thread.
   using Done = std::function<void(std::vector<std::vector<net::SocketAddress>> addresses)>;
 
   NameLookUp(std::vector<net::HostName> names, Done done);
-  // Does not wait for a look-up under way; afterwards `done` is not called any more.
+  // Does not wait for a look-up under way; `done` is not called afterwards.
   ~NameLookUp();
 
  private:
@@ -37,16 +37,16 @@ class Resolver {
  public:
   static constexpr std::chrono::seconds kInterval{10};
 
-  // Called on the resolver's thread with what a name means; the same result may come again and again.
+  // Called on the resolver's thread with the addresses of a name; may be called again with the same ones.
   using Found = std::function<void(const std::vector<net::SocketAddress>&)>;
 
   Resolver();
   // Does not wait for a look-up under way; its result is thrown away.
   ~Resolver();
 
-  // Before Start().
+  // To be called before Start().
   void Watch(const net::HostName& name, Found found);
-  // Does nothing when there are no names.
+  // Does nothing if there are no names.
   void Start();
 
  private:

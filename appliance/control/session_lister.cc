@@ -48,7 +48,7 @@ std::string SessionsJson(std::vector<WorkerSessions> answers, size_t limit, size
                                 {"from", one.from},
                                 {"scanner", one.scanner}});
   }
-  // What clients say of themselves may hold any bytes.
+  // The strings that clients send may hold any bytes.
   return json.dump(2, ' ', true, Json::error_handler_t::replace) + "\n";
 }
 

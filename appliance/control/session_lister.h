@@ -1,6 +1,6 @@
-// SessionLister: GET /sessions. Asks every worker through its mailbox for the sessions that last longest, and
-// puts the answers together. Nobody waits for it: a worker answers between two turns of its own, and one that
-// does not answer in time is left out. Control thread only.
+// SessionLister: serves GET /sessions. It asks every worker through its mailbox for its oldest sessions and
+// merges the answers. Nobody waits for it: a worker answers between two turns of its own loop, and a worker
+// that does not answer in time is left out. Control thread only.
 #pragma once
 
 #include <cstddef>
@@ -19,11 +19,11 @@
 
 namespace bivalve::appliance {
 
-// The JSON of GET /sessions: of all workers' answers the `limit` sessions that last longest, longest first.
-// `silent`: workers that have not answered.
+// The JSON of GET /sessions: the `limit` oldest sessions among all workers' answers, oldest first. `silent`:
+// the number of workers that have not answered.
 std::string SessionsJson(std::vector<WorkerSessions> answers, size_t limit, size_t silent);
-// The number of sessions that a query asks for ("limit=20"): 1 to kSessionsMax, kSessionsDefault when it does
-// not say, or says nonsense.
+// The number of sessions that a query asks for ("limit=20"): 1 to kSessionsMax; kSessionsDefault if the query
+// has no number or a bad one.
 size_t SessionLimit(std::string_view query);
 inline constexpr size_t kSessionsDefault = 100;
 inline constexpr size_t kSessionsMax = 1000;
@@ -50,7 +50,7 @@ class SessionLister {
   core::Loop& loop_;
   core::Mailbox& mailbox_;
   const std::vector<Worker*>& workers_;
-  // Those under way. An answer names its question, and finds nobody when it comes too late.
+  // Questions under way, by number. An answer carries the number; if it comes too late it finds no entry.
   std::map<uint64_t, Question*> questions_;
   uint64_t asked_ = 0;
 };

@@ -1,5 +1,5 @@
-// StatsService: what stands under the paths of the statistics address. Control thread only; reads the
-// workers' counters, and asks them for what goes on in their sessions.
+// StatsService: makes the responses for the paths of the statistics address. Control thread only. It reads
+// the workers' counters and asks the workers about their running sessions.
 #pragma once
 
 #include <chrono>
@@ -25,16 +25,16 @@ class StatsService {
   StatsService(core::Loop& loop, core::Mailbox& mailbox, const std::vector<Worker*>& workers,
                const AccountingCheck& accounting, const ReportOutlet& reports, StatsReport::About about);
 
-  // What the statistics say of the service as a whole; may change between requests.
+  // What the statistics say about the service as a whole; may change between requests.
   StatsReport::About& about() { return about_; }
   StatsReport Report() const;
-  // As the scanner said last, to whichever worker asked it; empty when it is not known, or no scanner any
-  // more.
+  // The scanner's version as it last told any worker; empty if it is not known or the scanner is no longer
+  // configured.
   std::string ScannerVersion(std::string_view scanner) const;
 
-  // The paths, for HttpServer; the service outlives it.
+  // The routes for HttpServer. The service outlives the server.
   std::vector<HttpServer::Route> Routes();
-  // No mail is accepted any more: /readyz says so.
+  // From now on /readyz says that no mail is accepted.
   void SetStopping() { stopping_ = true; }
 
  private:

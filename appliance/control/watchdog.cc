@@ -12,7 +12,7 @@ core::Task<void> Watchdog::Run() {
     const core::MonoTime next = loop_.Now() + interval;
     Ask();
     while (!stopping_ && missing_ > 0 && loop_.Now() < next) (void)co_await wake_.Wait(next);
-    // A worker that is late is waited for; nothing is said meanwhile but to the operator.
+    // If a worker is late, the operator is told; the service manager hears nothing until it answers.
     if (missing_ > 0 && !stopping_) Complain();
     while (!stopping_ && missing_ > 0) (void)co_await wake_.Wait();
     if (!stopping_) NotifyServiceManager("WATCHDOG=1");

@@ -1,5 +1,6 @@
-// Watchdog: tells the service manager that the service lives (sd_watchdog_enabled(3)), and only when every
-// worker has answered since the last time: one that hangs makes the service manager act. Control thread.
+// Watchdog: tells the service manager that the service lives (sd_watchdog_enabled(3)), but only if every
+// worker has answered since the last time. So a worker that hangs makes the service manager act. Control
+// thread.
 #pragma once
 
 #include <chrono>
@@ -28,8 +29,8 @@ class Watchdog {
       : loop_(loop), wake_(loop), workers_(std::move(workers)), callbacks_(std::move(callbacks)) {}
   Watchdog(const Watchdog&) = delete;
 
-  // Asks the workers and tells the service manager, at half of the time after which that would act; returns
-  // at once when it does not want to be told. Suspends until Stop().
+  // At half of the service manager's time limit, asks the workers and then tells the service manager. Returns
+  // at once if the service manager does not want to be told. Suspends until Stop().
   core::Task<void> Run();
   void Stop();
 
