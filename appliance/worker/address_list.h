@@ -1,5 +1,5 @@
-// Where to connect to: the addresses of one setting (OutAddress, ClamAddress) with their names as last looked
-// up. Worker-local; names are looked up elsewhere, and the results posted.
+// AddressList: the addresses of one setting (OutAddress, ClamAddress) to connect to, with the results of the
+// last look-up of its names. Worker-local; another thread looks up the names and posts the results.
 #pragma once
 
 #include <cstddef>
@@ -17,19 +17,19 @@ class AddressList {
   explicit AddressList(const std::vector<net::Endpoint>& endpoints)
       : endpoints_(endpoints), found_(endpoints.size()) {}
 
-  // What the name of the endpoint with that index means now; empty: it does not resolve.
+  // The current addresses of the name at that index; empty: the name does not resolve.
   void Set(size_t index, std::vector<net::SocketAddress> addresses) {
     if (index < found_.size()) found_[index] = std::move(addresses);
   }
 
-  // What the endpoint with that index means now: none, one, or several for a name. A port alone means nothing
-  // here.
+  // The current addresses of the endpoint at that index: one; for a name none, one or several; for a port
+  // alone none.
   std::vector<net::SocketAddress> At(size_t index) const {
     if (const auto* fixed = std::get_if<net::SocketAddress>(&endpoints_[index])) return {*fixed};
     return found_[index];
   }
 
-  // The addresses to try for a client, in order: OutAddress by OutAddress. A port alone is the client's own
+  // The addresses to try for a client, in the order of OutAddress. A port alone stands for the client's own
   // address with that port (the loopback feature). Never suspends.
   std::vector<net::SocketAddress> For(const net::SocketAddress& client) const {
     std::vector<net::SocketAddress> addresses;
@@ -48,7 +48,7 @@ class AddressList {
 
  private:
   std::vector<net::Endpoint> endpoints_;
-  std::vector<std::vector<net::SocketAddress>> found_;  // by endpoint; names only
+  std::vector<std::vector<net::SocketAddress>> found_;  // by endpoint; for names only
 };
 
 }  // namespace bivalve::appliance

@@ -1,11 +1,12 @@
 // ClientCounts: how many connections each client address has open, over all workers, for
 // MaxConnectionsPerClient.
 //
-// Workers share no locks, and an attacker must not be able to make this grow, so it is a count-min sketch:
-// four rows of counters, and an address counts in one cell of each row, chosen by a hash with a secret key.
-// The smallest of its four cells is never less than its count, and more only when another address shares all
-// four cells: with 20,000 other clients less than once in 30,000 times, and then the client has as much less
-// room as the other uses. 4 MiB, made only when the setting is on. Any thread.
+// Workers share no locks, and an attacker must not be able to make this object grow, so it is a count-min
+// sketch: four rows of counters. An address counts in one cell of each row, which a hash with a secret key
+// chooses. The smallest of its four cells is never less than the address's count. It is more only if another
+// address shares all four cells; with 20,000 other clients that happens less than once in 30,000 times, and
+// then the other address's connections count against this client too. 4 MiB, allocated only if the setting is
+// on. Any thread.
 #pragma once
 
 #include <sys/random.h>
@@ -29,8 +30,8 @@ class ClientCounts {
   }
   ClientCounts(const ClientCounts&) = delete;
 
-  // Counts a connection and returns how many the client has now, this one included. Remove() exactly once for
-  // each. Addresses that are none (local sockets) do not count: always 1.
+  // Counts a connection and returns how many the client has now, including this one. Call Remove() exactly
+  // once for each. Clients without an address (local sockets) are not counted: always 1.
   uint32_t Add(const net::SocketAddress& client) {
     uint64_t words[2];
     if (!WordsOf(client, words)) return 1;
@@ -51,7 +52,7 @@ class ClientCounts {
   static constexpr size_t kRows = 4;
   static constexpr size_t kCellsOfRow = size_t{1} << 18;
 
-  // An IPv4 address, or the first 64 bits of an IPv6 address: who has one of these has all.
+  // The IPv4 address, or the first 64 bits of an IPv6 address: a client has all addresses with these bits.
   static bool WordsOf(const net::SocketAddress& client, uint64_t (&words)[2]) {
     words[0] = words[1] = 0;
     if (client.family() == AF_INET) {
@@ -67,7 +68,7 @@ class ClientCounts {
     return true;
   }
 
-  // Multiply and fold, keyed for each row: nobody who does not know the key can aim at another's cells.
+  // Multiply and fold, keyed for each row: without the key nobody can aim at the cells of another client.
   std::atomic<uint32_t>& Cell(size_t row, const uint64_t (&words)[2]) {
     const Wide product = Wide{words[0] ^ key_[row * 3]} * ((words[1] ^ key_[row * 3 + 1]) | 1);
     uint64_t hash = static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64) ^ key_[row * 3 + 2];

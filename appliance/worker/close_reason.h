@@ -14,19 +14,19 @@
 namespace bivalve::appliance {
 
 enum class CloseReason : uint8_t {
-  kNone,  // it goes on
-  kQuit,  // the server has said goodbye, and its words were relayed
+  kNone,  // the session continues
+  kQuit,  // the server has said goodbye, and its reply was relayed
   kClientGone,
   kClientTimeout,
-  kUnreachable,  // no server could be connected to
+  kUnreachable,  // no connection to a server could be made
   kServerLost,
   kServerTimeout,
   kServerNonsense,
   kShutdown,
-  kServerGone,          // it has closed behind the last message, and the client has nothing to ask
+  kServerGone,          // it has closed after the last message, and the client has sent no command since
   kNotIntroduced,       // XClient: the server was not told who the client is
-  kProxyHeader,         // there is none, or it is not to be believed
-  kTooManyConnections,  // of this client
+  kProxyHeader,         // it is missing, or its sender is not trusted
+  kTooManyConnections,  // from this client
   kTooManyErrors,
   kTooManyCommands,
   kBadChunk,  // a BDAT whose size cannot be read
@@ -35,10 +35,10 @@ enum class CloseReason : uint8_t {
 
 struct CloseReasonInfo {
   CloseReason reason = CloseReason::kNone;
-  const OwnReply* farewell = nullptr;           // the client's last reply; null: none
-  bool server_listens = true;                   // it is told QUIT
-  std::optional<Metric> metric = std::nullopt;  // counts it, where it was not counted when it was found
-  std::string_view message = {};         // for the log; empty: none, or it was logged when it was found
+  const OwnReply* farewell = nullptr;           // the last reply to the client; null: none
+  bool server_listens = true;                   // the server gets QUIT
+  std::optional<Metric> metric = std::nullopt;  // counts the reason, unless it was counted where it was found
+  std::string_view message = {};  // for the log; empty: none, or already logged where the reason was found
   Severity severity = Severity::kDebug;  // of `message`
 };
 
@@ -102,7 +102,7 @@ inline constexpr std::array kCloseReasons = {
                     .severity = Severity::kWarning},
 };
 
-// In the order of the enumeration, one row for each.
+// One row for each value, in the order of the enumeration.
 consteval bool CloseReasonsAreInOrder() {
   for (size_t i = 0; i < kCloseReasons.size(); ++i) {
     if (kCloseReasons[i].reason != static_cast<CloseReason>(i)) return false;

@@ -9,12 +9,12 @@
 namespace bivalve::appliance {
 namespace {
 
-// By Outcome.
+// Indexed by Outcome.
 constexpr std::array kOutcomeMetrics = {Metric::kDelivered, Metric::kRefused,    Metric::kDropped,
                                         Metric::kBounced,   Metric::kTempfailed, Metric::kRejected,
                                         Metric::kLost};
 
-// Longer values are cut in the log; no more of them goes into its queue than is seen of them.
+// Longer values are cut in the log, so no more bytes of them go into the queue.
 constexpr size_t kLoggedBytesMax = 1025;
 
 std::string_view MethodName(scan::Method method) {
@@ -71,7 +71,7 @@ void MessageAccount::Conclude(Outcome outcome, std::string_view status, bool inf
 void MessageAccount::Log(Metric outcome, std::string_view status, const MessageOrigin& origin) {
   const Transaction& transaction = origin.transaction;
   EventEncoder& event = services_.log.Begin(EventKind::kMessage, Severity::kInfo, session_);
-  // What is empty is not known.
+  // An empty value means that it is not known.
   const auto add = [&event](EventField name, std::string_view value) {
     if (!value.empty()) event.Add(name, value.substr(0, kLoggedBytesMax));
   };

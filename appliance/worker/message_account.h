@@ -1,5 +1,5 @@
-// MessageAccount: the messages of one session, counted and logged. Each message that was received gets
-// exactly one outcome. Worker-local; never suspends.
+// MessageAccount: counts and logs the messages of one session. Each message that was received gets exactly
+// one outcome. Worker-local; never suspends.
 #pragma once
 
 #include <array>
@@ -16,25 +16,25 @@
 
 namespace bivalve::appliance {
 
-// How a received message ended; CONTRACT's identity is over these.
+// How a received message ended. CONTRACT's equation for `received` adds these up.
 enum class Outcome : uint8_t { kDelivered, kRefused, kDropped, kBounced, kTempfailed, kRejected, kLost };
 
-// What becomes known of a message on its way, for the log. Its views borrow until Conclude().
+// What is found out about a message on its way, for the log. Its views borrow until Conclude().
 struct MessageRecord {
   uint64_t content_bytes = 0;
   std::string_view virus = {};
   std::string_view scanner = {};
   scan::Method method = scan::Method::kAuto;  // kAuto: no scanner got it
-  std::string_view cause = {};                // why it has no verdict
-  std::string_view reply = {};                // what the client was told
+  std::string_view cause = {};                // why the message has no verdict
+  std::string_view reply = {};                // the reply that the client got
   bool reply_is_servers = false;
   core::Duration receive = {};
-  core::Duration wait = {};  // for a scanner
+  core::Duration wait = {};  // waiting for a scanner
   core::Duration scan = {};
   core::Duration deliver = {};
 };
 
-// Whose message it is. All borrow.
+// The client that sent a message, and its transaction. All members borrow.
 struct MessageOrigin {
   std::string_view client;
   std::string_view helo;
@@ -47,24 +47,25 @@ class MessageAccount {
   // `session` is the number for the log. The services outlive the account.
   MessageAccount(SessionServices& services, uint64_t session) : services_(services), session_(session) {}
 
-  // The client is about to be asked for a message, or has begun to send it in chunks.
+  // The client is about to be asked for a message, or has begun to send one in chunks.
   void Begin();
-  // All of it has come. From now on it is in progress.
+  // The whole message was received. From now on it is in progress.
   void Received(uint64_t content_bytes);
   // Gives the message in progress its outcome, in the counters and in the log. `status` is the log's word for
-  // it; `infected_passed`: it has a virus, and was delivered all the same if it was delivered.
+  // it. `infected_passed`: the message has a virus, and if it was delivered, it was delivered in spite of
+  // that.
   void Conclude(Outcome outcome, std::string_view status, bool infected_passed, const MessageOrigin& origin);
 
-  // Since Begin().
+  // The time of the last Begin().
   core::MonoTime began_at() const { return began_at_; }
-  // core::ShrunkenFilesMet() then.
+  // core::ShrunkenFilesMet() at the last Begin().
   uint64_t shrunken_files() const { return shrunken_files_; }
-  // A file was cut under some body meanwhile: it may have been this message's.
+  // True if some body's file was cut short since Begin(); it may have been this message's.
   bool MemoryWasCut() const { return core::ShrunkenFilesMet() != shrunken_files_; }
-  // Of the message in progress; begins anew behind Conclude().
+  // The record of the message in progress; emptied by Conclude().
   MessageRecord& record() { return record_; }
 
-  // Of the whole session, complete messages only.
+  // Counts of the whole session, complete messages only.
   uint64_t messages() const { return messages_; }
   uint64_t content_bytes() const { return content_bytes_; }
 

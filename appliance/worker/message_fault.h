@@ -1,4 +1,4 @@
-// What becomes of a message that came whole and is not to be passed on: one row for each net::MailDataFault.
+// What happens to a complete message that must not be passed on: one row for each net::MailDataFault.
 #pragma once
 
 #include <array>

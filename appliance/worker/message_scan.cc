@@ -13,7 +13,7 @@
 namespace bivalve::appliance {
 namespace {
 
-// A reading that there is no way to show to a scanner.
+// A verdict for a reading that cannot be shown to a scanner.
 scan::Verdict CannotBeShown(std::string_view why, scan::NoVerdict cause = scan::NoVerdict::kLimits) {
   scan::Verdict verdict;
   verdict.cause = cause;
@@ -21,15 +21,15 @@ scan::Verdict CannotBeShown(std::string_view why, scan::NoVerdict cause = scan::
   return verdict;
 }
 
-// The content is moved to the start of its file in such steps, each of which takes less than a millisecond.
+// The content is moved to the start of its file in steps of this size. Each takes less than a millisecond.
 constexpr size_t kMoveBytesMax = size_t{4} << 20;
-// A part is decoded in such steps, likewise.
+// A part is decoded in steps of this size, for the same reason.
 constexpr size_t kDecodeBytesMax = size_t{512} << 10;
 
 }  // namespace
 
-// A reading that is infected makes the message infected, also behind one without a verdict: that may be let
-// through (ScanFailure).
+// One infected reading makes the message infected, even if an earlier reading has no verdict, because a
+// message without a verdict may be let through (ScanFailure).
 core::Task<MessageScan::End> MessageScan::Run(core::Body& body, const net::HeaderSection& header,
                                               core::MonoTime deadline) {
   deadline_ = deadline;
@@ -38,7 +38,7 @@ core::Task<MessageScan::End> MessageScan::Run(core::Body& body, const net::Heade
   verdict_.kind = scan::VerdictKind::kClean;
   End end = co_await AsMail(body, header, survey);
   if (survey.bare_cr && end == End::kVerdict && !Settled()) {
-    // To Exim, and to some mail programs, a CR ends a line.
+    // Exim and some mail programs take a CR for a line end.
     if (image_->BareCrAsLf()) {
       const net::HeaderSection by_cr =
           net::ExamineHeaderSection(body.content(), limits::kHeaderSectionBytesMax);
@@ -49,19 +49,19 @@ core::Task<MessageScan::End> MessageScan::Run(core::Body& body, const net::Heade
     }
   }
   if (!header.well_formed && end == End::kVerdict && !Settled()) {
-    // As a file, with nothing in front of it. The content stays there, and is delivered from there.
+    // The message as a file, with nothing in front. The content stays there, and is delivered from there.
     while (!image_->MoveToStart(kMoveBytesMax)) (void)co_await wake_.Wait(services_.loop.Now());
     end = co_await Image(whole_, body);
   }
   co_return end;
 }
 
-// As mail, with the line ends that stand in the body: in the readings of its header section. Where readers
-// may find other parts in it than the scanner, each part as a file of its own besides.
+// Scans the body as mail, with its present line ends, in all readings of its header section. If readers may
+// find other parts in it than the scanner does, each part is scanned as a file of its own too.
 core::Task<MessageScan::End> MessageScan::AsMail(core::Body& body, const net::HeaderSection& header,
                                                  net::LineSurvey survey) {
   const bool plain = header.well_formed && net::IsPlainMime(body.content(), survey);
-  // Then the body itself changes from one to the next.
+  // In these cases the body itself changes from one reading to the next.
   if (survey.bare_cr || !header.well_formed) whole_.SetSeveralReadings();
   const End end = co_await Heads(body, header);
   if (plain || end != End::kVerdict || Settled()) co_return end;
@@ -70,7 +70,7 @@ core::Task<MessageScan::End> MessageScan::AsMail(core::Body& body, const net::He
   co_return co_await Parts(body, parts);
 }
 
-// The readings of one header section.
+// Scans the readings of one header section.
 core::Task<MessageScan::End> MessageScan::Heads(core::Body& body, const net::HeaderSection& header) {
   static constexpr net::Reading kAsItIs;
   const std::span<const net::Reading> readings =
@@ -78,7 +78,7 @@ core::Task<MessageScan::End> MessageScan::Heads(core::Body& body, const net::Hea
   for (const net::Reading& reading : readings) {
     if (!reading.as_it_is) image_->ReplaceHead(reading.head_bytes, net::ReadHead(body.content(), reading));
     const End end = co_await Image(whole_, body);
-    // A scanner may still read it: it stays as it is.
+    // A scanner may still read the image, so it is left as it is.
     if (end != End::kVerdict) co_return end;
     image_->RestoreHead();
     if (Settled()) break;
@@ -86,7 +86,7 @@ core::Task<MessageScan::End> MessageScan::Heads(core::Body& body, const net::Hea
   co_return End::kVerdict;
 }
 
-// Each as a file of its own, decoded into a second body.
+// Scans each part as a file of its own, decoded into a second body.
 core::Task<MessageScan::End> MessageScan::Parts(const core::Body& body, const net::MimeParts& parts) {
   End end = End::kVerdict;
   scan::Request request(wake_);
@@ -94,7 +94,7 @@ core::Task<MessageScan::End> MessageScan::Parts(const core::Body& body, const ne
   current_ = &request;
   std::unique_ptr<core::Body> decoded = co_await services_.bodies.AcquireInTime(0, deadline_);
   bool has_room = decoded != nullptr;
-  // What is a message again stands behind the front, as mail does. So these come first.
+  // A part that is a message itself has the front before it, as mail has. Such parts come first.
   for (const bool messages : {true, false}) {
     if (has_room && !messages) decoded->BeginWithoutFront();
     for (const net::MimePart& part : parts.parts) {
@@ -127,15 +127,15 @@ core::Task<bool> MessageScan::DecodePart(const core::Body& body, const net::Mime
   }
 }
 
-// Waits for the verdict, as long as the client does.
+// Waits for the verdict as long as the client is there.
 core::Task<MessageScan::End> MessageScan::Image(scan::Request& request, core::Body& image) {
   services_.scanners.Submit(request, image);
   while (!request.done()) {
     if (client_.PeerLeft()) co_return End::kClientLeft;
-    // A client that has sent its next commands already is not read from: there is nothing to learn, and the
-    // commands must stay where they are.
+    // If the client has already sent its next commands, we do not read from it: we would learn nothing, and
+    // the commands must stay where they are.
     if (client_.stream().input().empty()) client_.stream().StartReading();
-    // What the server says now is no answer to the message; the delivery looks for it.
+    // What the server says now is no reply to the message. The delivery checks for it.
     if (!server_.HasSpoken()) server_.Listen();
     const bool in_time = co_await wake_.Wait(deadline_);
     if (!in_time && !request.done()) co_return End::kTimeout;

@@ -9,13 +9,13 @@
 
 namespace bivalve::appliance {
 
-// One reply. Its line is put together at compile time.
+// One reply. Its line is composed at compile time.
 class OwnReply {
  public:
   enum class Enhanced : uint8_t {
     kAlways,
-    // Only where the server has promised an enhanced code in each reply (RFC 2034 section 4): for clamsmtpd's
-    // words, which scripts know without one.
+    // Only if the server has promised an enhanced code in each reply (RFC 2034 section 4). For clamsmtpd's
+    // texts, which scripts know without a code.
     kWherePromised,
   };
 
@@ -27,7 +27,7 @@ class OwnReply {
   }
 
   constexpr uint16_t code() const { return code_; }
-  // The whole line with CRLF. `promised`: by the server, see kWherePromised.
+  // The whole line with CRLF. `promised`: the server has promised enhanced codes, see kWherePromised.
   constexpr std::string_view line(bool promised = false) const {
     const Line& line = promised ? enhanced_ : plain_;
     return {line.text.data(), line.bytes};
@@ -106,7 +106,7 @@ inline constexpr OwnReply kVirusDropped(250, "2.0.0", "Virus Detected; Discarded
 inline constexpr OwnReply kVirusBounced(550, "5.7.1", "Virus Detected; Content Rejected",
                                         OwnReply::Enhanced::kWherePromised);
 
-// By FailureCause.
+// Indexed by FailureCause.
 inline constexpr std::array<OwnReply, 5> kScanTempfail = {
     OwnReply(451, "4.7.1", "Virus scanner is not available, try again later"),
     OwnReply(451, "4.7.1", "Virus scanner did not answer in time, try again later"),

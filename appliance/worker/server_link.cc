@@ -12,8 +12,8 @@
 namespace bivalve::appliance {
 namespace {
 
-// For one address of a server. Shorter than TimeOut, so that the next one is tried while the client still
-// waits: RFC 5321 section 4.5.3.2.1 gives a client five minutes for the greeting.
+// For connecting to one address of a server. Shorter than TimeOut, so that the next address is tried while
+// the client still waits: RFC 5321 section 4.5.3.2.1 gives a client five minutes for the greeting.
 constexpr std::chrono::seconds kConnectTimeout{30};
 
 CloseReason ReasonOf(net::ReplyStatus status) {
@@ -30,7 +30,7 @@ CloseReason ReasonOf(net::ReplyStatus status) {
   BV_CHECK(false);
 }
 
-// The client sees nothing of a reply that is not to be understood: it asked for another one, or for none.
+// The client does not see a reply that we cannot use, because it asked for another one or for none.
 ServerReply Failed(CloseReason reason) { return {.failure = reason}; }
 
 }  // namespace

@@ -12,8 +12,8 @@
 namespace bivalve::appliance {
 namespace {
 
-// How long a client gets to close its side after the last reply. It has what it needs; nothing is lost with
-// it.
+// How long a client gets to close its side after the last reply. It has all replies, so nothing is lost if it
+// does not.
 constexpr std::chrono::seconds kLinger{1};
 
 bool IsQuit(const net::Connection::Line& line) {
@@ -56,7 +56,7 @@ core::Task<void> Session::Run() {
   counters().Add(Metric::kActive);
   CloseReason reason = CloseReason::kNone;
   if (client_address_.family() == AF_UNSPEC) {
-    // Reset before it was accepted: nobody is there to open a session with the server for.
+    // The client reset the connection before it was accepted: there is nobody to open a server session for.
     client_host_ = "UNKNOWN";
     reason = CloseReason::kClientGone;
   }
@@ -83,7 +83,7 @@ core::Task<void> Session::End(CloseReason reason) {
   client_.stream().Flush();  // also replies of a group that was cut short
   co_await server_.Leave(info.server_listens);
   const bool drained = co_await client_.stream().Drain(Deadline());
-  // Commands that will not be answered any more must not cost the client the last answer.
+  // The client may have sent commands that will not be answered. They must not cost it the last reply.
   if (drained && !client_.stream().ended()) co_await client_.stream().Linger(services_.loop.Now() + kLinger);
   services_.bodies.Release(std::move(transaction_.chunks));
   co_await server_.Close();
@@ -126,17 +126,18 @@ core::Task<CloseReason> Session::Step() {
   }
 }
 
-// Waits until a whole command line is there. Both sides' readers are armed meanwhile, so that a server that
-// hangs up or says 421 between two commands is noticed at once.
+// Waits for a complete command line. Meanwhile both peers are read from, so that a server that hangs up or
+// says 421 between two commands is noticed at once.
 core::Task<CloseReason> Session::AwaitCommand(bool* too_long) {
   const core::MonoTime deadline = Deadline();
   SetPhase(SessionPhase::kCommand);
   for (;;) {
-    // First of all: what a server says unasked must not pass for the reply to the next command.
+    // This comes first: what the server says unasked must not be taken for the reply to the next command.
     if (server_.HasSpoken()) co_return co_await RelayUnasked();
     const net::Connection::Line line = client_.PeekLine();
-    // A client that has always one more command waiting is told as well. The answer to QUIT says the same,
-    // and told of a failure instead, a client might take a message for lost.
+    // Without this check, a client that always has one more command waiting would never be told. QUIT is
+    // excepted: its reply ends the session too, and a client that is told of a failure instead might take a
+    // message for lost.
     if (MayStop() && line.state != net::Connection::LineState::kNone && !IsQuit(line))
       co_return CloseReason::kShutdown;
     switch (line.state) {
@@ -174,8 +175,8 @@ core::Task<CloseReason> Session::AwaitCommand(bool* too_long) {
   }
 }
 
-// The server has closed behind a message. Told of a failure instead of getting its QUIT answered, the client
-// would take the message for lost; any other command fails, because nobody is there for it.
+// The server has closed after a message. QUIT is still answered: a client that is told of a failure instead
+// would take the message for lost. Any other command fails, because there is no server for it.
 core::Task<CloseReason> Session::AwaitQuit() {
   const core::MonoTime deadline = services_.loop.Now() + kLinger;
   for (;;) {
@@ -193,7 +194,7 @@ core::Task<CloseReason> Session::AwaitQuit() {
   }
 }
 
-// The server spoke though nothing was asked: a 421 before it closes (RFC 5321 section 3.8) is passed on.
+// The server spoke unasked. A 421 before it closes (RFC 5321 section 3.8) is passed on.
 core::Task<CloseReason> Session::RelayUnasked() {
   client_.stream().Flush();  // replies that wait for a 354
   const ServerReply reply = co_await server_.NextReply();
@@ -204,7 +205,7 @@ core::Task<CloseReason> Session::RelayUnasked() {
 // Passes on all commands that have arrived, up to one that is a step of its own.
 core::Task<CloseReason> Session::RelayGroup() {
   group_.clear();
-  // When the service stops, the end of a transaction may be the end of the session.
+  // If the service stops, the end of a transaction may be the end of the session.
   const size_t commands_max = services_.stopping ? 1 : kGroupMax;
   while (group_.size() < commands_max) {
     const net::Connection::Line line = client_.PeekLine();
@@ -230,14 +231,14 @@ core::Task<CloseReason> Session::RelayGroup() {
   }
   server_.Flush();
 
-  // The commands' texts stay valid: the client is not read from until all replies are there.
+  // The texts of the commands stay valid, because the client is not read from until all replies are here.
   for (const Pending& pending : group_) {
     if (pending.own_reply != nullptr) {
       WriteReply(LineOf(*pending.own_reply), pending.own_reply->code());
       continue;
     }
-    // Only DATA and AUTH may be answered by a code of 3xx, and neither is in a group: the server would take
-    // what follows for data.
+    // Only DATA and AUTH may get a 3xx reply, and neither is in a group. After a 3xx reply to another command
+    // the server would take the next commands for data.
     const ServerReply reply = co_await server_.NextReply();
     if (!reply.ok()) co_return Relay(reply);
     WriteReply(reply.text, reply.code);
@@ -272,11 +273,11 @@ bool Session::AddToGroup(const net::Command& command, std::string_view line) {
     pending.parameters = net::ParseParameters(command.arguments);
   }
   if (command.verb == net::Verb::kXForward) pending.path = command.arguments;
-  std::string_view cut;  // what of the line the server does not get
+  std::string_view cut;  // the part of the line that the server does not get
   if (command.verb == net::Verb::kMail) {
     const std::string_view declared = net::FindParameter(command.arguments, "SIZE").value_or("");
     pending.declared_bytes = net::ParseNumber(declared).value_or(0);
-    // Of two the server may take the other one.
+    // If there are several BODY parameters, the server may use any of them.
     std::string_view words = pending.parameters;
     for (std::string_view word = net::NextWord(words); !word.empty(); word = net::NextWord(words))
       pending.binary_mime = pending.binary_mime || core::StartsWithIgnoreCase(word, "BODY=BINARYMIME");
@@ -284,11 +285,11 @@ bool Session::AddToGroup(const net::Command& command, std::string_view line) {
       pending.own_reply = &replies::kNoBinaryMime;
     const uint64_t limit = MessageBytesMax();
     if (limit != 0 && pending.declared_bytes > limit) pending.own_reply = &replies::kTooLarge;
-    // SIZE is announced even where the server lacks it, and such a server would refuse the parameter.
+    // SIZE is announced even if the server does not have it; such a server would refuse the parameter.
     constexpr std::string_view kParameter = "SIZE=";
     if (!declared.empty() && !extensions().size) {
       cut = {declared.data() - kParameter.size(), declared.size() + kParameter.size()};
-      // With the blank before it, where there is one ("<a@b>SIZE=1").
+      // Cuts the blank before it too, if there is one ("<a@b>SIZE=1").
       const char before = *(cut.data() - 1);
       if (before == ' ' || before == '\t') cut = {cut.data() - 1, cut.size() + 1};
     }
@@ -321,7 +322,7 @@ void Session::NoteReply(const Pending& pending, uint16_t code) {
   if (!net::IsPositive(code)) return;
   switch (pending.verb) {
     case net::Verb::kMail: {
-      net::OriginalClient original_client = std::move(original_client_);  // came for this transaction
+      net::OriginalClient original_client = std::move(original_client_);  // arrived for this transaction
       ForgetTransaction();
       original_client_ = std::move(original_client);
       transaction_.mail_accepted = true;
@@ -357,7 +358,7 @@ core::Task<CloseReason> Session::RelayHello(net::Verb verb, std::string_view lin
 core::Task<CloseReason> Session::RelayAuth(const net::Command& command, std::string_view line) {
   std::string_view words = command.arguments;
   const std::string_view mechanism = net::NextWord(words);
-  // What is said behind a security layer can be neither read nor scanned.
+  // Bytes under a security layer can be neither read nor scanned.
   const bool has_layer = net::HasSecurityLayer(mechanism);
   if (has_layer || net::BindsToTls(mechanism)) {
     counters().Add(Metric::kProtocolErrors);
@@ -373,15 +374,15 @@ core::Task<CloseReason> Session::RelayAuth(const net::Command& command, std::str
     reason = co_await AwaitCommand(&too_long);
     if (reason != CloseReason::kNone) co_return reason;
     line = too_long ? "*" : client_.NextLine().text;
-    // A response that no server should see ends the exchange as the client itself could.
+    // A response that no server should see is replaced by "*", with which a client ends the exchange itself.
     if (!net::LineIsClean(line)) line = "*";
   }
 }
 
 core::Task<CloseReason> Session::RelayQuit() {
   const ServerReply reply = co_await server_.Ask("QUIT");
-  // Whatever becomes of the server, the client's business is done: told of a failure, it would take messages
-  // that were delivered for lost.
+  // The client's business is done, even if the server fails. A client that is told of a failure would take
+  // messages that were delivered for lost.
   if (reply.text.empty()) {
     Answer(replies::kGoodbye);
   } else {
@@ -406,8 +407,8 @@ CloseReason Session::Relay(const ServerReply& reply) {
   return reply.failure;
 }
 
-// Errors in a row: see limits::kErrorsInARowMax. 500 to 504 are about the command's form; everything else
-// that is negative is the server's judgement of a sender, a recipient or a time.
+// Counts errors in a row, see limits::kErrorsInARowMax. 500 to 504 are about the form of a command. All other
+// negative codes are the server's judgement of a sender, a recipient or its own state.
 void Session::WriteReply(std::string_view text, uint16_t code) {
   client_.stream().Write(text);
   if (code >= 500 && code <= 504) {

@@ -1,6 +1,6 @@
-// Session: the dialogue with one client, from the greeting to the close. Each co_await is a place where other
-// sessions run and where either peer may have gone. Its connection to the mail server is a ServerLink, the
-// scan of a message a MessageScan, and what is counted and logged of messages is in a MessageAccount.
+// Session: the dialogue with one client, from the greeting to the close. At each co_await other sessions run,
+// and either peer may have gone afterwards. A ServerLink is its connection to the mail server, a MessageScan
+// scans a message, and a MessageAccount counts and logs messages.
 //
 // A step takes all command lines that have arrived (RFC 2920), passes them to the server in one send, reads
 // the replies in order and answers in one send. HELO, EHLO, DATA, BDAT, AUTH and QUIT are steps of their own.
@@ -45,29 +45,29 @@ class Session : public core::Linked<Session> {
   // A connection that was accepted.
   struct Client {
     int fd = -1;          // the session takes ownership
-    size_t listener = 0;  // which one it came to
+    size_t listener = 0;  // index of the listener that it came to
     net::SocketAddress address = {};
   };
-  // Serves a client until its connection is closed. `number` is the one in the log.
+  // Serves a client until its connection is closed. `number` is the session's number in the log.
   static core::Task<void> Serve(SessionServices& services, Client client, uint64_t number);
-  // services.stopping was set: the session ends as soon as no transaction is open, and before its greeting at
-  // once. Never suspends.
+  // To be called after services.stopping was set: the session ends as soon as no transaction is open; before
+  // its greeting it ends at once. Never suspends.
   void OnStopping();
-  // What is going on in it now (session_report.cc). Never suspends.
+  // What the session does now (session_report.cc). Never suspends.
   SessionInfo Describe() const;
 
  private:
-  // A command of a group whose reply is still to come: the server's, or one of our own.
+  // A command of a group that still waits for its reply, from the server or our own.
   struct Pending {
     net::Verb verb = net::Verb::kUnknown;
-    const OwnReply* own_reply = nullptr;  // null: the server's
+    const OwnReply* own_reply = nullptr;  // null: the server replies
     std::string_view path = {};  // of MAIL and RCPT, arguments of XFORWARD; borrows from the client's input
-    std::string_view parameters = {};  // behind the path; borrows likewise
+    std::string_view parameters = {};  // after the path; borrows likewise
     uint64_t declared_bytes = 0;
     bool binary_mime = false;
   };
   static constexpr size_t kGroupMax = 64;
-  // A client that does not read its replies is not read from either.
+  // If a client does not read its replies, we do not read from it either.
   static constexpr size_t kUnsentBytesMax = size_t{64} << 10;
 
   Session(SessionServices& services, const Client& client, uint64_t number);
@@ -80,18 +80,18 @@ class Session : public core::Linked<Session> {
   void UncountClient();
   core::Task<CloseReason> OpenServer();
   core::Task<bool> ConnectServer();
-  // Where to connect to, in order; with TransparentProxy where the client wanted to.
+  // The addresses to connect to, in order; with TransparentProxy the one that the client wanted.
   std::vector<net::SocketAddress> ServerAddresses();
-  // With TransparentProxy a socket for the connection to the server; else -1, and any will do.
+  // With TransparentProxy a socket for the connection to the server; otherwise -1: any socket will do.
   int OpenOutgoing(const net::SocketAddress& server);
   void ReleaseOutgoingPort();
-  // XClient: before the client's first command, which this is.
+  // XClient: called before the client's first command, which is `command`, is handled.
   core::Task<CloseReason> IntroduceClient(const net::Command& command);
   CloseReason NotIntroduced(std::string_view why);
   net::ClientIdentity Identity(const net::Command& command) const;
 
   // --- The dialogue.
-  // With `too_long`, a line that is too long is not answered but told there.
+  // If `too_long` is given, a line that is too long is reported there and not answered.
   core::Task<CloseReason> AwaitCommand(bool* too_long = nullptr);
   core::Task<CloseReason> Step();
   core::Task<CloseReason> RelayGroup();
@@ -118,11 +118,11 @@ class Session : public core::Linked<Session> {
   net::EndOfData::Check DataCheck() const;
   uint64_t MessageBytesMax() const;
 
-  // --- Its verdict, and what follows (session_verdict.cc).
+  // --- The verdict on a message, and what follows (session_verdict.cc).
   core::Task<CloseReason> ScanAndAct(std::unique_ptr<core::Body> body, bool may_need_stuffing);
   core::Task<CloseReason> ActOnVirus(core::Body& body, const std::string& name, bool may_need_stuffing);
   core::Task<CloseReason> ActOnFailure(core::Body& body, const MessageScan& scan, bool may_need_stuffing);
-  // A message on its way to the server: what is added to it, and how the log calls it.
+  // A message on its way to the server: the header that is added, and the log's word for the message.
   struct Onward {
     std::string header = {};
     bool header_at_top = false;
@@ -134,18 +134,18 @@ class Session : public core::Linked<Session> {
   core::Task<CloseReason> AnswerAndReset(const OwnReply& reply, Outcome outcome, std::string_view status);
   core::Task<CloseReason> ResetServer();
   std::string UsualHeader();
-  // For Quarantine, VirusAction and DebugFiles (session_report.cc): hands the message to the control thread,
+  // For Quarantine, VirusAction and DebugFiles (session_report.cc): gives the message to the control thread,
   // which then shares the body.
   void ReportMessage(core::Body& body, const scan::Verdict& verdict);
   void Conclude(Outcome outcome, std::string_view status, bool infected_passed = false);
 
-  // --- What the client is told. Each reply counts for our patience with it (CheckPatience).
+  // --- Replies to the client. Each one counts for our patience with it (CheckPatience).
   std::string_view LineOf(const OwnReply& reply) const;
   void Answer(const OwnReply& reply);
   void Answer(std::string_view text, uint16_t code);
-  // Passes the reply on. One that is not ok() ends the session for its reason.
+  // Passes the reply on. If it is not ok(), the session ends for its reason.
   CloseReason Relay(const ServerReply& reply);
-  // Without sending it yet.
+  // Writes the reply without sending it yet.
   void WriteReply(std::string_view text, uint16_t code);
   CloseReason CheckPatience() const;
 
@@ -155,7 +155,7 @@ class Session : public core::Linked<Session> {
   }
   void LogText(Severity severity, std::string_view text) { services_.log.Text(severity, number_, text); }
   void ForgetTransaction();
-  // The service stops, and nothing is under way here that it waits for.
+  // True if the service stops and nothing is under way here that it has to wait for.
   bool MayStop() const { return services_.stopping && !transaction_.mail_accepted; }
 
   MetricCounters& counters() { return services_.stats.counters; }
@@ -174,20 +174,20 @@ class Session : public core::Linked<Session> {
   net::Connection client_;
   ServerLink server_;
   MessageAccount account_;
-  std::string helo_;            // what the client called itself last, as far as the log wants it
+  std::string helo_;            // the client's last HELO or EHLO name, shortened for the log
   bool introduced_ = false;     // XClient: it was tried
-  uint16_t outgoing_port_ = 0;  // ours in services_.outgoing_ports
+  uint16_t outgoing_port_ = 0;  // our entry in services_.outgoing_ports
   // From an XFORWARD that the server accepted; ends with the transaction.
   net::OriginalClient original_client_;
   std::string client_host_;
-  std::string local_host_;                // found out when a header wants it
+  std::string local_host_;                // looked up when a header needs it
   net::HeaderSection header_;             // of the message in progress
-  const core::Body* incoming_ = nullptr;  // what is being received into
+  const core::Body* incoming_ = nullptr;  // the body that is being received into
   const MessageScan* scan_ = nullptr;     // while a verdict is awaited
   Transaction transaction_;
   std::vector<Pending> group_;
-  core::Patience bdat_patience_;                  // of the message that comes in chunks
-  std::optional<net::SocketAddress> counted_as_;  // in services_.client_counts
+  core::Patience bdat_patience_;                  // for the message that comes in chunks
+  std::optional<net::SocketAddress> counted_as_;  // our entry in services_.client_counts
   uint32_t errors_in_a_row_ = 0;
   uint32_t commands_without_message_ = 0;
 };

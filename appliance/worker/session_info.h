@@ -1,5 +1,5 @@
-// SessionInfo: what can be told of a session that is going on, as a plain value that may go to another
-// thread. For GET /sessions and bivalvectl.
+// SessionInfo: a description of a running session, as a plain value that may go to another thread. For GET
+// /sessions and bivalvectl.
 #pragma once
 
 #include <array>
@@ -11,7 +11,7 @@
 
 namespace bivalve::appliance {
 
-// What a session does, that is: what it waits for.
+// What a session waits for.
 enum class SessionPhase : uint8_t {
   kStart,    // before the greeting: PROXY header, connection to the server
   kCommand,  // the client's next command
@@ -30,12 +30,12 @@ struct SessionInfo {
   uint64_t number = 0;  // as in the log
   size_t worker = 0;
   std::string client = {};
-  std::string helo = {};  // what the client calls itself; empty: it has not said
+  std::string helo = {};  // its HELO or EHLO name; empty: not sent yet
   SessionPhase phase = SessionPhase::kStart;
   double age_seconds = 0;
   double phase_seconds = 0;
   uint64_t messages = 0;     // complete ones
-  uint64_t bytes = 0;        // content of those, and of the one that is being received
+  uint64_t bytes = 0;        // content of these, and of the one that is being received
   std::string from = {};     // "<>": the null reverse-path; empty: no transaction
   std::string scanner = {};  // in kScan, as configured
 };
@@ -43,7 +43,7 @@ struct SessionInfo {
 // One worker's sessions at one moment.
 struct WorkerSessions {
   size_t total = 0;
-  std::vector<SessionInfo> longest = {};  // those that last longest, longest first
+  std::vector<SessionInfo> longest = {};  // the oldest ones, oldest first
 };
 
 }  // namespace bivalve::appliance

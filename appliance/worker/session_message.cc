@@ -1,5 +1,6 @@
-// The part of a session that handles messages: DATA and BDAT, and the delivery; between them stands
-// session_verdict.cc. Every path through both that has received a message ends in exactly one Conclude().
+// The part of a session that handles messages: DATA, BDAT and the delivery. The scan between them is in
+// session_verdict.cc. Every path through both files that has received a message ends in exactly one
+// Conclude().
 #include <algorithm>
 #include <chrono>
 #include <utility>
@@ -39,7 +40,7 @@ core::Task<CloseReason> Session::Data(std::string_view arguments, std::string_vi
     co_return CloseReason::kNone;
   }
   if (!arguments.empty()) {
-    // Some servers pass over them and say 354.
+    // Some servers ignore arguments and say 354.
     counters().Add(Metric::kProtocolErrors);
     Answer(replies::kBadArguments);
     co_return CloseReason::kNone;
@@ -91,13 +92,13 @@ core::Task<CloseReason> Session::DataWithoutRecipients(std::string_view line) {
   co_return Relay(reply);
 }
 
-// RFC 3030 section 2. The chunk follows the command at once, so it is read whatever becomes of it.
+// RFC 3030 section 2. The chunk follows the command at once, so it is read even if it is refused.
 core::Task<CloseReason> Session::Bdat(std::string_view arguments) {
   const std::optional<net::BdatArguments> chunk = net::ParseBdat(arguments);
   if (!extensions().chunking || !chunk.has_value()) {
     counters().Add(Metric::kProtocolErrors);
     if (chunk.has_value()) co_return co_await RefuseChunk(chunk->chunk_bytes, replies::kNotImplemented);
-    // How much follows is not known, so nothing that follows can be told from a command: the session ends.
+    // The size of the chunk is unknown, so its bytes cannot be told from commands: the session ends.
     Answer(extensions().chunking ? replies::kBadArguments : replies::kNotImplemented);
     co_return CloseReason::kBadChunk;
   }
@@ -124,12 +125,12 @@ core::Task<CloseReason> Session::Bdat(std::string_view arguments) {
   incoming_ = nullptr;
   data.Add(t.chunks_fault);
   t.chunks_fault = data.fault;
-  // A dribble of tiny chunks is a dribble.
+  // Many tiny chunks can be as slow as a slow chunk.
   const bool slow = !chunk->last && !bdat_patience_.Check(services_.loop.Now());
   if (slow && data.status == net::MailDataResult::Status::kComplete)
     data.status = net::MailDataResult::Status::kTooSlow;
   if (data.status != net::MailDataResult::Status::kComplete || chunk->last) {
-    data.has_stuffed_dots = true;  // nothing is known of the content's lines
+    data.has_stuffed_dots = true;  // the lines of the content were not looked at
     co_return co_await FinishMessage(std::move(body), data);
   }
   const bool server_lives = co_await server_.SettleKeepAlive();
@@ -140,7 +141,7 @@ core::Task<CloseReason> Session::Bdat(std::string_view arguments) {
   co_return server_lives ? CloseReason::kNone : CloseReason::kServerLost;
 }
 
-// Its bytes are no commands, so they are read and thrown away.
+// The bytes of the chunk are no commands, so they are read and thrown away.
 core::Task<CloseReason> Session::RefuseChunk(uint64_t chunk_bytes, const OwnReply& reply) {
   core::Patience patience(config().timeout);
   patience.Start(services_.loop.Now());
@@ -152,7 +153,7 @@ core::Task<CloseReason> Session::RefuseChunk(uint64_t chunk_bytes, const OwnRepl
   co_return reason;
 }
 
-// What was received is a message now, unless the client left before its end.
+// The received data is now a message, unless the client left before its end.
 core::Task<CloseReason> Session::FinishMessage(std::unique_ptr<core::Body> body, net::MailDataResult data) {
   counters().Set(Metric::kRoomWaits, services_.bodies.waits());
   if (data.status != net::MailDataResult::Status::kComplete) {
@@ -211,15 +212,15 @@ core::Task<CloseReason> Session::DeliverMessage(core::Body& body, const Onward& 
   const bool delivered = replied && net::IsPositive(result.code);
   Conclude(delivered ? Outcome::kDelivered : Outcome::kRefused, onward.status, onward.infected);
   if (result.code == net::kClosing) co_return CloseReason::kQuit;
-  // What it says next may be replies to lines of the message.
+  // What the server says next may be replies to lines of the message.
   if (replied && result.no_chunking) co_return CloseReason::kServerGone;
-  // Refused before the data, the transaction is still open; and after a BDAT that failed the server's state
-  // is not known (RFC 3030 section 2).
+  // If the message was refused before the data, the transaction is still open. After a BDAT that failed, the
+  // server's state is unknown (RFC 3030 section 2).
   if (!replied || (!delivered && extensions().chunking)) co_return co_await ResetServer();
   co_return CloseReason::kNone;
 }
 
-// Answers for a message that does not go to the server, where its transaction is still open.
+// Answers for a message that is not sent to the server, and resets the transaction that is still open there.
 core::Task<CloseReason> Session::AnswerAndReset(const OwnReply& reply, Outcome outcome,
                                                 std::string_view status) {
   Answer(reply);
@@ -262,11 +263,11 @@ net::EndOfData::Check Session::DataCheck() const {
 
 net::MailDataLimits Session::DataLimits() const {
   return {.message_bytes_max = MessageBytesMax(),
-          // By BDAT a server gets what was scanned, whatever it takes for stuffing.
+          // By BDAT a server gets exactly the scanned bytes, so its reading of dots does not matter.
           .bare_dot_is_ambiguous = config().bare_newline == BareNewline::kGuard && !extensions().chunking};
 }
 
-// What the client was told in SIZE: the smaller of our limit and the server's; 0: none.
+// The limit that SIZE told the client: the smaller of our limit and the server's; 0: none.
 uint64_t Session::MessageBytesMax() const {
   const uint64_t own = config().message_bytes_max;
   const uint64_t servers = extensions().size_bytes;

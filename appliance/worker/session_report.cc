@@ -1,5 +1,5 @@
-// What a session hands to the control thread: messages to keep (Quarantine, DebugFiles) and to run
-// VirusAction for; and what it tells of itself.
+// What a session gives to the control thread: messages to keep (Quarantine, DebugFiles), messages to run
+// VirusAction for, and the description of itself.
 #include <fcntl.h>
 
 #include <cerrno>

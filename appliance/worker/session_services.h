@@ -1,4 +1,4 @@
-// SessionServices: what a worker lends to its sessions, and to what they are made of. Worker-local.
+// SessionServices: what a worker lends to its sessions and to their parts. Worker-local.
 #pragma once
 
 #include <memory>
@@ -23,11 +23,11 @@ namespace bivalve::appliance {
 
 class Session;
 
-// The settings as a worker's sessions use them: its own copy, shared by the sessions that began under it.
+// The settings for a worker's sessions: the worker's own copy, shared by the sessions that began with it.
 struct SessionSettings {
   SessionConfig config = {};
   HeaderTemplate header = {};
-  AddressList servers = {};  // OutAddress; the worker's thread only, once a session has it
+  AddressList servers = {};  // OutAddress; only the worker's thread uses it once a session has it
 };
 
 struct SessionServices {
@@ -38,13 +38,13 @@ struct SessionServices {
   EventLog& log;
   // For new sessions, one for each listener.
   std::vector<std::shared_ptr<SessionSettings>> settings;
-  core::LinkedList<Session> sessions = {};         // those that are served now, in the order of their start
-  bool stopping = false;                           // sessions end when no transaction is open
-  ClientCounts* client_counts = nullptr;           // of all workers; null: clients are not counted
-  ReportOutlet* reports = nullptr;                 // any thread's; null: nothing is kept or reported
+  core::LinkedList<Session> sessions = {};         // the running ones, in the order of their start
+  bool stopping = false;                           // sessions end as soon as no transaction is open
+  ClientCounts* client_counts = nullptr;           // shared by all workers; null: clients are not counted
+  ReportOutlet* reports = nullptr;                 // shared by all threads; null: nothing is kept or reported
   std::vector<net::SocketAddress> listening = {};  // this program's own addresses, for TransparentProxy
-  net::OutgoingPorts* outgoing_ports = nullptr;    // all workers'; null: no TransparentProxy
-  net::ChunkingProof chunking_proof = {};          // of the servers
+  net::OutgoingPorts* outgoing_ports = nullptr;    // shared by all workers; null: no TransparentProxy
+  net::ChunkingProof chunking_proof = {};          // which servers have proven that they know BDAT
 };
 
 }  // namespace bivalve::appliance

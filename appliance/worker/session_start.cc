@@ -14,8 +14,8 @@
 namespace bivalve::appliance {
 namespace {
 
-// One that was begun is said to be malformed, with its first bytes; the operator looks at the proxy then, and
-// otherwise at who connects without one.
+// If a PROXY header has begun, the line calls it malformed and shows its first bytes, so that the operator
+// looks at the proxy. Otherwise the operator should look at the client that connects without one.
 std::string ProxyHeaderComplaint(std::string_view input, std::string_view client) {
   static constexpr size_t kExcerptBytesMax = 120;
   if (!net::BeginsProxyHeader(input)) return core::Cat("no PROXY header from ", client);
@@ -24,8 +24,8 @@ std::string ProxyHeaderComplaint(std::string_view input, std::string_view client
 
 }  // namespace
 
-// What a proxy says about the client is believed only from where the operator said; nothing is sent to
-// anybody before it is complete (haproxy, proxy-protocol.txt section 2: a receiver must not guess whether a
+// A PROXY header is believed only from the networks that the operator named. Nothing is sent to anybody
+// before the header is complete (haproxy, proxy-protocol.txt section 2: a receiver must not guess whether a
 // header is there).
 core::Task<CloseReason> Session::TakeProxyHeader() {
   const bool local = client_address_.is_loopback() || client_address_.family() == AF_UNIX;
@@ -60,7 +60,7 @@ core::Task<CloseReason> Session::TakeProxyHeader() {
         break;
     }
     if (MayStop()) co_return CloseReason::kShutdown;
-    // A health check that only connects is nothing to talk about.
+    // A health check that only connects is not worth a log line.
     if (client_.stream().ended()) co_return CloseReason::kClientGone;
     client_.stream().StartReading();
     const bool in_time = co_await wake_.Wait(deadline);
@@ -71,7 +71,7 @@ core::Task<CloseReason> Session::TakeProxyHeader() {
   }
 }
 
-// MaxConnectionsPerClient. By the client's own address, so behind a proxy it is not the proxy that counts.
+// MaxConnectionsPerClient. Counts the client's own address, so behind a proxy the proxy does not count.
 CloseReason Session::CountClient() {
   if (services_.client_counts == nullptr || config().connections_per_client_max == 0)
     return CloseReason::kNone;
@@ -87,7 +87,7 @@ void Session::UncountClient() {
   if (counted_as_.has_value()) services_.client_counts->Remove(*counted_as_);
 }
 
-// Connects to the server and greets the client in its stead (RFC 5321 section 4.3.1).
+// Connects to the server and then greets the client with our own name (RFC 5321 section 4.3.1).
 core::Task<CloseReason> Session::OpenServer() {
   const bool connected = co_await ConnectServer();
   if (!connected) co_return MayStop() ? CloseReason::kShutdown : CloseReason::kUnreachable;
@@ -104,7 +104,7 @@ core::Task<CloseReason> Session::OpenServer() {
     co_return CloseReason::kNone;
   }
   if (reply.ok() && net::IsPositive(reply.code)) co_return CloseReason::kServerNonsense;
-  // The server does not want to talk now: its own words say it best.
+  // The server does not want to talk now; the client gets the server's own reply.
   const CloseReason reason = Relay(reply);
   co_return reason == CloseReason::kNone ? CloseReason::kQuit : reason;
 }

@@ -1,4 +1,4 @@
-// TransparentProxy: the server is where the client wanted to connect.
+// TransparentProxy: the server is the address that the client wanted to connect to.
 #include "appliance/worker/session.h"
 #include "core/text.h"
 #include "net/transparent.h"
@@ -8,7 +8,7 @@ namespace bivalve::appliance {
 std::vector<net::SocketAddress> Session::ServerAddresses() {
   if (!config().transparent_proxy) return settings_->servers.For(client_address_);
   const net::SocketAddress destination = client_.original_destination();
-  // A connection of our own that a rule has sent back would go round until no connections are left.
+  // If a rule sends our own connection back to us, it would go round until no connections are left.
   const bool our_own = services_.outgoing_ports != nullptr &&
                        services_.outgoing_ports->Has(client_address_.port()) &&
                        net::IsLocalAddress(client_address_);
@@ -22,8 +22,9 @@ std::vector<net::SocketAddress> Session::ServerAddresses() {
   return {destination};
 }
 
-// With TPROXY the client's own address goes on to the server, where that is permitted; the gateway's rules
-// bring the server's packets back. With REDIRECT there are no such rules, and the connection is ours.
+// With TPROXY the connection to the server has the client's own address, if that is permitted; the gateway's
+// rules bring the server's packets back. With REDIRECT there are no such rules, and the connection has our
+// address.
 int Session::OpenOutgoing(const net::SocketAddress& server) {
   if (!config().transparent_proxy) return -1;
   const int fd = services_.loop.io().OpenSocket(server.family());

@@ -62,7 +62,8 @@ core::Task<CloseReason> Session::ScanAndAct(std::unique_ptr<core::Body> body, bo
     case MessageScan::End::kClientLeft:
       LogText(Severity::kError, "client left during the scan");
       record.cause = "client left";
-      // It may read still, and would take a delivered message for failed if it does not.
+      // The client may still read, and then gets this reply. If it does not read, it takes the message for
+      // failed, so the message must not be delivered.
       Answer(replies::kClientLeft);
       record.reply = LineOf(replies::kClientLeft);
       Conclude(Outcome::kTempfailed, "CLAMAV-ERROR");
@@ -125,8 +126,8 @@ core::Task<CloseReason> Session::ActOnVirus(core::Body& body, const std::string&
   BV_CHECK(false);
 }
 
-// There is no silent way through: a message without a verdict has a cause, and ScanFailure says what becomes
-// of it.
+// No message passes silently without a verdict: the missing verdict has a cause, and ScanFailure decides by
+// it.
 core::Task<CloseReason> Session::ActOnFailure(core::Body& body, const MessageScan& scan,
                                               bool may_need_stuffing) {
   const scan::Verdict& verdict = scan.verdict();
@@ -136,7 +137,7 @@ core::Task<CloseReason> Session::ActOnFailure(core::Body& body, const MessageSca
   counters().Add(kCauseMetrics[cause]);
   LogText(Severity::kError, verdict.text);
   FailurePolicy policy = config().scan_failure[cause];
-  // Given up in the middle of its readings, it stands as the scanner has it, and cannot be sent on.
+  // If the scan was given up between readings, the body is as the scanner has it, and cannot be sent on.
   if (policy == FailurePolicy::kPass && !(body.Untouched() && scan.as_received()))
     policy = FailurePolicy::kTempfail;
   switch (policy) {

@@ -8,8 +8,8 @@
 
 namespace bivalve::appliance {
 
-// What the server offers only an EHLO can tell, and the client may say none. After the 220 to XCLIENT the
-// dialogue starts over: so the client's own greeting, if it comes, is the one that counts for both.
+// Only EHLO shows what the server offers, and the client may never send EHLO. After the 220 to XCLIENT the
+// dialogue starts over, so the client's own greeting, if it comes, counts for both sides.
 core::Task<CloseReason> Session::IntroduceClient(const net::Command& command) {
   introduced_ = true;
   const net::ClientIdentity client = Identity(command);
@@ -23,8 +23,8 @@ core::Task<CloseReason> Session::IntroduceClient(const net::Command& command) {
   reply = co_await server_.Ask(introduction);
   if (!reply.ok()) co_return Relay(reply);
   if (reply.code == net::kReady) co_return CloseReason::kNone;
-  // The greeting of a server that wants nothing of this client (Postfix applies smtpd_client_restrictions
-  // here; RFC 5321 section 3.1, RFC 7504): its own words say it best.
+  // The greeting of a server that refuses this client (Postfix applies smtpd_client_restrictions here; RFC
+  // 5321 section 3.1, RFC 7504). The client gets the server's own reply.
   if (reply.code == 521 || reply.code == 554) {
     (void)Relay(reply);
     co_return CloseReason::kQuit;

@@ -26,10 +26,10 @@
 namespace bivalve::appliance {
 namespace {
 
-// The first session's number, as clamsmtpd counts; each worker takes every n-th from there.
+// The number of the first session, as in clamsmtpd. Each worker takes every n-th number from there.
 constexpr uint64_t kFirstSession = 0x100000;
 
-// Between two looks at whether the last accept has come back.
+// Interval between two checks whether the last accept has come back.
 constexpr core::Duration kAcceptorLook = std::chrono::milliseconds(1);
 
 // How soon a changed signature database is noticed.
@@ -47,16 +47,16 @@ scan::Method MethodOf(ClamMethod method) {
   BV_CHECK(false);
 }
 
-// When something arrives for this thread, it does not push aside who runs on its CPU (server, scanner,
-// client), and so finds more to do when its turn comes: fewer, larger turns of the loop. Nothing changes
-// where a CPU is idle. perf/README.md has the figures. Where it is forbidden, it works without.
+// A worker that is woken up does not push aside the process that runs on its CPU (server, scanner, client).
+// It finds more to do when its turn comes: fewer and larger turns of the loop. On an idle CPU nothing
+// changes. perf/README.md has the figures. If the system forbids the call, the worker runs without it.
 void LetOthersFinish() {
   const sched_param parameters = {};
   pthread_setschedparam(pthread_self(), SCHED_BATCH, &parameters);
 }
 
-// Bodies that wait for the next message have an eighth of the descriptors, two in each, but sixteen may wait
-// in any case.
+// Bodies that wait for the next message may use an eighth of the descriptors, two for each body. Sixteen
+// bodies may wait in any case.
 uint32_t KeptBodiesMax(size_t workers) {
   rlimit limit = {};
   getrlimit(RLIMIT_NOFILE, &limit);
@@ -65,7 +65,7 @@ uint32_t KeptBodiesMax(size_t workers) {
 
 }  // namespace
 
-// What lives on the worker's thread only.
+// Objects that only the worker's thread uses.
 struct Worker::Running {
   Running(Worker& worker, core::Ring& ring)
       : loop(ring),
@@ -174,7 +174,7 @@ struct Worker::Running {
   core::Condition stop_requested;
   bool draining = false;
   std::function<void()> accepts_no_more;
-  std::vector<int> left = {};  // of the listening sockets, when another process has taken over
+  std::vector<int> left = {};  // listening sockets that another process has not taken over
   core::Scope sessions;
   core::Scope tasks;
   std::vector<std::unique_ptr<net::Acceptor>> acceptors;
@@ -235,7 +235,7 @@ std::vector<scan::ScannerStats*> Worker::ScannerStatsOf(const WorkerSettings& se
   return stats;
 }
 
-// The list is in the order of the sessions' start, so this walks no further than `limit`, however many there
+// The list is in the order of the sessions' start, so this walks at most `limit` sessions, however many there
 // are.
 void Worker::ListSessions(size_t limit, std::function<void(WorkerSessions)> answer) {
   mailbox_.Post([this, limit, answer = std::move(answer)] {
@@ -300,8 +300,8 @@ void Worker::StartAccepting(Running& running) {
   }
 }
 
-// Takes what waits in the queue of a socket from which nobody will accept any more. Nobody else has it, so it
-// may be made not to wait.
+// Accepts what waits in the queue of a socket from which no process will accept any more. The socket may be
+// set to non-blocking, because no other process uses it.
 void Worker::Empty(Running& running, int listen_fd) {
   const auto one = std::ranges::find(options_.listening, listen_fd, &net::ListeningSocket::fd);
   if (one == options_.listening.end()) return;
@@ -333,7 +333,7 @@ core::Task<void> Worker::ServeAndCount(Running& running, Session::Client client,
   if (running.draining) running.stop_requested.Notify();
 }
 
-// A socket that was just accepted takes a short line without waiting.
+// A short line fits into the buffer of a socket that was just accepted, so the send does not wait.
 void Worker::RefuseBusy(int fd) {
   stats_.counters.Add(Metric::kRefusedBusy);
   const std::string_view reply = replies::kBusy.line();

@@ -1,5 +1,5 @@
 // Worker: one thread with its own ring, listening sockets, sessions, scanner connections, bodies and
-// counters. Workers share nothing but the number of connections; other threads reach one through its mailbox
+// counters. Workers share only the number of connections. Other threads reach a worker through its mailbox
 // and read its counters.
 #pragma once
 
@@ -24,7 +24,7 @@
 
 namespace bivalve::appliance {
 
-// What all workers have in common.
+// State that all workers share.
 struct SharedState {
   EventLog::Reader log_reader;
   std::atomic<uint32_t> connections = 0;  // open now, over all workers
@@ -35,15 +35,15 @@ struct SharedState {
   std::unique_ptr<net::OutgoingPorts> outgoing_ports;  // with TransparentProxy
 };
 
-// What a worker takes from the settings, at the start and each time they were read again. Objects of its own,
-// so that workers do not share the memory in which references are counted.
+// What a worker takes from the settings, at the start and after each reading. Each worker has objects of its
+// own, so that workers do not share the memory of reference counts.
 struct WorkerSettings {
   Config config = {};
   std::vector<std::shared_ptr<SessionSettings>> sessions;  // one for each listener
-  std::shared_ptr<AddressList> scanner_addresses;          // the worker's thread only, once it has them
+  std::shared_ptr<AddressList> scanner_addresses;          // only the worker's thread uses it once it has it
   std::vector<scan::ScannerLimits> scanner_limits = {};    // in the order of ClamAddress; may be shorter
-  std::vector<size_t> scanner_rows;                        // in that order: where it counts, WorkerStats
-  uint64_t body_memory_bytes = 0;                          // this worker's share
+  std::vector<size_t> scanner_rows;  // in that order: each scanner's row of counts in WorkerStats
+  uint64_t body_memory_bytes = 0;    // this worker's share
 };
 
 class Worker {
@@ -56,8 +56,8 @@ class Worker {
     std::function<void()> finished;               // called on the worker's thread when it has stopped
     ReportOutlet* reports = nullptr;              // outlives the worker
     core::Ring::Options ring = {};
-    // Called on the worker's thread when a session with this scanner was opened, which runs as `user` as far
-    // as that is known.
+    // Called on the worker's thread when a session with this scanner was opened. `user`: the user of the
+    // scanner's process, if known.
     std::function<void(size_t scanner, std::optional<uid_t> user)> scanner_opened = {};
   };
 
@@ -65,30 +65,30 @@ class Worker {
   Worker(const Worker&) = delete;
   ~Worker();
 
-  // Starts the thread and waits until its ring is open, or says why not.
+  // Starts the thread and waits until its ring is open. Returns an error if that fails.
   absl::Status Start();
   // Any thread: accepts connections from now on. Returns at once.
   void Accept();
-  // Any thread: another process accepts from the same sockets no more. See net::Acceptor. Returns at once.
+  // Any thread: another process no longer accepts from the same sockets. See net::Acceptor. Returns at once.
   void LookAgain();
-  // Any thread: another process accepts from now on. What it has left of the listening sockets is emptied
-  // here; the sessions go on, and with the last one the thread ends. Returns at once; `accepts_no_more` is
-  // called on the worker's thread.
+  // Any thread: another process accepts from now on. `left`: listening sockets that it has not taken; their
+  // queues are emptied here. The sessions continue, and the thread ends with the last one. Returns at once;
+  // `accepts_no_more` is called on the worker's thread.
   void Drain(std::vector<int> left, std::function<void()> accepts_no_more);
   // Any thread: stops accepting, lets transactions finish, then ends the thread. Returns at once.
   void Stop();
   void Join();
 
-  // Control thread: from now on new sessions have these settings; those that are there keep theirs.
+  // Control thread: new sessions get these settings from now on; running ones keep theirs.
   void Change(WorkerSettings settings);
-  // Any thread: runs it on the worker's.
+  // Any thread: runs `message` on the worker's thread.
   void Post(std::function<void()> message) { mailbox_.Post(std::move(message)); }
 
-  // Any thread: asks for the sessions that are served now, the `limit` that last longest. `answer` is called
-  // on the worker's thread, and never when the worker has ended. Returns at once.
+  // Any thread: asks for the `limit` oldest of the running sessions. `answer` is called on the worker's
+  // thread, but never if the worker has ended. Returns at once.
   void ListSessions(size_t limit, std::function<void(WorkerSessions)> answer);
 
-  // The same: what a scanner's clamd.conf says now.
+  // Any thread: new limits from a scanner's clamd.conf. Returns at once.
   void SetScannerLimits(size_t row, const scan::ScannerLimits& limits);
 
   const WorkerStats& stats() const { return stats_; }
