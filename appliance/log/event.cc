@@ -17,7 +17,7 @@ struct EncodedHead {
   Severity severity;
 };
 
-constexpr size_t kTextBytesMax = 1024;  // of one field in a line of text
+constexpr size_t kTextBytesMax = 1024;  // of one field in a text line
 
 struct EncodedField {
   uint32_t bytes;
@@ -99,7 +99,7 @@ std::string FormatEvent(const Event& event) {
     if (info.text != event.kind) continue;
     line += separator;
     line += info.text_prefix;
-    // An address must not look like fields.
+    // An address must not look like further fields.
     const bool has_fields = event.kind == EventKind::kMessage;
     core::AppendEscaped(line, field.value, kTextBytesMax,
                         has_fields ? core::EscapeFor::kField : core::EscapeFor::kLine);
@@ -127,7 +127,7 @@ void EventLog::Text(Severity severity, uint64_t session, std::string_view text) 
 
 void EventLog::Commit() {
   queue_.Push(encoder_.encoded());
-  // Pairs with the reader, which says that it sleeps and then looks into the queue once more.
+  // Pairs with the reader, which sets `asleep` and then checks the queue once more.
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (reader_.asleep.load(std::memory_order_relaxed) && reader_.asleep.exchange(false)) reader_.wake();
 }

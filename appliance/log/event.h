@@ -1,6 +1,6 @@
-// Events: what a worker has to say to the operator. A worker encodes an event into its LogQueue in a few
-// hundred nanoseconds; the control thread decodes, formats and writes it. CONTRACT's "Log lines" are made
-// here and only here; the JSON ones are made in event_json.
+// Events: what a worker tells the operator. A worker encodes an event into its LogQueue in a few hundred
+// nanoseconds; the control thread decodes, formats and writes it. CONTRACT's "Log lines" are made only here,
+// and the JSON ones in event_json.
 #pragma once
 
 #include <array>
@@ -16,13 +16,13 @@
 
 namespace bivalve::appliance {
 
-// -d 0 shows errors, -d 4 everything. As syslog priorities: LOG_ERR … LOG_DEBUG.
+// -d 0 shows errors only, -d 4 everything. As syslog priorities: LOG_ERR … LOG_DEBUG.
 enum class Severity : uint8_t { kError, kWarning, kNotice, kInfo, kDebug };
 
 enum class EventKind : uint8_t {
   kText,        // kDetail is the line
   kConnection,  // kClient
-  kMessage,     // kFrom, kTo…, kStatus; where details are wanted, the others as far as they are known
+  kMessage,     // kFrom, kTo…, kStatus; if details are wanted, all other fields that are known
 };
 
 enum class EventField : uint8_t {
@@ -52,13 +52,13 @@ enum class EventField : uint8_t {
 
 // The one table of fields, in the order of the enumerators and of the JSON object.
 struct EventFieldInfo {
-  // kList: a text that may stand several times. Numbers are encoded as eight bytes.
+  // kList: a text field that may occur several times. Numbers are encoded as eight bytes.
   enum class Type : uint8_t { kText, kList, kNumber, kMicroseconds };
   EventField name;
   Type type;
-  std::string_view json;               // its name there
-  size_t json_bytes_max = 0;           // texts
-  std::optional<EventKind> text = {};  // the kind of event in whose line it stands; the others leave it out
+  std::string_view json;               // its name in the JSON object
+  size_t json_bytes_max = 0;           // limit for texts
+  std::optional<EventKind> text = {};  // the kind of event whose text line has it; other lines omit it
   std::string_view text_prefix = {};
 };
 // clang-format off
@@ -102,7 +102,7 @@ struct Event {
   std::vector<Field> fields;
 };
 
-// Builds one encoded event. Reuses its memory: one per worker.
+// Builds one encoded event. Reuses its memory, so each worker has one encoder.
 class EventEncoder {
  public:
   void Begin(EventKind kind, Severity severity, uint64_t session);
@@ -114,17 +114,17 @@ class EventEncoder {
   std::string bytes_;
 };
 
-// The fields borrow from `encoded`. False when it is not an encoded event.
+// Returns false if `encoded` is not an encoded event. The fields borrow from `encoded`.
 bool DecodeEvent(std::string_view encoded, Event& event);
 
 // The text of the line, without time and program, e.g. "100000: accepted connection from: 192.0.2.7".
-// Whatever a peer sent is escaped, so that it stays one line.
+// Everything that a peer sent is escaped, so that the text stays one line.
 std::string FormatEvent(const Event& event);
 
-// How the log writes a session's number.
+// A session's number as the log writes it.
 std::string SessionText(uint64_t session);
 
-// Now, as Event::time_us.
+// The current time, as in Event::time_us.
 uint64_t EventTime();
 
 // A worker's end of the log. Worker-local; never blocks.
@@ -142,7 +142,7 @@ class EventLog {
   bool Wants(Severity severity) const {
     return static_cast<int>(severity) <= reader_.severity_max.load(std::memory_order_relaxed);
   }
-  // Whether somebody will see what the text of a line leaves out.
+  // True if somebody will see the fields that a text line leaves out.
   bool detailed() const { return reader_.detailed.load(std::memory_order_relaxed); }
   void Text(Severity severity, uint64_t session, std::string_view text);
 

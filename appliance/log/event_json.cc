@@ -19,13 +19,13 @@ using Json = nlohmann::ordered_json;
 constexpr std::array<std::string_view, 5> kLevels = {"error", "warning", "notice", "info", "debug"};
 constexpr std::array<std::string_view, 3> kKinds = {"log", "connection", "message"};
 
-// `raw` as valid UTF-8 that takes at most `bytes_max` bytes when it stands in the line.
+// `raw` as valid UTF-8 that takes at most `bytes_max` bytes in the JSON line.
 std::string Utf8(std::string_view raw, size_t bytes_max) {
   constexpr std::string_view kDigits = "0123456789abcdef";
   constexpr std::string_view kEllipsis = "...";
   std::string out;
   size_t used = 0;
-  size_t cut = 0;  // where the ellipsis goes should the rest not fit
+  size_t cut = 0;  // where the ellipsis goes if the rest does not fit
   while (!raw.empty()) {
     if (used + kEllipsis.size() <= bytes_max) cut = out.size();
     const size_t bytes = core::Utf8CharacterBytes(raw);
@@ -37,7 +37,7 @@ std::string Utf8(std::string_view raw, size_t bytes_max) {
     if (bytes > 0) {
       piece = c == '\\' ? std::string_view("\\\\") : raw.substr(0, bytes);
       const bool plain = c >= ' ' && c <= '~';
-      cost = c == '\\' ? 4 : c == '"' ? 2 : plain ? 1 : bytes == 4 ? 12 : 6;  // \uNNNN, twice beyond the BMP
+      cost = c == '\\' ? 4 : c == '"' ? 2 : plain ? 1 : bytes == 4 ? 12 : 6;  // \uNNNN, two beyond the BMP
     }
     if (used + cost > bytes_max) {
       out.resize(cut);
@@ -86,7 +86,7 @@ const Event::Field* Find(const Event& event, EventField name) {
   return found == event.fields.end() ? nullptr : &*found;
 }
 
-// Every message has every field, so that whoever reads them need not ask which are there.
+// Every message has every field, so that readers need not check which are there.
 void AddMessageFields(const Event& event, Json& out) {
   for (const EventFieldInfo& info : kEventFields) {
     if (info.name == EventField::kDetail) continue;
@@ -105,7 +105,7 @@ void AddMessageFields(const Event& event, Json& out) {
 
 std::string Line(const Json& object) { return object.dump(-1, ' ', true, Json::error_handler_t::replace); }
 
-// Those that fit.
+// Adds as many recipients as fit.
 void AddRecipients(const Event& event, Json& out) {
   const EventFieldInfo& info = InfoOf(EventField::kTo);
   Json& recipients = out[info.json];

@@ -28,7 +28,7 @@ std::string SyslogHead(Severity severity, const std::string& ident) {
   char date[32];
   const size_t size = std::strftime(date, sizeof(date), "%b %e %H:%M:%S ", &local);
   std::string head = core::Cat("<", priority, ">", std::string_view(date, size), ident);
-  // clamsmtpd's lines have no process number, and the patterns that Debian ships for logcheck want none.
+  // clamsmtpd's lines have no process number, and Debian's patterns for logcheck expect none.
   if (ident != "clamsmtpd") core::Append(head, "[", getpid(), "]");
   return head + ": ";
 }

@@ -1,5 +1,5 @@
-// LogSink: where lines of the log go: standard error, or syslog with facility mail. Lines are written through
-// the ring, so that a reader that stands still holds up neither signals nor statistics.
+// LogSink: writes the lines of the log to standard error, or to syslog with facility mail. Lines are written
+// through the ring, so that a reader that does not read delays neither signals nor statistics.
 #pragma once
 
 #include <cstdint>
@@ -21,15 +21,15 @@ class LogSink {
   LogSink(std::string ident, bool to_stderr, Severity severity_max, LogFormat format = LogFormat::kText)
       : ident_(std::move(ident)), to_stderr_(to_stderr), severity_max_(severity_max), format_(format) {}
 
-  // Of what is added from now on.
+  // Applies to what is added from now on.
   void set_format(LogFormat format) { format_ = format; }
 
-  // Adds an event to what Flush writes. Events beyond kPendingBytesMax are counted and replaced by a line
-  // that says so.
+  // Adds an event to the lines that Flush writes. Events beyond kPendingBytesMax are lost, counted, and
+  // replaced by a line that says so.
   void Add(const Event& event);
-  // The same for a sentence that belongs to no session.
+  // The same for a sentence that does not belong to a session.
   void Add(Severity severity, std::string_view text);
-  // Writes what was added. Suspends.
+  // Writes all added lines. Suspends.
   core::Task<void> Flush(core::Loop& loop);
   // The same without a loop, for the start and the end. Blocks.
   void FlushBlocking();

@@ -6,7 +6,7 @@
 namespace bivalve::appliance {
 namespace {
 
-// Between two looks at the queues while lines keep coming.
+// Interval between two checks of the queues while lines keep coming.
 constexpr core::Duration kInterval = std::chrono::milliseconds(50);
 
 }  // namespace
@@ -38,7 +38,7 @@ bool LogWriter::DrainQueues() {
   return any;
 }
 
-// Looks into the queues every kInterval while lines come, then sleeps until a worker wakes it.
+// Checks the queues every kInterval while lines come, then sleeps until a worker wakes it.
 core::Task<void> LogWriter::Run() {
   for (;;) {
     const bool last = stopping_;
@@ -50,7 +50,7 @@ core::Task<void> LogWriter::Run() {
       continue;
     }
     reader_.asleep.store(true);
-    // Pairs with EventLog::Commit: a record that came before it saw us asleep is found now.
+    // Pairs with EventLog::Commit: finds a record whose writer did not see yet that we are asleep.
     std::atomic_thread_fence(std::memory_order_seq_cst);
     any = DrainQueues();
     if (!any) (void)co_await wake_.Wait();

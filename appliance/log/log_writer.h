@@ -1,4 +1,4 @@
-// LogWriter: takes the events out of the workers' queues and has them written. On the control thread.
+// LogWriter: takes the events out of the workers' queues and has them written. Control thread.
 #pragma once
 
 #include <cstdint>
@@ -17,22 +17,22 @@ namespace bivalve::appliance {
 
 class LogWriter {
  public:
-  // All outlive the writer. `reader`: what the writers of the queues know of this end of them; its `wake`
-  // leads to Wake().
+  // All outlive the writer. `reader`: the state that this end shares with the writers of the queues; its
+  // `wake` must lead to Wake().
   LogWriter(core::Loop& loop, LogSink& sink, EventLog::Reader& reader)
       : loop_(loop), sink_(sink), reader_(reader), wake_(loop) {}
 
-  // A queue to empty, from now on. Outlives the writer.
+  // From now on, empties `queue` too. The queue outlives the writer.
   void Add(core::LogQueue& queue) { queues_.push_back(&queue); }
-  // A line about a session; 0: about none.
+  // Writes a line about a session; 0: about no session.
   void Say(Severity severity, uint64_t session, std::string_view text);
-  // There is something in a queue or the sink.
+  // To be called when there is something in a queue or in the sink.
   void Wake() { wake_.Notify(); }
 
-  // Writes until Stop() was called, and then what is there. Suspends.
+  // Writes until Stop() is called, and then what is left. Suspends.
   core::Task<void> Run();
   void Stop();
-  // For an end without waiting: hands over to the sink what the queues have. Whether there was something.
+  // For an end without waiting: moves the events of the queues to the sink. Returns true if there were any.
   bool DrainQueues();
 
  private:
