@@ -1,7 +1,7 @@
 // The one table of what is counted. A row is one metric: its place in the JSON (group and name), its kind and
-// its help, from which /stats with its schema, /metrics and bivalvectl take them. Each worker has its own
-// counts; totals are made when read. Below it, in the same manner: what is counted for each scanner, and what
-// the program says of itself.
+// its help. /stats with its schema, /metrics and bivalvectl take them from here. Each worker has its own
+// counts; totals are computed when they are read. Below it are tables of the same form: what is counted for
+// each scanner, and what the program says about itself.
 #pragma once
 
 #include <array>
@@ -79,8 +79,8 @@ inline constexpr std::array kMetrics = {BIVALVE_METRICS(BIVALVE_INFO)};
 
 using MetricCounters = core::Counters<Metric>;
 
-// A group whose rows are one family in the Prometheus text, told apart by a label: their sum means something.
-// The other groups' rows are families of their own.
+// A group whose rows are one family in the Prometheus text, told apart by a label, because their sum has a
+// meaning. The rows of other groups are families of their own.
 struct LabelledGroup {
   std::string_view group;
   std::string_view label;
@@ -119,8 +119,8 @@ inline constexpr std::array kScannerMetrics = {
                       "Messages given to the scanner because another one took long."},
 };
 
-// A family of the Prometheus text that is no row above; `json` is where /stats has the same, with "/" for a
-// level and "*" for any member.
+// A family of the Prometheus text that is not a row above. `json`: the place of the same value in /stats,
+// with "/" for a level and "*" for any member.
 struct FamilyInfo {
   MetricKind kind;
   std::string_view name;
@@ -164,7 +164,7 @@ inline constexpr FamilyInfo kProcessFdsMax = {MetricKind::kGauge, "process_max_f
 // clang-format on
 }  // namespace families
 
-// How long the parts of a message take, in microseconds.
+// The timed parts of a message's way. Durations are in microseconds.
 enum class Phase : uint8_t { kReceive, kScan, kDeliver, kTotal };
 inline constexpr std::array<std::string_view, 4> kPhaseNames = {"receive", "scan", "deliver", "total"};
 

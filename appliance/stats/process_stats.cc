@@ -19,7 +19,7 @@ double Seconds(const timeval& time) {
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
 }
 
-// Since Linux 6.2 the size of the directory is the number of descriptors; before, they are counted.
+// Since Linux 6.2 the size of the directory is the number of descriptors; on older kernels we count them.
 uint64_t OpenDescriptors() {
   struct stat status = {};
   if (stat("/proc/self/fd", &status) == 0 && status.st_size > 0) return static_cast<uint64_t>(status.st_size);
@@ -28,7 +28,7 @@ uint64_t OpenDescriptors() {
   uint64_t entries = 0;
   while (readdir(directory) != nullptr) ++entries;
   closedir(directory);
-  return entries - 3;  // ".", ".." and the one that it was read through
+  return entries - 3;  // ".", ".." and the descriptor of the directory itself
 }
 
 }  // namespace
@@ -57,7 +57,7 @@ double ProcessStartTime() {
   std::stringstream content;
   content << file.rdbuf();
   const std::string text = content.str();
-  // The second field is the name in brackets and may hold anything; the 22nd is the start in clock ticks.
+  // The second field is the name in brackets, which may hold anything; the 22nd is the start in clock ticks.
   std::istringstream fields(text.substr(std::min(text.rfind(')') + 1, text.size())));
   std::string field;
   for (int i = 3; i <= 22; ++i) fields >> field;

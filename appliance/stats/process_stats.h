@@ -1,5 +1,4 @@
-// What the system knows of this process: memory, descriptors, processor time. Reads /proc; for the control
-// thread.
+// What the system knows about this process: memory, descriptors, processor time. Reads /proc. Control thread.
 #pragma once
 
 #include <cstdint>
@@ -11,12 +10,12 @@ struct ProcessStats {
   uint64_t resident_memory_bytes = 0;
   uint64_t virtual_memory_bytes = 0;
   uint64_t open_fds = 0;
-  uint64_t max_fds = 0;  // the limit, as it is now
+  uint64_t max_fds = 0;  // the current limit
 };
 
 ProcessStats ReadProcessStats();
 
-// When the process was started, in seconds since 1970. Moves by a clock tick from one call to the next.
+// When the process was started, in seconds since 1970. The result may differ by a clock tick between calls.
 double ProcessStartTime();
 
 }  // namespace bivalve::appliance

@@ -10,12 +10,12 @@
 namespace bivalve::appliance {
 namespace {
 
-// Buckets from 64 µs to 268 s, which holds every timeout's default.
+// Buckets from 64 µs to 268 s, a range that includes the default of every timeout.
 constexpr int kFirstBucketBits = 6;
 constexpr int kLastBucketBits = 28;
 static_assert(kFirstBucketBits > core::Histogram::kSubBits && kLastBucketBits < core::Histogram::kValueBits);
 
-// The format would carry control characters as they are, to the terminal of whoever looks at it.
+// The format would pass control characters on unchanged, to the terminal of a person who looks at it.
 void AppendLabelValue(std::string& out, std::string_view value) {
   for (const char c : core::Printable(value)) {
     if (c == '\\' || c == '"') out += '\\';
@@ -23,7 +23,7 @@ void AppendLabelValue(std::string& out, std::string_view value) {
   }
 }
 
-// Microseconds as seconds, with as many digits as there are.
+// Microseconds as seconds, with as many digits as needed.
 std::string Seconds(uint64_t microseconds) {
   std::string text = core::Cat(microseconds / 1'000'000);
   std::string fraction = core::Cat(microseconds % 1'000'000);

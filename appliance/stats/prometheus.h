@@ -1,5 +1,5 @@
-// PrometheusText: writes the Prometheus text format 0.0.4. Knows the format and nothing of what is counted:
-// families and their samples come in the order of the calls.
+// PrometheusText: writes the Prometheus text format 0.0.4. It knows the format, but not the metrics: families
+// and their samples come in the order of the calls.
 #pragma once
 
 #include <cstdint>
@@ -12,23 +12,24 @@
 
 namespace bivalve::appliance {
 
-// `text` with what is no UTF-8 replaced by U+FFFD, as label values and JSON want it.
+// `text` with everything that is not UTF-8 replaced by U+FFFD, as label values and JSON require.
 std::string ValidUtf8(std::string_view text);
 
 class PrometheusText {
  public:
   static constexpr std::string_view kContentType = "text/plain; version=0.0.4; charset=utf-8";
-  // Values are valid UTF-8. They are made printable (core/printable.h), so a label says \x1b where the text
-  // has that character, and two backslashes for one; and then escaped as the format wants it.
+  // Values are valid UTF-8. They are first made printable (core/printable.h): a label says \x1b instead of
+  // that character, and two backslashes instead of one. Then they are escaped as the format requires.
   using Labels = std::initializer_list<std::pair<std::string_view, std::string_view>>;
 
-  // Begins a family. The samples that follow are its own. `type`: "counter", "gauge" or "histogram".
+  // Begins a family; the samples that follow belong to it. `type`: "counter", "gauge" or "histogram".
   void Family(std::string_view name, std::string_view type, std::string_view help);
   void Sample(Labels labels, uint64_t value);
-  // With all digits that are needed to read the same number back.
+  // Writes all digits that are needed to read the same number back.
   void Sample(Labels labels, double value);
-  // A duration histogram in seconds, from one in microseconds: buckets at powers of two, which are bounds of
-  // the histogram's own, so that each bucket counts exactly the durations below its bound.
+  // A duration histogram in seconds, made from one in microseconds. The buckets end at powers of two, which
+  // are also bounds of the original histogram's buckets. So each bucket counts exactly the durations below
+  // its bound.
   void Histogram(Labels labels, const core::Histogram::Snapshot& microseconds);
 
   std::string Take() { return std::move(text_); }

@@ -1,5 +1,6 @@
-// RecentViruses: the infected messages that a worker has met last, for statistics. A fixed number of places
-// of a fixed size: a flood of them costs no memory and waits for nobody. The owner adds, anybody reads.
+// RecentViruses: the last infected messages of a worker, for statistics. It has a fixed number of places of a
+// fixed size, so a flood of infected messages costs no memory and waits for nobody. Only the owner adds; any
+// thread reads.
 #pragma once
 
 #include <algorithm>
@@ -28,7 +29,7 @@ class RecentViruses {
   static constexpr size_t kNameBytesMax = 128;
   static constexpr size_t kClientBytesMax = 64;
 
-  // Owner only. Takes the place of the oldest one.
+  // Owner only. Replaces the oldest entry.
   void Add(std::string_view name, uint64_t time_us, uint64_t session, std::string_view client) {
     Place place;
     place.time_us = time_us;

@@ -1,4 +1,4 @@
-// The Prometheus text of a StatsReport: the same figures as its JSON, in base units, from the same table.
+// The Prometheus text of a StatsReport: the same values as its JSON, in base units, from the same table.
 #include <map>
 #include <string>
 
@@ -37,7 +37,7 @@ std::string FamilyName(std::string_view group, std::string_view name, MetricKind
 
 double Seconds(uint64_t microseconds) { return static_cast<double>(microseconds) / 1e6; }
 
-// Every worker's own counts; sums are Prometheus's business.
+// Writes every worker's own counts; Prometheus can add them up.
 void WriteCounters(PrometheusText& text, const std::vector<MetricCounters::Values>& per_worker) {
   const auto write = [&](size_t row, std::string_view label) {
     for (size_t worker = 0; worker < per_worker.size(); ++worker) {
@@ -112,7 +112,7 @@ std::string StatsReport::Prometheus() const {
   Begin(text, families::kServerLatencyMax);
   text.Sample({}, Seconds(server_connect_us_.max));
 
-  // An address that is configured twice is two scanners.
+  // An address that is configured twice counts as two scanners.
   std::vector<std::string> names;
   std::map<std::string, int> seen;
   for (const Scanner& one : scanners_) {

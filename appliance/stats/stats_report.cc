@@ -34,7 +34,7 @@ Json HistogramJson(const core::Histogram::Snapshot& h, bool with_buckets) {
   return json;
 }
 
-// The table's groups and names, in the table's order.
+// An object with the groups and names of the table, in the table's order.
 Json CountersJson(const MetricCounters::Values& values) {
   Json json = Json::object();
   for (size_t i = 0; i < kMetrics.size(); ++i) {
@@ -52,8 +52,8 @@ nlohmann::ordered_json LimitsJson(const scan::ScannerLimits& limits) {
           {"queue", limits.queue_max}};
 }
 
-// Orders canaries by how much they say against the scanner: what one worker has seen is not hidden by
-// another's luck.
+// Orders canary states by how bad they are for the scanner, so that what one worker has found is not hidden
+// by another worker's better result.
 bool Sounder(scan::CanaryState a, scan::CanaryState b) {
   static constexpr std::array kRank = {0, 2, 1, 4, 3};  // off, pending, found, missed, error
   return kRank[static_cast<size_t>(a)] < kRank[static_cast<size_t>(b)];
@@ -91,9 +91,9 @@ void StatsReport::Add(const scan::ScannerStats& from, Scanner& to) {
   to.latency_us.Add(from.latency_us.Read());
 }
 
-// The counts never go back from one report to the next, though a name may come and go among the most frequent
-// ones: a name's own count only grows, and the sum of all but the hundred largest counts cannot shrink when
-// counts grow.
+// Counts never go down from one report to the next, though a name may join or leave the most frequent ones:
+// the count of a name only grows, and the sum of all but the hundred largest counts cannot shrink when counts
+// grow.
 void StatsReport::TakeViruses(const std::vector<const WorkerStats*>& workers) {
   std::map<std::string, uint64_t> viruses;
   for (const WorkerStats* worker : workers) {
@@ -105,7 +105,7 @@ void StatsReport::TakeViruses(const std::vector<const WorkerStats*>& workers) {
       recent_viruses_.push_back(std::move(one));
     }
   }
-  // A signature of that very name.
+  // A signature may be called "other" itself.
   if (const auto found = viruses.find(std::string(kOtherViruses)); found != viruses.end()) {
     other_viruses_ += found->second;
     viruses.erase(found);
@@ -191,7 +191,7 @@ std::string StatsReport::Json(bool with_buckets) const {
                      {"max_fds", about_.process.max_fds}};
   json["per_worker"] = Json::array();
   for (const MetricCounters::Values& values : per_worker_) json["per_worker"].push_back(CountersJson(values));
-  // Names in the settings may hold any bytes; what is not UTF-8 is replaced rather than thrown at.
+  // Names in the settings may hold any bytes; what is not UTF-8 is replaced, so that dump() does not throw.
   return json.dump(2, ' ', true, Json::error_handler_t::replace) + "\n";
 }
 

@@ -1,6 +1,6 @@
-// StatsReport: the counters of all workers at one moment, added up, and the documents made of them: the JSON
-// of GET /stats and the Prometheus text of GET /metrics, which say the same. Reads without locks; runs on the
-// control thread.
+// StatsReport: the counters of all workers at one moment, added up, and the two documents made from them: the
+// JSON of GET /stats and the Prometheus text of GET /metrics. Both say the same. Reads without locks. Control
+// thread.
 #pragma once
 
 #include <array>
@@ -20,18 +20,18 @@ namespace bivalve::appliance {
 
 class StatsReport {
  public:
-  // Readings of the configuration while the program ran.
+  // Reloads of the configuration while the program ran.
   struct Reloads {
-    uint64_t count = 0;  // that took effect
+    uint64_t count = 0;  // reloads that took effect
     uint64_t failed = 0;
-    std::string last_error = {};                      // of the last one; empty: it took effect
-    std::chrono::system_clock::time_point time = {};  // of the last one
+    std::string last_error = {};                      // of the last reload; empty: it took effect
+    std::chrono::system_clock::time_point time = {};  // of the last reload
   };
   // Hot restarts.
   struct Restarts {
-    uint64_t generation = 1;      // of processes; 1: it was not started by another one
+    uint64_t generation = 1;      // number of this process in the line; 1: it was not started by another one
     uint64_t failed = 0;          // successors of this process that did not take over
-    std::string last_error = {};  // why the last of them did not; empty: none failed
+    std::string last_error = {};  // why the last of them failed; empty: none failed
   };
   struct About {
     std::string program;  // "bivalved" or "clamsmtpd"
@@ -40,37 +40,38 @@ class StatsReport {
     double uptime_seconds = 0;
     double process_started = 0;  // seconds since 1970
     ProcessStats process = {};
-    uint64_t accounting_violations = 0;     // by AccountingCheck
+    uint64_t accounting_violations = 0;     // counted by AccountingCheck
     uint64_t not_kept = 0;                  // messages that Quarantine or DebugFiles could not keep
     std::vector<std::string> scanners;      // as configured
-    std::vector<size_t> scanner_rows = {};  // of WorkerStats::scanners; empty: in that order
+    std::vector<size_t> scanner_rows = {};  // in WorkerStats::scanners; empty: in the order of `scanners`
     std::vector<scan::ScannerFacts> scanner_facts = {};  // by row; may be shorter
     Reloads reloads = {};
     Restarts restarts = {};
   };
 
-  // `workers` in order of their index.
+  // `workers` are in the order of their index.
   StatsReport(About about, const std::vector<const WorkerStats*>& workers);
 
-  // The JSON of GET /stats (CONTRACT, "Statistics"). With `with_buckets` every duration has "buckets" too: an
-  // array of [least microseconds, how many], without the empty ones. Two of them tell what was between.
+  // The JSON of GET /stats (CONTRACT, "Statistics"). With `with_buckets`, every duration has "buckets" too:
+  // an array of [lower bound in microseconds, count], without the empty ones. The difference between two
+  // reports is what happened between them.
   std::string Json(bool with_buckets = false) const;
-  // The text of GET /metrics (stats_prometheus.cc). Counters carry the worker; scanners and histograms are of
-  // all workers.
+  // The text of GET /metrics (stats_prometheus.cc). Counters have a label for the worker; scanners and
+  // histograms are over all workers.
   std::string Prometheus() const;
 
   uint64_t Total(Metric metric) const { return totals_[static_cast<size_t>(metric)]; }
   bool AnyScannerUp() const;
-  // One line: how many connections and messages there were, and how they ended.
+  // One line: the numbers of connections and messages, and how the messages ended.
   std::string Account() const;
 
  private:
   struct Scanner {
     std::string address;
     bool up = false;
-    scan::Circuit circuit = scan::Circuit::kOpen;            // the best of the workers'
+    scan::Circuit circuit = scan::Circuit::kOpen;            // the best among the workers
     core::Counters<scan::ScannerCount>::Values counts = {};  // of kScannerMetrics
-    scan::CanaryState canary = scan::CanaryState::kOff;      // the worst of the workers'
+    scan::CanaryState canary = scan::CanaryState::kOff;      // the worst among the workers
     std::string version = {};
     scan::ScannerFacts facts = {};
     core::Histogram::Snapshot latency_us;

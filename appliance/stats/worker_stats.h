@@ -1,4 +1,4 @@
-// WorkerStats: everything one worker counts. Written by the worker, read by the control thread, never locked.
+// WorkerStats: everything that one worker counts. The worker writes, the control thread reads, without locks.
 #pragma once
 
 #include <array>
@@ -16,8 +16,8 @@
 
 namespace bivalve::appliance {
 
-// How often each signature name was found. Names are added and never removed; beyond kNamesMax different
-// ones, further names count as others. The owner adds, anybody reads.
+// How often each signature name was found. Names are added and never removed. Beyond kNamesMax different
+// names, further names are counted together as others. Only the owner adds; any thread reads.
 class VirusTable {
  public:
   static constexpr size_t kNamesMax = 1024;
@@ -54,7 +54,7 @@ class VirusTable {
     std::string name;
     std::atomic<uint64_t> count = 0;
   };
-  std::unique_ptr<Entry[]> entries_;  // made before used_ says so
+  std::unique_ptr<Entry[]> entries_;  // allocated before used_ is set
   std::atomic<size_t> used_ = 0;
   std::atomic<uint64_t> other_ = 0;
 };
@@ -64,8 +64,8 @@ struct WorkerStats {
     for (size_t i = 0; i < scanner_count; ++i) scanners.push_back(std::make_unique<scan::ScannerStats>());
   }
 
-  // The row of a scanner, made where it is missing. A row stays for good, so that a scanner that is removed
-  // from the settings and comes back goes on counting. Control thread, or before there is one.
+  // The row of a scanner; makes it if it is missing. A row is never removed, so a scanner that is removed
+  // from the settings and comes back continues its counts. Control thread, or before that thread runs.
   scan::ScannerStats& ScannerRow(size_t row) {
     while (scanners.size() <= row) scanners.push_back(std::make_unique<scan::ScannerStats>());
     return *scanners[row];
@@ -74,7 +74,7 @@ struct WorkerStats {
   MetricCounters counters;
   std::array<core::Histogram, kPhaseNames.size()> phases_us;
   core::Histogram server_connect_us;
-  std::vector<std::unique_ptr<scan::ScannerStats>> scanners;  // the vector: as ScannerRow()
+  std::vector<std::unique_ptr<scan::ScannerStats>> scanners;  // the vector: same threads as ScannerRow()
   VirusTable viruses;
   RecentViruses recent_viruses;
 
