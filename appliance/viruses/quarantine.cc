@@ -22,13 +22,13 @@
 namespace bivalve::appliance {
 namespace {
 
-// 62^6 names: two tries in a row that hit a file are either a full directory or somebody's game.
+// 62^6 names: if two tries in a row hit a file, either the directory is full or somebody makes these files.
 constexpr int kNameTries = 100;
 
 constexpr std::string_view kNameCharacters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 constexpr size_t kRandomCharacters = 6;
 
-// `prefix` and six characters as mkstemp(3) makes them. False when there is no randomness to be had.
+// `prefix` and six characters, as mkstemp(3) makes them. Returns false if the system gives no random bytes.
 bool NewPath(std::string_view directory, std::string_view prefix, std::string& path) {
   std::array<unsigned char, kRandomCharacters> random = {};
   if (getrandom(random.data(), random.size(), 0) != static_cast<ssize_t>(random.size())) return false;
@@ -37,13 +37,13 @@ bool NewPath(std::string_view directory, std::string_view prefix, std::string& p
   return true;
 }
 
-// The name of the file at `path` while it is written, where it must have one.
+// The name of the file for `path` while it is written, if it needs one.
 std::string PartialPath(const std::string& path) {
   const size_t name = path.rfind('/') + 1;
   return core::Cat(path.substr(0, name), ".", path.substr(name), kPartialSuffix);
 }
 
-// Whether a file called `name` may be one of those.
+// Whether `name` may be such a partial name.
 bool IsPartialName(std::string_view name, std::string_view prefix) {
   if (!name.starts_with('.') || !name.ends_with(kPartialSuffix)) return false;
   name.remove_prefix(1);
@@ -53,8 +53,8 @@ bool IsPartialName(std::string_view name, std::string_view prefix) {
          name.find_first_not_of(kNameCharacters, prefix.size()) == std::string_view::npos;
 }
 
-// Marks a file as one that is being written, for as long as it is open: a lock of the open file, which
-// neither a fork nor another close of the file ends. 0, or an errno; EAGAIN: somebody else has it.
+// Marks a file as being written, for as long as it is open. The lock belongs to the open file, so neither a
+// fork nor another close of the file ends it. Returns 0 or an errno; EAGAIN: somebody else holds the lock.
 int Lock(int fd) {
   struct flock lock = {};
   lock.l_type = F_WRLCK;
@@ -63,7 +63,7 @@ int Lock(int fd) {
   return errno == EACCES ? EAGAIN : errno;
 }
 
-// Whether `name` is a file of ours that nobody writes.
+// Whether `name` is a file of ours that nobody is writing.
 bool IsLeftover(int directory, const char* name) {
   const core::UniqueFd file(
       openat(directory, name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
@@ -144,7 +144,7 @@ core::Task<int> Quarantine::Create(const std::string& path, core::UniqueFd& file
   }
   if (!result.ok()) co_return result.error();
   file.Reset(static_cast<int>(result.value()));
-  // A process that starts may just have taken it for a leftover.
+  // Another process that is starting may just have taken the file for a leftover.
   struct stat info = {};
   if (!partial_.empty() &&
       (Lock(file.get()) == EAGAIN || fstat(file.get(), &info) != 0 || info.st_nlink == 0)) {
@@ -165,7 +165,7 @@ int Quarantine::Publish(int file, const std::string& path) {
     const std::string open_file = core::Cat("/proc/self/fd/", file);
     if (linkat(AT_FDCWD, open_file.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0) return 0;
     const int error = errno;
-    // Without /proc, for example, it never gets one.
+    // The file can never be named, for example without /proc, so the next try uses a named file.
     unnamed_files_ = error == EEXIST || error == ENOSPC || error == EDQUOT || error == EIO;
     return error;
   }
@@ -173,7 +173,7 @@ int Quarantine::Publish(int file, const std::string& path) {
   if (named) {
     partial_.clear();
   } else if (errno == EINVAL || errno == ENOSYS) {
-    // The file system does not know the flag. The other name is removed by whoever asked.
+    // The file system does not know the flag. The caller removes the partial name.
     named = link(partial_.c_str(), path.c_str()) == 0;
   }
   return named ? 0 : errno;

@@ -17,7 +17,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::string_view kLatin1 = "iso-8859-1";
 
-// Whether the JSON library writes it unchanged: what is no UTF-8 it leaves out here.
+// Whether `text` is UTF-8: the JSON library would leave out anything else here.
 bool IsUtf8(const std::string& text) {
   const std::string written = Json(text).dump(-1, ' ', false, Json::error_handler_t::ignore);
   return Json::parse(written, nullptr, false).get<std::string>() == text;
@@ -37,7 +37,7 @@ std::string ToLatin1(std::string_view bytes) {
   return text;
 }
 
-// nullopt: there is a character above 255.
+// Returns nullopt if there is a character above 255.
 std::optional<std::string> FromLatin1(std::string_view text) {
   std::string bytes;
   for (size_t i = 0; i < text.size(); ++i) {
@@ -68,7 +68,7 @@ std::optional<std::chrono::system_clock::time_point> ParseTime(const std::string
   tm fields = {};
   const char* end = strptime(text.c_str(), "%Y-%m-%dT%H:%M:%SZ", &fields);
   if (end == nullptr || *end != '\0') return std::nullopt;
-  // The clock counts nanoseconds, and ends in 2262.
+  // The clock counts nanoseconds, so its range ends in 2262.
   constexpr time_t kSecondsMax = 9'000'000'000;
   const time_t seconds = timegm(&fields);
   if (seconds < 0 || seconds > kSecondsMax) return std::nullopt;

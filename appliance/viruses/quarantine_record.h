@@ -1,6 +1,6 @@
-// QuarantineRecord: what is kept beside a quarantined message, as virus.XXXXXX.json: the envelope it came
-// with, who sent it, what was found and by whom, and how to tell that the file is still the message. Written
-// by the control thread, read by bivalvectl.
+// QuarantineRecord: the data beside a quarantined message, in virus.XXXXXX.json: its envelope, who sent it,
+// what was found by which scanner, and a hash that shows whether the file is still the message. The control
+// thread writes it; bivalvectl reads it.
 #pragma once
 
 #include <chrono>
@@ -17,7 +17,7 @@ namespace bivalve::appliance {
 // The name of a quarantined message: this and six letters or digits.
 inline constexpr std::string_view kQuarantinePrefix = "virus.";
 inline constexpr std::string_view kRecordSuffix = ".json";
-// A file that is being written and must have a name has this behind it. Records of older versions too.
+// Suffix of a file that is being written and needs a name. Older versions used it for records too.
 inline constexpr std::string_view kPartialSuffix = ".new";
 
 struct QuarantineRecord {
@@ -26,10 +26,10 @@ struct QuarantineRecord {
   std::string session = {};  // as in the log
   std::string virus = {};
   std::string from = {};             // empty: the null reverse-path
-  std::string mail_parameters = {};  // of MAIL, as they came, with white space between them
+  std::string mail_parameters = {};  // of MAIL, as received, separated by white space
   std::vector<net::Recipient> recipients = {};
-  uint64_t recipients_left_out = 0;  // accepted, and more than is kept of one transaction
-  // Who connected and what it called itself; with XFORWARD, who had connected to that one. Empty: not known.
+  uint64_t recipients_left_out = 0;  // accepted, but beyond the limit for one transaction
+  // Who connected, and its HELO or EHLO name; `remote`: that one's own client (XFORWARD). Empty: not known.
   std::string client = {};
   std::string helo = {};
   std::string remote = {};
@@ -40,10 +40,10 @@ struct QuarantineRecord {
   std::string sha256 = {};  // of the message, in hexadecimal
 };
 
-// One JSON object and a line end. An envelope that is not UTF-8 is kept to the byte: each byte then stands as
-// the character of that number, and "envelope_encoding" says "iso-8859-1".
+// One JSON object and a line end. An envelope that is not UTF-8 is kept byte by byte: each byte becomes the
+// character of that number, and "envelope_encoding" says "iso-8859-1".
 std::string ToJson(const QuarantineRecord& record);
-// The reverse. An error says what is missing or wrong. Members that are not known are passed over.
+// The reverse of ToJson. An error says what is missing or wrong. Unknown members are ignored.
 absl::StatusOr<QuarantineRecord> ParseQuarantineRecord(std::string_view json);
 
 }  // namespace bivalve::appliance

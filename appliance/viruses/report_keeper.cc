@@ -61,7 +61,7 @@ core::Task<void> ReportKeeper::Handle(VirusReport& report) {
   }
 }
 
-// Returns the file's path; empty when the message could not be kept.
+// Returns the file's path; empty if the message could not be kept.
 core::Task<std::string> ReportKeeper::Keep(VirusReport& report) {
   std::string path;
   const Quarantine::Content content = {report.body.get(), report.content_offset, report.content_bytes};
@@ -91,7 +91,7 @@ core::Task<void> ReportKeeper::KeepRecord(VirusReport& report, const Quarantine:
   }
 }
 
-// A report is done with when its command was started, or could not be.
+// A report is finished when its command was started or has failed to start.
 void ReportKeeper::StartAction(const VirusReport& report, std::string_view path) {
   log_.Say(Severity::kDebug, report.session, "executing virus action");
   const size_t waited = actions_.waiting();

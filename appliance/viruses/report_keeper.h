@@ -1,5 +1,5 @@
-// ReportKeeper: does what the workers' reports of infected messages ask for, one report after the other: a
-// file, its record, then the command that is told its name. On the control thread.
+// ReportKeeper: handles the workers' reports of infected messages, one after the other: it writes the file,
+// then its record, then starts the command, which gets the file's name. Control thread.
 #pragma once
 
 #include <cstdint>
@@ -27,28 +27,28 @@ class ReportKeeper {
     std::string virus_action;
   };
   struct Callbacks {
-    // As the scanner said last; empty: not known.
+    // The scanner's version as it last told it; empty: not known.
     std::function<std::string(std::string_view scanner)> scanner_version;
-    // A report was dealt with.
+    // A report was handled.
     std::function<void()> done;
   };
 
-  // `debug_prefix`: of the files of DebugFiles. `outlet`: where the reports come from; it is told what became
-  // of each. It and `log` outlive the keeper.
+  // `debug_prefix`: path prefix of the files of DebugFiles. `outlet`: the source of the reports; it is told
+  // when each one is handled. It and `log` outlive the keeper.
   ReportKeeper(core::Loop& loop, LogWriter& log, ReportOutlet& outlet, Settings settings,
                std::string debug_prefix, Callbacks callbacks);
 
-  // For the reports that are dealt with from now on.
+  // For reports that are handled from now on.
   void Change(Settings settings);
   void Add(std::shared_ptr<VirusReport> report);
 
-  // Deals with reports until Stop() is called; those that are left then are not. Suspends.
+  // Handles reports until Stop() is called; the remaining ones are dropped. Suspends.
   core::Task<void> Run();
   void Stop();
   // After SIGCHLD: a command may have ended.
   void Reap();
 
-  // See Quarantine. For the start: removes what a crash has left, and says so. Blocks.
+  // See Quarantine. For the start: removes files that a crash has left, and logs that. Blocks.
   void RemoveLeftovers();
   // For an end without waiting: removes the file that is being written. Blocks.
   void RemovePartial() { quarantine_.RemovePartial(); }
@@ -71,7 +71,7 @@ class ReportKeeper {
   bool stopping_ = false;
 };
 
-// What is known of a quarantined message.
+// The record for a quarantined message.
 QuarantineRecord RecordOf(const VirusReport& report, const Quarantine::Kept& kept);
 
 }  // namespace bivalve::appliance

@@ -18,8 +18,9 @@ namespace {
 
 constexpr std::string_view kSafePath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-// How a command starts, whatever this process is like: no descriptors but /dev/null, no signals blocked or
-// ignored, a process group of its own, so that a signal to ours does not reach it.
+// Makes the start of a command independent of this process: all descriptors are /dev/null, no signals are
+// blocked or ignored, and the command has its own process group, so that a signal to our group does not reach
+// it.
 class SpawnSettings {
  public:
   SpawnSettings() {
@@ -52,10 +53,10 @@ class SpawnSettings {
   posix_spawnattr_t attributes_;
 };
 
-// Linux takes 128 KiB for one variable (execve(2)).
+// Linux limits one variable to 128 KiB (execve(2)).
 constexpr size_t kRecipientsBytesMax = size_t{100} << 10;
 
-// One a line, as many as fit.
+// One recipient on each line, as many as fit.
 std::string RecipientLines(const std::vector<net::Recipient>& recipients) {
   std::string lines;
   for (const net::Recipient& recipient : recipients) {
@@ -79,7 +80,7 @@ std::vector<std::string> ActionEnvironment(const VirusReport& report, std::strin
   };
   std::vector<std::string> environment;
   for (const auto& [name, value] : variables) {
-    // The null reverse-path is a value, as it is for clamsmtpd.
+    // The null reverse-path is a value, as in clamsmtpd.
     if (value.empty() && name != "SENDER") continue;
     environment.push_back(core::Cat(name, "=", value.substr(0, value.find('\0'))));
   }
@@ -92,7 +93,7 @@ absl::Status VirusActions::Add(std::vector<std::string> environment) {
 }
 
 absl::Status VirusActions::Reap() {
-  // One by one, because waiting for any child would take those of others.
+  // One by one, because waiting for any child would also collect children of others.
   std::erase_if(running_, [](pid_t pid) {
     const pid_t ended = waitpid(pid, nullptr, WNOHANG);
     return ended == pid || (ended < 0 && errno == ECHILD);

@@ -1,5 +1,5 @@
-// VirusActions: runs the VirusAction command, on the control thread. A command gets what is known of the
-// message in its environment, where no shell looks at it before the operator's own script does; it inherits
+// VirusActions: runs the VirusAction command, on the control thread. A command gets the data about the
+// message in its environment, where no shell interprets it before the operator's own script does. It inherits
 // nothing else.
 #pragma once
 
@@ -15,27 +15,27 @@
 
 namespace bivalve::appliance {
 
-// The whole environment of the command, "NAME=value" each: CLIENT EMAIL RECIPIENTS REMOTE REMOTE_HELO SENDER
-// SERVER TMPDIR VIRUS as in clamsmtpd(8), those that are not known left out, and a PATH. `email`: the file
-// that the message was kept in, or empty. A NUL ends a value.
+// The whole environment of the command, as "NAME=value": CLIENT EMAIL RECIPIENTS REMOTE REMOTE_HELO SENDER
+// SERVER TMPDIR VIRUS as in clamsmtpd(8), without the unknown ones, and a PATH. `email`: the file with the
+// message, or empty. A value ends at a NUL.
 std::vector<std::string> ActionEnvironment(const VirusReport& report, std::string_view email,
                                            std::string_view temp_directory);
 
 class VirusActions {
  public:
-  // More commands than this do not run at once; the rest wait in line.
+  // At most this many commands run at once; the rest wait in line.
   static constexpr size_t kRunningMax = 8;
 
   explicit VirusActions(std::string command) : command_(std::move(command)) {}
-  // Commands that run are left to finish on their own.
+  // Running commands are not ended.
   ~VirusActions() = default;
 
-  // For the commands that are started from now on.
+  // For commands that are started from now on.
   void set_command(std::string command) { command_ = std::move(command); }
-  // Starts the command now, or when one of those that run has ended. The errors of the starts that were
-  // tried.
+  // Starts the command now, or when one of the running commands has ended. Returns the errors of the starts
+  // that were tried.
   absl::Status Add(std::vector<std::string> environment);
-  // After SIGCHLD: collects those that have ended, and starts what waits.
+  // After SIGCHLD: collects the commands that have ended, and starts waiting ones.
   absl::Status Reap();
 
   size_t running() const { return running_.size(); }

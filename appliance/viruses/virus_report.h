@@ -1,5 +1,5 @@
 // VirusReport: what a worker tells the control thread about a message that is to be kept or reported. The
-// worker posts it and goes on; files and commands are the control thread's affair (quarantine.h,
+// worker posts it and continues; the control thread handles files and commands (quarantine.h,
 // virus_action.h).
 #pragma once
 
@@ -22,14 +22,14 @@ struct VirusReport {
   bool quarantine = false;  // keep it as an infected message
   bool debug = false;       // keep it because of DebugFiles
   bool act = false;         // run VirusAction
-  // As clamsmtpd(8) describes the environment of VirusAction; whatever the peers sent, less NULs. Empty: not
-  // known.
+  // As clamsmtpd(8) describes the environment of VirusAction. Exactly as the peers sent it, without NULs.
+  // Empty: not known.
   std::string virus = {};
   std::string client = {};
   std::string server = {};
   std::string sender = {};
   std::vector<net::Recipient> recipients = {};
-  uint32_t recipients_left_out = 0;  // accepted, and more than is kept of one transaction
+  uint32_t recipients_left_out = 0;  // accepted, but beyond the limit for one transaction
   std::string remote = {};
   std::string remote_helo = {};
   // For the record beside a quarantined message.
@@ -38,14 +38,14 @@ struct VirusReport {
   std::string mail_parameters = {};
   std::string scanner = {};
   std::string scanner_version = {};
-  // A descriptor of the body of its own, invalid when nothing is kept. Nobody writes into the body any more.
+  // The report's own descriptor of the body; invalid if nothing is kept. Nobody writes to the body any more.
   core::UniqueFd body = {};
   uint64_t content_offset = 0;
   uint64_t content_bytes = 0;
 };
 
-// The way from the workers to the control thread, and the bound on what may be under way: a report holds
-// memory (its body) until its file is written, and a place until its command was started. Any thread.
+// The way from the workers to the control thread. It limits what may be under way: a report holds memory (its
+// body) until its file is written, and a place until its command was started. Any thread.
 class ReportOutlet {
  public:
   static constexpr uint32_t kWaitingMax = 1000;
@@ -55,7 +55,7 @@ class ReportOutlet {
 
   // Any thread.
   void set_body_bytes_max(uint64_t bytes) { body_bytes_max_.store(bytes, std::memory_order_relaxed); }
-  // Takes the report, or says that too much is waiting already. A single report may be of any size.
+  // Takes the report, or returns false if too much is waiting already. A single report may have any size.
   bool Send(VirusReport report) {
     const uint64_t bytes = report.body.valid() ? report.content_bytes : 0;
     const uint64_t bytes_before = body_bytes_.fetch_add(bytes, std::memory_order_relaxed);
@@ -70,9 +70,9 @@ class ReportOutlet {
     post_(std::make_shared<VirusReport>(std::move(report)));
     return true;
   }
-  // The body's memory was given back.
+  // To be called when the body's memory was given back.
   void BodyDone(uint64_t bytes) { body_bytes_.fetch_sub(bytes, std::memory_order_relaxed); }
-  // Nothing more is to be done for a report.
+  // To be called when a report needs nothing more.
   void Done() { waiting_.fetch_sub(1, std::memory_order_relaxed); }
   // A message could not be kept (disk full, directory not writable).
   void CountNotKept() { not_kept_.fetch_add(1, std::memory_order_relaxed); }
