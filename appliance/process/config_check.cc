@@ -27,12 +27,12 @@ namespace {
 
 using Kind = Problem::Kind;
 
-// What stands in the way of writing to a directory: an errno, 0 for nothing.
+// Why we cannot write to a directory: an errno; 0 if we can.
 int WriteErrorHere(const std::string& directory) {
   return faccessat(AT_FDCWD, directory.c_str(), W_OK | X_OK, AT_EACCESS) == 0 ? 0 : errno;
 }
 
-// The same for the user that the program will run as; nullopt when that cannot be found out.
+// The same for the user that the program will run as; nullopt if that cannot be found out.
 std::optional<int> WriteErrorAs(const std::string& user, const std::string& directory) {
   if (user.empty() || IsUser(user)) return WriteErrorHere(directory);
   if (geteuid() != 0) return std::nullopt;
@@ -46,7 +46,7 @@ std::optional<int> WriteErrorAs(const std::string& user, const std::string& dire
   return WEXITSTATUS(status);
 }
 
-// Addresses that are this machine's.
+// The addresses of this machine.
 class LocalAddresses {
  public:
   LocalAddresses() {
@@ -74,7 +74,7 @@ class LocalAddresses {
   std::vector<std::string> hosts_;
 };
 
-// What a connection to `to` finds at the listener `listen`.
+// Who meets our own listener `listen` on a connection to `to`: nobody, local clients, or all clients.
 enum class Meets : uint8_t { kNo, kLocalClients, kYes };
 
 Meets Meet(const net::Endpoint& listen, const net::Endpoint& to, const LocalAddresses& local) {
@@ -120,12 +120,12 @@ class Checker {
  private:
   using Stage = Situation::Stage;
 
-  // What a running process has made use of once is not looked at again.
+  // A running process does not check again the values that it has already used.
   bool IsNews(std::string Config::* member) const {
     return situation_.in_force == nullptr || situation_.in_force->*member != config_.*member;
   }
 
-  // About the value of that number of a setting.
+  // Reports a problem with the value number `index` of a setting.
   void Report(Kind kind, std::string_view setting, size_t index, std::string text) {
     const Place place = parsed_.PlaceOf(setting, index);
     problems_.push_back({.kind = kind,
@@ -135,7 +135,7 @@ class Checker {
                          .text = std::move(text)});
   }
 
-  // Whether it is a directory; reports what it is instead.
+  // Whether it is a directory; if not, reports why.
   bool IsDirectory(std::string_view setting, const std::string& directory) {
     struct stat info = {};
     if (stat(directory.c_str(), &info) != 0) {
@@ -158,7 +158,7 @@ class Checker {
                      std::string_view(std::strerror(error))));
   }
 
-  // It is written before the program becomes User.
+  // The file is written before the program becomes User.
   void CheckPidFile() {
     const std::string& path = config_.pid_file;
     const size_t slash = path.rfind('/');
@@ -174,7 +174,7 @@ class Checker {
       return;
     }
     if (!config_.user.empty() && geteuid() != 0) return;
-    // A file that is there needs no new one.
+    // If the file exists and can be written, the directory need not be.
     if (faccessat(AT_FDCWD, path.c_str(), W_OK, AT_EACCESS) == 0) return;
     if (const int error = WriteErrorHere(directory); error != 0) {
       Report(situation_.stage != Stage::kStart && geteuid() != 0 ? Kind::kWarning : Kind::kError, "PidFile",
@@ -201,14 +201,14 @@ class Checker {
       CheckEndpoints("OutAddress", config_.out_address, "mail would come back here for ever");
     }
     CheckEndpoints("ClamAddress", config_.clam_address, "there is no scanner");
-    // The default gives way to Listen, whatever that is.
+    // If this is the default address, a conflict with Listen is only a warning.
     if (config_.stats_address.has_value()) {
       CheckEndpoints("StatsAddress", {*config_.stats_address}, "mail is accepted there",
                      config_.stats_address_set ? Kind::kError : Kind::kWarning);
     }
   }
 
-  // A program that runs looks at its scanners itself, each time that one has begun anew.
+  // A running process checks its scanners itself, each time a scanner has been restarted.
   void CheckScanners() {
     uid_t own = geteuid();
     gid_t group = getegid();

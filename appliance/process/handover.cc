@@ -41,7 +41,7 @@ std::string Variable(const char* name) {
   return value == nullptr ? "" : value;
 }
 
-// Ours from now on, and nobody else's.
+// Takes `fd`; no program that we start inherits it.
 Inheritance::Socket Take(int fd) {
   fcntl(fd, F_SETFD, FD_CLOEXEC);
   return {.fd = core::UniqueFd(fd), .number = fd};
@@ -72,7 +72,7 @@ bool TakeWord(std::string_view name, uint64_t value, Inheritance& out) {
 }
 
 void TakeFromProcess(std::string_view text, Inheritance& out, std::string& problem) {
-  // A process further down, which has inherited the variable and nothing else, has another parent.
+  // A process further down that has inherited only the variable has another parent.
   if (NumberOf(text.substr(5, text.find(' ') - 5)) != static_cast<uint64_t>(getppid())) return;
   while (!text.empty()) {
     const size_t end = text.find(' ');
@@ -86,7 +86,7 @@ void TakeFromProcess(std::string_view text, Inheritance& out, std::string& probl
   }
 }
 
-// sd_listen_fds(3). A socket called "stats" is StatsAddress, every other one takes mail.
+// sd_listen_fds(3). A socket called "stats" is for StatsAddress; all others are for mail.
 void TakeFromManager(std::string_view count_text, Inheritance& out, std::string& problem) {
   if (NumberOf(Variable("LISTEN_PID")) != static_cast<uint64_t>(getpid())) return;
   const auto count = NumberOf(count_text);
@@ -145,7 +145,7 @@ pid_t StartSuccessor(const std::string& path, const std::string& directory,
   for (const int fd : legacy.smtp) core::Append(variable, " smtp=", fd);
   std::vector<char*> environment = {variable.data()};
   for (char** one = environ; *one != nullptr; ++one) {
-    // The service manager means the process that it has started; that it follows another one it is told.
+    // WATCHDOG_PID names the old process. The service manager is told later to follow the new one.
     if (!std::string_view(*one).starts_with("WATCHDOG_PID=")) environment.push_back(*one);
   }
   environment.push_back(nullptr);
@@ -156,7 +156,7 @@ pid_t StartSuccessor(const std::string& path, const std::string& directory,
 
   posix_spawn_file_actions_t files;
   posix_spawn_file_actions_init(&files);
-  // A descriptor onto itself: it stays open in the new program.
+  // Duplicating a descriptor onto itself keeps it open in the new program.
   for (const int fd : legacy.descriptors()) posix_spawn_file_actions_adddup2(&files, fd, fd);
   posix_spawn_file_actions_addchdir_np(&files, directory.c_str());
   posix_spawnattr_t attributes;
@@ -172,7 +172,7 @@ pid_t StartSuccessor(const std::string& path, const std::string& directory,
   pid_t pid = 0;
   int error = 0;
   {
-    // Before this thread starts anything else: a command of VirusAction gets none of them.
+    // They end before this thread starts anything else, so a VirusAction command gets none of them.
     const InheritableCapabilities capabilities;
     error = posix_spawn(&pid, path.c_str(), &files, &attributes, words.data(), environment.data());
   }

@@ -17,15 +17,15 @@
 namespace bivalve::appliance {
 namespace {
 
-// A new process that finds no scanner takes over all the same: the old one would have none either.
+// A new process that finds no scanner takes over nevertheless: the old one would have none either.
 constexpr core::Duration kScannerWait = std::chrono::seconds(5);
 constexpr core::Duration kLook = std::chrono::milliseconds(10);
-// For the last words, to a process that reads at once.
+// For the last messages, to a process that reads at once.
 constexpr core::Duration kLastWords = std::chrono::seconds(5);
-// A process that has closed its channel, or was killed, ends.
+// How long a process that has closed its channel, or was killed, gets to end.
 constexpr core::Duration kEndWait = std::chrono::seconds(2);
 
-// The next whole line of the channel.
+// The next complete line from the channel.
 std::optional<std::string> NextLine(core::Stream& stream) {
   const std::string_view input = stream.input();
   const size_t end = input.find('\n');
@@ -45,8 +45,8 @@ std::string StatusText(int status) {
 struct Successor::Attempt {
   pid_t pid = 0;
   core::MonoTime deadline;
-  std::string fault;      // what it has said, or we of it
-  std::vector<int> left;  // by the new process
+  std::string fault;      // what it said, or what we say about it
+  std::vector<int> left;  // descriptors that the new process does not want
   bool took = false;
 };
 
@@ -109,14 +109,14 @@ core::Task<void> Successor::Run(Attempt& attempt) {
   co_await stream.Close();
 }
 
-// False: there is none.
+// Returns false if there is no complete line.
 bool Successor::TakeLine(Attempt& attempt, core::Stream& stream) {
   constexpr std::string_view kFailed = "failed ";
   constexpr std::string_view kLeft = "left ";
   const std::optional<std::string> line = NextLine(stream);
   if (!line.has_value()) return false;
   if (*line == "ready") {
-    // From here it may accept; it is not ended for being a little late.
+    // From now on it may accept, so it is not killed for being a little late.
     attempt.deadline = std::max(attempt.deadline, loop_.Now() + kLastWords);
     stream.Write("go\n");
     stream.Flush();
@@ -134,7 +134,7 @@ bool Successor::TakeLine(Attempt& attempt, core::Stream& stream) {
   return true;
 }
 
-// Ends it, if it has not ended `by_itself`, and says how it ended.
+// Kills the process, unless it ends `by_itself`, and returns how it ended.
 core::Task<std::string> Successor::End(pid_t pid, bool by_itself) {
   for (const bool kill_first : {!by_itself, true}) {
     if (kill_first) kill(pid, SIGKILL);
@@ -211,7 +211,7 @@ core::Task<absl::Status> Predecessor::Talk(core::Stream& stream, core::Condition
   co_return status;
 }
 
-// The other process closes the channel, or ends.
+// Waits until the other process closes the channel or ends.
 core::Task<void> Predecessor::AwaitEnd(core::Stream& stream, core::Condition& wake) {
   while (!stopping_ && !stream.ended()) {
     stream.StartReading();

@@ -1,18 +1,18 @@
-// The hot restart: one process takes the place of another without a connection being lost.
+// The hot restart: one process replaces another one without losing a connection.
 //
-// The old process starts the new one with its listening sockets and a channel, and goes on as before. Then:
+// The old process starts the new one with its listening sockets and a channel, and continues as before. Then:
 //
-//   new  "failed TEXT"   for each reason why it will not start; it ends
-//   new  "ready"         it has read its settings, its workers run, a scanner has proven itself
+//   new  "failed TEXT"   for each reason why it does not start; it ends
+//   new  "ready"         it has read its settings, its workers run, a scanner has passed its test
 //   old  "go"
 //   new                  accepts connections, beside the old one
 //   new  "left N"        for each descriptor that it does not want, by the old one's number
 //   new  "took"
-//   old                  accepts no more, empties the sockets that were left, closes the channel
+//   old                  stops accepting, empties the sockets that were left, closes the channel
 //   new                  looks into the sockets' queues once more
-//   old                  lets its sessions end, ends
+//   old                  lets its sessions end, and ends
 //
-// Until "took" nothing has changed for the old process, whatever happens to the new one. Control thread.
+// Until "took" nothing changes for the old process, whatever happens to the new one. Control thread.
 #pragma once
 
 #include <chrono>
@@ -32,10 +32,10 @@
 
 namespace bivalve::appliance {
 
-// The process that is to follow this one.
+// The process that will follow this one.
 class Successor {
  public:
-  // What to start; by the path that was used at the start, so that a new version there is what runs next.
+  // What to start. The path is the one that was used at the start, so a new version at that path runs next.
   struct Program {
     std::string path;
     std::string directory;
@@ -44,9 +44,9 @@ class Successor {
   };
   struct Callbacks {
     std::function<void(Severity, std::string)> say;
-    std::function<Legacy()> legacy;                     // all but the channel
+    std::function<Legacy()> legacy;                     // everything except the channel
     std::function<void(std::string why)> failed;        // everything is as before
-    std::function<void(pid_t, std::vector<int>)> took;  // and what it has left; AcceptsNoMore() must follow
+    std::function<void(pid_t, std::vector<int>)> took;  // pid and left sockets; AcceptsNoMore() must follow
   };
 
   Successor(core::Loop& loop, Program program, Callbacks callbacks)
@@ -54,11 +54,11 @@ class Successor {
   Successor(const Successor&) = delete;
 
   bool under_way() const { return under_way_; }
-  // Tries to have a successor. One at a time. Suspends until it has taken over or has failed.
+  // Tries to start a successor; one call at a time. Suspends until it has taken over or has failed.
   core::Task<void> Start(std::chrono::seconds timeout);
-  // After it has taken over: this process does not accept any more.
+  // To be called after it has taken over, when this process does not accept any more.
   void AcceptsNoMore();
-  // The service stops: an attempt under way is ended.
+  // The service stops: ends an attempt under way.
   void Stop();
 
  private:
@@ -80,9 +80,9 @@ class Successor {
 class Predecessor {
  public:
   struct Callbacks {
-    std::function<bool()> prepared;           // scanners and all
-    std::function<absl::Status()> take_over;  // accepts from now on
-    std::function<void()> alone;              // nobody else accepts any more
+    std::function<bool()> prepared;           // including the scanners
+    std::function<absl::Status()> take_over;  // begins to accept
+    std::function<void()> alone;              // no other process accepts any more
     std::vector<int> left;
   };
 
@@ -91,10 +91,10 @@ class Predecessor {
 
   bool present() const { return channel_.valid(); }
   pid_t pid() const { return pid_; }
-  // Tells it why there will be no start. Before TakeOver. Never blocks.
+  // Tells the predecessor why this process will not start. Call before TakeOver. Never blocks.
   void Failed(std::string_view text) const;
-  // Waits until this process is prepared, then until the other one agrees, and takes over; also when the
-  // other one has ended meanwhile, since then there is nobody else. Suspends.
+  // Waits until this process is prepared and then until the other one agrees, and takes over. If the other
+  // process has ended meanwhile, it takes over too, because there is no other process left. Suspends.
   core::Task<absl::Status> TakeOver(core::Loop& loop, Callbacks callbacks);
   void Stop();
 

@@ -16,7 +16,7 @@ namespace {
 
 std::string NameOf(int fd) { return net::SocketName(fd).ToString(); }
 
-// Those of `sockets` that listen there.
+// Takes the sockets that listen at `address`.
 std::vector<core::UniqueFd> TakeAt(const std::string& address, std::vector<Inheritance::Socket>& sockets) {
   std::vector<core::UniqueFd> found;
   for (Inheritance::Socket& socket : sockets) {
@@ -34,7 +34,7 @@ absl::Status Listening::Open(const std::vector<net::Endpoint>& endpoints, size_t
   by_worker_.assign(workers, {});
   by_manager_ = by_manager;
   if (by_manager) {
-    // As with our own: what is accepted inherits it. Fails for local sockets, which do not need it.
+    // As with our own sockets; accepted connections inherit it. Fails, harmlessly, for local sockets.
     const int on = 1;
     for (const Inheritance::Socket& socket : inherited)
       setsockopt(socket.fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
@@ -57,7 +57,7 @@ absl::Status Listening::OpenEndpoint(const net::Endpoint& endpoint, size_t liste
   for (const net::SocketAddress& address : *addresses) {
     std::vector<core::UniqueFd> taken = TakeAt(address.ToString(), inherited);
     if (!taken.empty()) {
-      // More of them for more workers. It does not work for who is not root any more; then they share.
+      // More sockets for more workers. This fails without root's rights; the workers then share.
       while (address.family() != AF_UNIX && taken.size() < workers) {
         absl::StatusOr<core::UniqueFd> fd = net::OpenListener(address, true, mode_);
         if (!fd.ok()) break;
@@ -74,7 +74,7 @@ absl::Status Listening::OpenEndpoint(const net::Endpoint& endpoint, size_t liste
       failure = status;
     }
   }
-  // A port alone means IPv6 and IPv4; a machine without one of them serves the other.
+  // A port alone means IPv6 and IPv4. A machine that has only one of them serves that one.
   if (opened == 0 || (!failure.ok() && !std::holds_alternative<net::PortOnly>(endpoint))) return failure;
   if (!failure.ok() && failure.message().find("Address already in use") != absl::string_view::npos)
     return failure;
@@ -83,7 +83,7 @@ absl::Status Listening::OpenEndpoint(const net::Endpoint& endpoint, size_t liste
 
 absl::Status Listening::OpenAddress(const net::SocketAddress& address, size_t listener, size_t workers) {
   const bool local = address.family() == AF_UNIX;
-  // Without sharing first: SO_REUSEPORT alone would let two daemons run on one port and split the mail
+  // First without sharing: with SO_REUSEPORT alone, two daemons could run on one port and split the mail
   // between them.
   if (!local) {
     absl::StatusOr<core::UniqueFd> probe = net::OpenListener(address, false);
@@ -99,7 +99,7 @@ absl::Status Listening::OpenAddress(const net::SocketAddress& address, size_t li
   return absl::OkStatus();
 }
 
-// Every worker gets one, and every socket a worker.
+// Every worker gets a socket, and every socket gets a worker.
 void Listening::Share(std::vector<core::UniqueFd> sockets, size_t listener, size_t workers) {
   for (size_t i = 0; i < std::max(workers, sockets.size()); ++i)
     by_worker_[i % workers].push_back({.fd = sockets[i % sockets.size()].get(), .listener = listener});
@@ -122,7 +122,7 @@ std::vector<std::string> Listening::addresses() const {
 }
 
 void Listening::RemovePaths(const std::vector<int>& kept) const {
-  if (by_manager_) return;  // they are the service manager's
+  if (by_manager_) return;  // the files are the service manager's
   for (const core::UniqueFd& fd : owned_) {
     const net::SocketAddress address = net::SocketName(fd.get());
     if (address.family() != AF_UNIX || std::ranges::find(kept, fd.get()) != kept.end()) continue;

@@ -1,7 +1,7 @@
 // Listening: the sockets on which mail is accepted, and which worker accepts from which.
 //
-// The kernel keeps a queue of connections for each socket, and a socket that is closed takes its queue along.
-// So a socket that was handed over is accepted from by somebody, whatever the number of workers was before.
+// The kernel keeps a queue of connections for each socket, and a closed socket loses its queue. So some
+// worker accepts from every socket that was handed over, whatever the number of workers was before.
 #pragma once
 
 #include <sys/types.h>
@@ -21,24 +21,24 @@ namespace bivalve::appliance {
 
 class Listening {
  public:
-  // Opens what `endpoints` say. Sockets that were inherited for these addresses are taken; the others are
-  // closed here, and left() names them. With `by_manager` all that were inherited are taken, as of the first
-  // listener, and `endpoints` mean nothing. A TCP address has a socket for each worker where that can be had,
-  // so that the kernel spreads the connections; otherwise several workers accept from one. A path has one for
-  // all. Blocks. Sockets that are made at a path get `mode`.
+  // Opens the sockets for `endpoints`. Takes the inherited sockets of these addresses; the others are closed
+  // here, and left() names them. With `by_manager` all inherited sockets are taken, for the first listener,
+  // and `endpoints` has no meaning. A TCP address gets a socket for each worker if possible, so that the
+  // kernel spreads the connections; otherwise several workers accept from one. A path has one socket for all
+  // workers. Sockets that are created at a path get `mode`. Blocks.
   absl::Status Open(const std::vector<net::Endpoint>& endpoints, size_t workers, FileMode mode,
                     std::vector<Inheritance::Socket> inherited, bool by_manager);
 
-  // Of the worker with that index.
+  // The sockets of the worker with that index.
   const std::vector<net::ListeningSocket>& of_worker(size_t index) const { return by_worker_[index]; }
   std::vector<int> descriptors() const;
-  // The inherited sockets that are not wanted, by their number in the process that gave them: it empties
-  // them.
+  // The inherited sockets that are not wanted, by their number in the process that handed them over, which
+  // empties them.
   const std::vector<int>& left() const { return left_; }
-  // The addresses, as text; each once.
+  // The addresses as text, each one once.
   std::vector<std::string> addresses() const;
 
-  // Removes the files of local sockets, but for those whose descriptors are in `kept`.
+  // Removes the files of local sockets, except those whose descriptors are in `kept`.
   void RemovePaths(const std::vector<int>& kept) const;
 
  private:

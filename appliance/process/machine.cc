@@ -10,10 +10,10 @@
 namespace bivalve::appliance {
 namespace {
 
-// Descriptors that are not sessions': listeners, rings, scanner connections, logs.
+// Descriptors for other things than sessions: listeners, rings, scanner connections, logs.
 constexpr uint64_t kDescriptorsReserved = 1024;
-// Of a session: the client's, the server's, and while it has a message (and some seconds longer) the body's
-// two.
+// For each session: the client's and the server's. While the session has a message (and some seconds longer),
+// the body has two more.
 constexpr uint64_t kDescriptorsPerSession = 2;
 
 }  // namespace

@@ -1,4 +1,4 @@
-// What the machine, or the container, has for this process.
+// What the machine or the container offers this process.
 #pragma once
 
 #include <cstddef>
@@ -8,11 +8,10 @@ namespace bivalve::appliance {
 
 size_t UsableCpus();
 
-// A quarter of the machine's memory, or of the container's where that is less. In bytes.
+// A quarter of the memory of the machine, or of the container if that is less. In bytes.
 uint64_t DefaultBodyMemory();
 
-// Raises the descriptor limit as far as it is needed and allowed, and returns how many connections it
-// carries.
+// Raises the descriptor limit as far as needed and allowed. Returns how many connections it is enough for.
 uint32_t RaiseDescriptorLimit(uint32_t connections_wanted);
 
 }  // namespace bivalve::appliance

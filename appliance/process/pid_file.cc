@@ -29,7 +29,7 @@ Trusted TrustedWithPidFile(const std::string& user) {
   return {.users = {uid}, .groups = {gid}};
 }
 
-// A directory that only root may write to keeps the file; an empty one names no process.
+// If only root may write to the directory, the file stays, but empty: then it names no process.
 PidFile::~PidFile() {
   if (ours_ && unlink(path_.c_str()) != 0) (void)!ftruncate(fd_.get(), 0);
 }
@@ -50,7 +50,7 @@ absl::Status PidFile::Open(const std::string& path, const std::string& user, Inh
   struct stat info = {};
   if (!fd_.valid() || fstat(fd_.get(), &info) != 0)
     return absl::ErrnoToStatus(errno, core::Cat("PidFile: cannot write '", path, "'"));
-  // What was opened counts, whatever has been put there since.
+  // The file that was opened counts, whatever is at the path now.
   why = WhyNotTrusted(info, path, trusted);
   if (why.empty()) return absl::OkStatus();
   fd_.Reset();

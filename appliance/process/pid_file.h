@@ -1,4 +1,4 @@
-// The file that names this process, and how it goes from one process to the next at a hot restart.
+// The file with this process's number, and how the next process gets it at a hot restart.
 #pragma once
 
 #include <string>
@@ -15,27 +15,28 @@ class PidFile {
  public:
   PidFile() = default;
   PidFile(const PidFile&) = delete;
-  // Removes it, unless another process is named there.
+  // Removes the file, unless it names another process.
   ~PidFile();
 
-  // Opens the file, or takes the one that was handed over if that is the same: who opened it as root may have
-  // been able to what we are not. Then `inherited` is empty. While still root, and before `user` (empty: who
-  // it is) is; nobody else may own the file or write to it, or root could be made to signal another process.
+  // Opens the file. If the inherited descriptor is the same file, it is taken instead and `inherited` becomes
+  // empty: the process that opened it as root may have had rights that we do not have. Call while still root,
+  // before the process becomes `user` (empty: it stays who it is). Nobody else may own the file or write to
+  // it; otherwise they could make root signal another process.
   absl::Status Open(const std::string& path, const std::string& user, Inheritance::Socket& inherited);
-  // This process is the one from now on.
+  // From now on the file names this process.
   absl::Status Write();
-  // Another one is.
+  // From now on the file names another process.
   void GiveAway() { ours_ = false; }
 
-  int descriptor() const { return fd_.get(); }  // -1: there is none
+  int descriptor() const { return fd_.get(); }  // -1: no file
 
  private:
   std::string path_;
   core::UniqueFd fd_;
-  bool ours_ = false;  // to be removed
+  bool ours_ = false;  // the destructor removes the file
 };
 
-// Who may own the file and the directories above it: root, and the user that the program runs as.
+// The users who may own the file and the directories above it: root, and the user that the program runs as.
 Trusted TrustedWithPidFile(const std::string& user);
 
 }  // namespace bivalve::appliance

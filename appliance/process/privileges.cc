@@ -18,7 +18,7 @@ namespace bivalve::appliance {
 namespace {
 
 struct Account {
-  std::string name;  // empty: a number that nobody has
+  std::string name;  // empty: a number without an account
   uid_t uid = 0;
   gid_t gid = 0;
 };
@@ -35,7 +35,7 @@ absl::Status SystemFailed(const std::string& user, std::string_view what) {
   return Failed(user, what, ": ", std::string_view(std::strerror(errno)));
 }
 
-// A number that nobody has is a user without a name, with a group of the same number.
+// A number without an account is a user without a name, with the group of the same number.
 absl::Status FindAccount(const std::string& user, Account& account) {
   errno = 0;
   const passwd* entry = getpwnam(user.c_str());
@@ -60,7 +60,8 @@ bool IsOnly(uid_t uid, gid_t gid) {
          gids[2] == gid;
 }
 
-// Exactly these capabilities, permitted and effective; none inheritable, so that no program we start has any.
+// Sets exactly these capabilities, permitted and effective, none inheritable: programs that we start get
+// none.
 bool SetCapabilities(uint64_t set) {
   __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
   __user_cap_data_struct data[2] = {};

@@ -1,5 +1,5 @@
-// Privileges: from root to the User setting, for good. At the start, before there is any other thread and any
-// ring.
+// Privileges: the irrevocable change from root to the User setting. At the start, before there is any other
+// thread or any ring.
 #pragma once
 
 #include <sys/types.h>
@@ -10,31 +10,31 @@
 
 namespace bivalve::appliance {
 
-// Becomes `user` (a name or a number): supplementary groups, group, user, and then looks whether that can be
-// undone. With `keep_network` the capabilities that transparent sockets need (CAP_NET_ADMIN, CAP_NET_RAW)
-// stay, and nothing else; programs that are started later do not get them. Whether the same is already true
-// of us, root or not, is looked at first. After an error the process must end. Blocks (the user is looked
-// up).
+// Becomes `user` (a name or a number): sets the supplementary groups, the group and the user, and then checks
+// that this cannot be undone. With `keep_network` the capabilities that transparent sockets need
+// (CAP_NET_ADMIN, CAP_NET_RAW) stay, and no others; programs that are started later do not get them. A
+// process that is not root must already be `user` and nobody else. After an error the process must end.
+// Blocks (the user is looked up).
 absl::Status BecomeUser(const std::string& user, bool keep_network);
 
-// As long as it lives, programs that this thread starts get the capabilities that the thread has; otherwise
-// those of a user who is not root end with exec.
+// While it lives, programs that this thread starts get the thread's capabilities. Otherwise the capabilities
+// of a user who is not root end with exec.
 class InheritableCapabilities {
  public:
   InheritableCapabilities();
   InheritableCapabilities(const InheritableCapabilities&) = delete;
   ~InheritableCapabilities() { Forget(); }
-  // No program started from now on gets any. For the process that was itself started with some.
+  // Programs that are started from now on get none. For a process that was itself started with some.
   static void Forget();
 };
 
-// Whether this process is `user` already, and nobody else. Blocks.
+// Whether this process already is `user`, in all its identities. Blocks.
 bool IsUser(const std::string& user);
 
-// Whom BecomeUser would make of us. False when there is no such user. Blocks.
+// The ids that BecomeUser would take. Returns false if there is no such user. Blocks.
 bool FindUser(const std::string& user, uid_t& uid, gid_t& gid);
 
-// Whether BecomeUser would find `user`: a name that is known, or any number. Blocks.
+// Whether BecomeUser would find `user`: any number, or a name that is known. Blocks.
 bool UserExists(const std::string& user);
 
 }  // namespace bivalve::appliance

@@ -56,7 +56,7 @@ std::chrono::microseconds WatchdogInterval() {
   const char* interval = std::getenv("WATCHDOG_USEC");
   const char* pid = std::getenv("WATCHDOG_PID");
   if (interval == nullptr || !ServiceManagerListens()) return {};
-  // Meant for another process, whose child we are.
+  // The variables are meant for another process, such as our parent.
   if (pid != nullptr && std::string_view(pid) != std::to_string(getpid())) return {};
   const std::string_view text = interval;
   int64_t microseconds = 0;

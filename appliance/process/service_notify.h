@@ -1,4 +1,4 @@
-// Tells the service manager how the service is (sd_notify(3)), without its library: a datagram to
+// Tells the service manager the state of the service (sd_notify(3)), without its library: a datagram to
 // NOTIFY_SOCKET.
 #pragma once
 
@@ -7,18 +7,18 @@
 
 namespace bivalve::appliance {
 
-// Whether a service manager waits for it (systemd with Type=notify). The service then stays the process that
-// was started.
+// Whether a service manager waits for such datagrams (systemd with Type=notify). The service must then stay
+// in the process that was started.
 bool ServiceManagerListens();
 
-// Sends a state such as "READY=1" or "STOPPING=1". Does nothing when nobody listens. Never waits.
+// Sends a state such as "READY=1" or "STOPPING=1". Does nothing if no service manager listens. Never waits.
 void NotifyServiceManager(std::string_view state);
 
-// RELOADING=1 with the time that sd_notify(3) wants beside it; READY=1 follows when it is over.
+// Sends RELOADING=1 with the time that sd_notify(3) requires; READY=1 must follow when the reload is over.
 void NotifyReloading();
 
-// The time without WATCHDOG=1 after which the service manager takes the service for hung; 0: it does not
-// look.
+// The time without WATCHDOG=1 after which the service manager assumes that the service hangs; 0: it does not
+// check.
 std::chrono::microseconds WatchdogInterval();
 
 }  // namespace bivalve::appliance

@@ -14,7 +14,7 @@
 namespace bivalve::appliance {
 namespace {
 
-// As in the kernel.
+// The same limit as in the kernel.
 constexpr int kLinksMax = 40;
 
 bool IsTrusted(uid_t user, const Trusted& trusted) {
