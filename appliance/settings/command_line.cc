@@ -12,7 +12,7 @@
 namespace bivalve::appliance {
 namespace {
 
-// The options of old versions of clamsmtpd. They go on working, as settings.
+// Options of old versions of clamsmtpd. They still work, as settings.
 struct OldOption {
   char letter = '\0';  // '\0': the argument without an option
   std::string_view setting;
@@ -35,8 +35,8 @@ const OldOption* FindOldOption(char letter) {
   return found == std::end(kOldOptions) ? nullptr : found;
 }
 
-// The letters in getopt's form. "-": an argument without an option comes in its place, as the option 1. ":":
-// a missing value is told from an unknown option, and nothing is printed.
+// The letters in getopt's form. "-": an argument without an option is returned in its place, as option 1.
+// ":": a missing value is reported differently from an unknown option, and getopt prints nothing.
 std::string Letters() {
   std::string letters = "-:d:f:p:v";
   for (const OldOption& option : kOldOptions) {
@@ -45,18 +45,18 @@ std::string Letters() {
   return letters;
 }
 
-constexpr int kArgument = 1;       // what getopt returns for one without an option
+constexpr int kArgument = 1;       // what getopt returns for an argument without an option
 constexpr int kCheckConfig = 256;  // beyond all letters
 constexpr option kLongOptions[] = {{"check-config", no_argument, nullptr, kCheckConfig}, {}};
 
-// An argument for a message.
+// An argument as it is shown in a message.
 std::string Shown(std::string_view text) {
   std::string out;
   core::AppendEscaped(out, text, 200);
   return out;
 }
 
-// A value that the operator is to copy: as it is, unless it would break the line.
+// A value that the operator will copy: unchanged, unless it would break the line.
 std::string Copyable(std::string_view value) {
   const bool has_control =
       std::ranges::any_of(value, [](char c) { return (c >= '\0' && c < ' ') || c == '\x7f'; });
@@ -72,7 +72,7 @@ class Parser {
  public:
   explicit Parser(std::span<const char* const> arguments) {
     if (!arguments.empty()) result_.program = ProgramNameOf(arguments.front());
-    // getopt asks for pointers to what may be changed, and changes nothing unless it sorts them.
+    // getopt takes pointers to non-const, but changes nothing unless it sorts the arguments.
     for (const char* argument : arguments) arguments_.push_back(const_cast<char*>(argument));
     count_ = static_cast<int>(arguments_.size());
     arguments_.push_back(nullptr);
@@ -80,16 +80,16 @@ class Parser {
 
   absl::StatusOr<CommandLine> Run() {
     const std::string letters = Letters();
-    optind = 0;  // begins anew, whatever was read before
+    optind = 0;  // starts again, whatever was parsed before
     while (result_.mode != CommandLine::Mode::kVersion) {
-      // Where getopt looks next; an argument of several letters stays until its last one.
+      // The argument that getopt reads next; an argument of several letters stays until its last letter.
       const std::string_view argument = At(std::max(optind, 1));
       const int found = getopt_long(count_, arguments_.data(), letters.c_str(), kLongOptions, nullptr);
       if (found == -1) break;
       absl::Status status = argument.starts_with("--") ? TakeLong(argument) : TakeShort(found);
       if (!status.ok()) return status;
     }
-    // Behind "--".
+    // Arguments after "--".
     while (result_.mode != CommandLine::Mode::kVersion && optind < count_) {
       if (absl::Status status = TakeAddress(At(optind++)); !status.ok()) return status;
     }
@@ -99,12 +99,12 @@ class Parser {
   }
 
  private:
-  // Empty behind the last one.
+  // Empty after the last argument.
   std::string_view At(int index) const {
     return index < count_ ? std::string_view(arguments_[static_cast<size_t>(index)]) : std::string_view();
   }
 
-  // Only whole names: what getopt takes for short may mean another option in the next version.
+  // Only full names: an abbreviation that getopt accepts may mean another option in the next version.
   absl::Status TakeLong(std::string_view argument) {
     if (argument != "--check-config") return UsageError(Shown(argument), "unknown option");
     result_.mode = CommandLine::Mode::kCheckConfig;
@@ -167,7 +167,7 @@ class Parser {
     return absl::OkStatus();
   }
 
-  // Last, because they name the configuration file.
+  // Called last, because the warnings name the configuration file.
   void AddWarnings() {
     for (const auto& [name, item] : old_) {
       result_.warnings.push_back(core::Cat(name, ": old command line option; write \"", item.setting, ": ",
@@ -179,8 +179,8 @@ class Parser {
   static std::string Name(char letter) { return core::Cat("-", Shown(std::string_view(&letter, 1))); }
 
   std::vector<char*> arguments_;                       // as getopt wants them: with a null pointer at the end
-  int count_ = 0;                                      // without that
-  std::vector<std::pair<std::string, Override>> old_;  // as on the command line, and what it means
+  int count_ = 0;                                      // without the null pointer
+  std::vector<std::pair<std::string, Override>> old_;  // the option as written, and its meaning
   bool address_taken_ = false;
   CommandLine result_;
 };

@@ -24,34 +24,35 @@ struct CommandLine {
   std::optional<int> foreground_level;
   std::string config_file;         // -f, or the program's default
   bool config_file_given = false;  // by -f
-  // Settings to put over the file: -p (as PidFile), the older options and the positional OutAddress. For
-  // ParseConfig, at start and at every reload.
+  // Settings that replace those of the file: -p (as PidFile), the older options and the positional
+  // OutAddress. For ParseConfig, at the start and at every reload.
   std::vector<Override> overrides;
-  // One line for each older option, for the log: what to write into the file instead.
+  // For the log, one line for each older option: what to write into the file instead.
   std::vector<std::string> warnings;
 };
 
-// The options of today, in the order of the usage line.
+// The current options, in the order of the usage line.
 struct CommandOption {
   std::string_view name;
-  std::string_view argument = {};  // empty: there is none
+  std::string_view argument = {};  // empty: the option has none
   bool takes_file = false;
-  bool alone = false;  // stands without the others
+  bool alone = false;  // used without the other options
 };
 std::span<const CommandOption> CommandOptions();
 
 // Parses main's arguments, the program's name included. An error is a usage error (exit status 2): a line for
-// the operator, to be followed by UsageText(). One thread at a time: getopt_long(3) has global variables.
+// the operator, to be followed by UsageText(). Only one thread at a time, because getopt_long(3) has global
+// variables.
 absl::StatusOr<CommandLine> ParseCommandLine(std::span<const char* const> arguments);
 
-// "clamsmtpd" when `argv0`'s last component is that name, else "bivalved".
+// "clamsmtpd" if the last component of `argv0` is that name, otherwise "bivalved".
 ProgramName ProgramNameOf(std::string_view argv0);
 std::string_view ToString(ProgramName program);
 std::string_view DefaultConfigFile(ProgramName program);
 
-// Whole lines, for standard error.
+// Complete lines, for standard error.
 std::string UsageText(ProgramName program);
-// -v: a line with the version, a line with the default configuration file.
+// For -v: a line with the version and a line with the default configuration file.
 std::string VersionText(ProgramName program, std::string_view version);
 
 }  // namespace bivalve::appliance

@@ -1,5 +1,5 @@
-// What the operator has set, as values. Filled only through the table in options.cc; has no defaults of its
-// own.
+// The operator's settings as values. They are filled in only through the table in options.cc. This struct has
+// no defaults of its own.
 #pragma once
 
 #include <array>
@@ -15,17 +15,17 @@
 
 namespace bivalve::appliance {
 
-// Action: what becomes of an infected message.
+// Action: what happens to an infected message.
 enum class VirusPolicy : uint8_t { kDrop, kBounce, kPass };
-// ClamMethod: how a scanner gets the message.
+// ClamMethod: how a scanner gets a message.
 enum class ClamMethod : uint8_t { kAuto, kFildes, kInstream };
-// XClientFailure: what becomes of a client that the mail server cannot be told of.
+// XClientFailure: what happens to a client if the mail server cannot be told who it is.
 enum class XClientFailure : uint8_t { kRefuse, kAllow };
 
-// BareNewline: what becomes of line ends that servers read differently.
+// BareNewline: what happens to line ends that servers read differently.
 enum class BareNewline : uint8_t { kGuard, kReject, kPass };
 
-// SocketMode: rights, as in chmod(2).
+// SocketMode: access rights, as in chmod(2).
 enum class FileMode : uint16_t {};
 
 // LogFormat: how events are written.
@@ -34,11 +34,11 @@ enum class LogFormat : uint8_t { kText, kJson };
 // Why a message has no verdict, in the order of CONTRACT's list.
 enum class FailureCause : uint8_t { kDown, kTimeout, kError, kSize, kLimits };
 inline constexpr size_t kFailureCauses = 5;
-// ScanFailure: what becomes of such a message.
+// ScanFailure: what happens to a message without a verdict.
 enum class FailurePolicy : uint8_t { kTempfail, kReject, kPass };
 using FailurePolicies = std::array<FailurePolicy, kFailureCauses>;  // indexed by FailureCause
 
-// What a session goes by. It keeps what was set when it began; each listener may have its own.
+// The settings of a session. A session keeps the values of its start; each listener may have its own.
 struct SessionConfig {
   std::vector<net::Endpoint> out_address;
   std::string header;  // as written, escapes not yet replaced; empty: none
@@ -62,7 +62,7 @@ struct SessionConfig {
   bool debug_files;
 };
 
-// All that is set: what sessions go by, and what the process has once.
+// All settings: those of sessions and those of the process.
 struct Config : SessionConfig {
   std::vector<net::Endpoint> listen;
   std::vector<net::Endpoint> clam_address;
@@ -75,12 +75,12 @@ struct Config : SessionConfig {
   scan::CanaryMode canary;
   uint64_t body_memory_bytes;                  // 0: a quarter of memory
   std::optional<net::Endpoint> stats_address;  // nullopt: off
-  bool stats_address_set;                      // by the operator, not by default
+  bool stats_address_set;                      // true: set by the operator, not by default
   FileMode socket_mode;
   std::chrono::seconds shutdown_timeout;
   std::chrono::seconds drain_timeout;
   std::chrono::seconds restart_timeout;
-  std::string user;  // name or number; empty: stays who it is
+  std::string user;  // name or number; empty: the process stays who it is
   LogFormat log_format;
 };
 

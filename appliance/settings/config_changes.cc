@@ -9,7 +9,7 @@
 namespace bivalve::appliance {
 namespace {
 
-// Whether the operator sees a difference.
+// Whether the operator can see a difference.
 bool Differs(const Option& option, const Config& a, const Config& b) {
   if (option.set_flag != nullptr && a.*option.set_flag != b.*option.set_flag) return true;
   return PrintOption(a, option) != PrintOption(b, option);

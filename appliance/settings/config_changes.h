@@ -1,4 +1,4 @@
-// What changes when the configuration is read again while the program runs, and what cannot.
+// What changes when the configuration is read again while the program runs, and what cannot change.
 #pragma once
 
 #include <string_view>
@@ -14,9 +14,9 @@ struct Changes {
   std::vector<std::string_view> at_next_start;  // the others
 };
 Changes ChangesOf(const Config& before, const Config& after);
-// Gives `after` the values of `before` where they cannot change while the program runs.
+// Gives `after` the values of `before` for settings that cannot change while the program runs.
 void KeepWhatCannotChange(const Config& before, Config& after);
-// Required settings that have no value; KeepWhatCannotChange can leave some.
+// Required settings that have no value. KeepWhatCannotChange can cause this.
 std::vector<std::string_view> MissingSettings(const Config& config);
 
 }  // namespace bivalve::appliance

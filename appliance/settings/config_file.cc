@@ -16,7 +16,7 @@
 namespace bivalve::appliance {
 namespace {
 
-// Forgets the values of a repeatable setting; others are overwritten anyway.
+// Removes the values of a repeatable setting; others are overwritten anyway.
 void ClearRepeatable(Config& config, const Option& option) {
   if (const auto* endpoints = std::get_if<std::vector<net::Endpoint> Config::*>(&option.field))
     config.** endpoints = {};
@@ -24,8 +24,8 @@ void ClearRepeatable(Config& config, const Option& option) {
     config.** networks = {};
 }
 
-// How many characters must be inserted, removed, replaced or swapped with their neighbour to get from one
-// name to the other, without regard to case.
+// How many characters must be inserted, removed, replaced or swapped with their neighbour to turn one name
+// into the other, without regard to case.
 size_t EditDistance(std::string_view a, std::string_view b) {
   std::vector<size_t> before_last(b.size() + 1);
   std::vector<size_t> last(b.size() + 1);
@@ -46,13 +46,13 @@ size_t EditDistance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
-// The setting that was probably meant, or nothing.
+// The setting that was probably meant; empty if there is none.
 std::string_view NearestName(std::string_view name) {
   std::string_view nearest;
   size_t nearest_distance = 4;
   for (const Option& option : Options()) {
     if (!option.alias_of.empty()) continue;
-    // A third of the letters wrong is still the same word; beyond, a guess would only mislead.
+    // With up to a third of the letters wrong it is still the same word. Beyond that, a guess would mislead.
     const size_t distance_max = std::min<size_t>(3, option.name.size() / 3);
     const size_t longer = std::max(name.size(), option.name.size());
     if (longer - std::min(name.size(), option.name.size()) > distance_max) continue;
@@ -65,7 +65,7 @@ std::string_view NearestName(std::string_view name) {
   return nearest;
 }
 
-// One reading of a configuration.
+// Reads one configuration.
 class Reader {
  public:
   Reader(std::string_view file_name, ProgramName program, PathExists exists) : file_(file_name) {
@@ -77,7 +77,7 @@ class Reader {
   }
 
   void ReadLines(std::string_view text) {
-    if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);  // some editors mark UTF-8 so
+    if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);  // some editors mark UTF-8 with these bytes
     while (!text.empty()) {
       ++line_;
       const size_t end = text.find('\n');
@@ -117,11 +117,11 @@ class Reader {
  private:
   struct Given {
     bool given = false;
-    int line = 0;           // of the first
-    std::string_view name;  // the name used there, maybe an old one
+    int line = 0;           // line of the first value
+    std::string_view name;  // the name used there, perhaps an old one
   };
 
-  // The setting's values so far: the default's, or those of the file when the command line has others.
+  // Removes the setting's values so far: the default, or those of the file if the command line has others.
   void Clear(const Option& option) {
     ClearRepeatable(parsed_.config, option);
     std::erase_if(parsed_.places, [&option](const auto& place) { return place.first == option.name; });
@@ -215,8 +215,7 @@ class Reader {
     CheckRepeated(option, name);
   }
 
-  // Twice the same address is once too often: a scanner would count as two, a listener would take two
-  // sockets.
+  // An address may not be repeated: a scanner would count as two, and a listener would take two sockets.
   void CheckRepeated(const Option& option, std::string_view name) {
     if (const auto* endpoints = std::get_if<std::vector<net::Endpoint> Config::*>(&option.field)) {
       CheckRepeated(parsed_.config.**endpoints, name);

@@ -16,8 +16,8 @@ constexpr std::array<std::string_view, 12> kMonths = {"Jan", "Feb", "Mar", "Apr"
                                                       "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
 constexpr std::string_view kUnknownAddress = "unknown";
 
-// Zone names are letters, or a number such as "+0330" where the zone has none. Anything else, which a TZ
-// variable may hold, would not be safe inside a comment.
+// Zone names are letters, or a number such as "+0330" if the zone has no name. Anything else, which a TZ
+// variable may contain, would not be safe inside a comment.
 bool IsPlainZone(std::string_view zone) {
   return !zone.empty() && zone.size() <= 8 && std::ranges::all_of(zone, [](char c) {
     const char lower = core::AsciiLower(c);
@@ -80,7 +80,7 @@ absl::StatusOr<HeaderTemplate> HeaderTemplate::Compile(std::string_view value) {
   if (value.empty()) return result;
   absl::StatusOr<std::vector<Piece>> pieces = Tokenise(value);
   if (!pieces.ok()) return pieces.status();
-  // The last line end is ours to write.
+  // The last line end is added by us.
   while (!pieces->empty() && pieces->back().text.ends_with('\n')) {
     pieces->back().text.pop_back();
     if (pieces->back().text.empty()) pieces->pop_back();
@@ -101,7 +101,7 @@ absl::StatusOr<HeaderTemplate> HeaderTemplate::Compile(std::string_view value) {
   return result;
 }
 
-// Texts and the values between them. Every line end, however written, is one '\n' here.
+// Splits into texts and the values between them. Every line end, however it is written, becomes one '\n'.
 absl::StatusOr<std::vector<HeaderTemplate::Piece>> HeaderTemplate::Tokenise(std::string_view value) {
   std::vector<Piece> pieces;
   bool after_cr = false;
@@ -166,7 +166,7 @@ absl::StatusOr<std::vector<HeaderTemplate::Piece>> HeaderTemplate::Tokenise(std:
 }
 
 absl::Status HeaderTemplate::CheckLines(const std::vector<Piece>& pieces) {
-  // Values stand in as one control character each, which no text holds.
+  // In the sample each value is one control character, which no text contains.
   std::string sample;
   for (const Piece& piece : pieces) {
     switch (piece.kind) {

@@ -22,7 +22,7 @@ constexpr uint64_t kKilo = 1024;
 constexpr uint64_t kMega = 1024 * kKilo;
 constexpr uint64_t kGiga = 1024 * kMega;
 
-// The words of the settings that choose one of several things. The first of two words for one value is
+// The words of settings that choose one of several values. If a value has two words, the first one is
 // printed.
 template <typename Value>
 struct Word {
@@ -136,8 +136,8 @@ std::string PrintNumber(const Option& option, uint64_t value, Unit unit) {
   return unit == Unit::kBytes ? PrintBytes(value) : core::Cat(value);
 }
 
-// One Parse and one Print for each type that a setting can have. Parse sets `out` only when all is well;
-// Print returns one text for each line that the setting needs.
+// One Parse and one Print for each type of setting. Parse sets `out` only if it succeeds. Print returns one
+// text for each line that the setting needs.
 
 absl::Status Parse(const Option&, std::string_view text, bool& out) {
   if (!ParseWord(text, kSwitchWords, out).ok()) {
@@ -287,8 +287,8 @@ std::vector<std::string> Print(const Option&, scan::CanaryMode value) {
   return {std::string(PrintWord(value, kCanaryWords))};
 }
 
-// A list such as "down=tempfail, size=reject": changes the causes that it names. Returns all that is wrong
-// with it, so that one look is enough to mend it.
+// A list such as "down=tempfail, size=reject": changes the causes that it names. Returns all its faults, so
+// that the operator can correct them together.
 std::string ReadFailureList(std::string_view text, FailurePolicies& policies) {
   std::array<bool, kFailureCauses> seen = {};
   std::string faults;
@@ -327,7 +327,7 @@ absl::Status Parse(const Option& option, std::string_view text, FailurePolicies&
     if (status.ok()) out.fill(every);
     return status;
   }
-  // Causes that the list does not name keep the default, which is a list that names them all.
+  // Causes that the list does not name keep the default; the default is a list of all causes.
   FailurePolicies policies = {};
   BV_CHECK(ReadFailureList(option.default_text, policies).empty());
   const std::string faults = ReadFailureList(text, policies);

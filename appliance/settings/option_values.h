@@ -1,5 +1,6 @@
-// One setting's value, from the operator's words and back. The type of the setting's member decides; a new
-// type is a Parse, a Print and an alternative of Field. Not for whole configurations: see config_file.h.
+// Converts one setting's value from the operator's text and back. The type of the setting's member selects
+// the functions; a new type needs a Parse, a Print and an alternative of Field. Not for whole configurations:
+// see config_file.h.
 #pragma once
 
 #include <string>
@@ -12,12 +13,12 @@
 
 namespace bivalve::appliance {
 
-// Sets the member of `option` (no old name) from the operator's text, given without white space around it; a
-// repeatable one gets a further value. An error names the value but not the setting, and leaves `config` as
-// it was.
+// Sets the member of `option` (which is no old name) from the operator's text, given without white space
+// around it. A repeatable setting gets one more value. An error names the value but not the setting, and
+// leaves `config` unchanged.
 absl::Status SetOption(Config& config, const Option& option, std::string_view text);
 
-// The texts that SetOption takes to make the same value: one, or for a repeatable setting any number.
+// The texts with which SetOption makes the same value: one; any number for a repeatable setting.
 std::vector<std::string> PrintOption(const Config& config, const Option& option);
 
 // "on", "no", "1" and so on.

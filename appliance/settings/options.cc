@@ -20,8 +20,8 @@ absl::Status CheckNotEmpty(std::string_view value) {
   return value.empty() ? absl::InvalidArgumentError("needs a value") : absl::OkStatus();
 }
 
-// What stands in a greeting: a domain or an address literal (RFC 5321 section 4.2). Underscores are no part
-// of a domain, but host names in use have them.
+// The name in a greeting: a domain or an address literal (RFC 5321 section 4.2). Underscores do not belong in
+// a domain, but some host names in use have them.
 absl::Status CheckHostName(std::string_view value) {
   if (absl::Status status = CheckNotEmpty(value); !status.ok()) return status;
   const bool plain = std::ranges::all_of(value, [](char c) {
@@ -383,7 +383,7 @@ bool PathExistsOnDisk(const std::string& path) { return access(path.c_str(), F_O
 std::string_view DefaultText(const Option& option, ProgramName program, PathExists exists) {
   if (program == ProgramName::kClamsmtpd && !option.default_clamsmtpd.empty())
     return option.default_clamsmtpd;
-  // When neither is there yet, as at boot, the first is the one to wait for.
+  // If neither exists yet, as at boot, the first is the one to wait for.
   if (!option.default_else_path.empty() && !exists(std::string(option.default_text)) &&
       exists(std::string(option.default_else_path))) {
     return option.default_else_path;
