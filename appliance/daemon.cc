@@ -51,10 +51,10 @@ constexpr int kExitOk = 0;
 constexpr int kExitSystem = 1;
 constexpr int kExitUsage = 2;
 
-// Beyond ShutdownTimeOut, until the process has ended.
+// The time after ShutdownTimeOut in which the process must have ended.
 constexpr std::chrono::seconds kStopMargin{30};
 
-// Tells the shell that started a daemon how the start went. In the foreground it does nothing.
+// Tells the shell that started a daemon how the start went. Does nothing in the foreground.
 class StartReport {
  public:
   explicit StartReport(int pipe_fd = -1) : pipe_(pipe_fd) {}
@@ -74,8 +74,8 @@ void Say(const CommandLine& command_line, std::string_view text) {
                static_cast<int>(text.size()), text.data());
 }
 
-// Reads the settings and reports every problem. Returns the exit status when they cannot be used: another one
-// when it is the machine that has something against them.
+// Reads the settings and reports every problem. If the settings cannot be used, returns the exit status; it
+// differs if the machine is the problem.
 int ReadSettings(const CommandLine& command_line, const Predecessor& predecessor, const Situation& situation,
                  Config& config) {
   for (const std::string& warning : command_line.warnings) Say(command_line, warning);
@@ -95,7 +95,7 @@ int ReadSettings(const CommandLine& command_line, const Predecessor& predecessor
   return understood && situation.stage == Situation::Stage::kStart ? kExitSystem : kExitUsage;
 }
 
-// What runs at the next hot restart: what is found then by the path that was used now.
+// The program that the next hot restart runs: the file that is then at the path that was used now.
 Successor::Program NextProgram(const CommandLine& command_line) {
   std::error_code error;
   Successor::Program program;
@@ -147,8 +147,8 @@ absl::Status Detach(StartReport& report) {
   return absl::OkStatus();
 }
 
-// Standard input, output and error of a daemon lead nowhere. After the start, so that its errors are still
-// seen.
+// Connects standard input, output and error of a daemon to /dev/null. Called after the start, so that errors
+// of the start are still seen.
 void CloseTerminal() {
   const core::UniqueFd null(open("/dev/null", O_RDWR | O_CLOEXEC));
   for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) dup2(null.get(), fd);
@@ -209,10 +209,10 @@ class Daemon {
     NoteStatsPath(stats_fd.get());
     const bool daemon = !command_line_.foreground_level.has_value();
     if (daemon && follows) {
-      // It is in the background already.
+      // The process is already in the background.
       if (chdir("/") != 0) return absl::ErrnoToStatus(errno, "cannot change to /");
     } else if (daemon && !ServiceManagerListens()) {
-      // A service manager that is to be told of the start wants the process that it has started.
+      // A service manager that waits for a message about the start follows the process that it has started.
       if (absl::Status status = Detach(report_); !status.ok()) return status;
     }
     if (!config_.pid_file.empty()) {
@@ -231,8 +231,8 @@ class Daemon {
     return StartThreads(count, std::move(stats_fd));
   }
 
-  // While still root: TPROXY gives connections only to sockets that may have foreign addresses. REDIRECT does
-  // without.
+  // Call while still root: TPROXY gives connections only to sockets that may have foreign addresses. REDIRECT
+  // works without that.
   void PrepareTransparentProxy() {
     shared_.outgoing_ports = std::make_unique<net::OutgoingPorts>();
     bool permitted = true;
@@ -252,7 +252,7 @@ class Daemon {
       fd = std::move(inherited.fd);
       return absl::OkStatus();
     }
-    // Unless it is taken below, which puts it out again.
+    // It counts as left, unless it is taken below.
     if (inherited.fd.valid()) left_.push_back(inherited.number);
     if (!config_.stats_address.has_value()) return absl::OkStatus();
     const auto addresses = net::ListenAddresses(*config_.stats_address);
@@ -276,7 +276,7 @@ class Daemon {
     return absl::OkStatus();
   }
 
-  // As with the others: our own local socket, unless a service manager made it.
+  // As with the other listeners: remembers our own local socket, unless a service manager made it.
   void NoteStatsPath(int fd) {
     if (fd < 0 || inheritance_.stats_by_manager) return;
     const net::SocketAddress address = net::SocketName(fd);
@@ -369,7 +369,7 @@ class Daemon {
             .report_bytes_max = settings_.body_memory_bytes() / 4};
   }
 
-  // The control thread, or its start, takes the settings that hold now.
+  // On the control thread, or before it runs: takes over the settings in force.
   void SettingsChanged() {
     control_->Change(ControlSettings());
     sink_.set_format(settings_.config().log_format);
@@ -380,7 +380,7 @@ class Daemon {
     control_->about().reloads = settings_.reloads();
   }
 
-  // The control thread: of the scanner of that row, as it was found just now.
+  // On the control thread: takes the limits of a scanner that were read just now, by its row.
   void TakeLimits(size_t row, const scan::ScannerLimits& limits) {
     scan::ScannerFacts found = FactsOf(row);
     found.limits_read = true;
@@ -505,7 +505,7 @@ class Daemon {
 
   void Stopping() {
     watchdog_->Stop();
-    // Without this it would be taken for hung when messages take their time to finish.
+    // Without this, the service manager would take the service for hung while messages take long to finish.
     if (serves_ && WatchdogInterval().count() > 0) {
       const std::chrono::microseconds allowed = settings_.config().shutdown_timeout + kStopMargin;
       NotifyServiceManager(core::Cat("WATCHDOG_USEC=", int64_t{allowed.count()}, "\nWATCHDOG=1"));
@@ -521,8 +521,8 @@ class Daemon {
   }
 
   const CommandLine command_line_;  // with the absolute path of the file
-  const Config config_;             // of the start; afterwards see settings_
-  Inheritance inheritance_;         // what of it was not taken is closed with us
+  const Config config_;             // of the start; later see settings_
+  Inheritance inheritance_;         // what was not taken is closed when we end
   Predecessor predecessor_;
   const Successor::Program program_;
   StartReport report_;
@@ -531,9 +531,9 @@ class Daemon {
   PidFile pid_file_;
   Listening listening_;
   bool serves_ = false;     // mail is accepted here, and nowhere else
-  std::vector<int> left_;   // of the predecessor's listening sockets
-  int stats_fd_ = -1;       // the control thread's
-  std::string stats_path_;  // where that is a local socket
+  std::vector<int> left_;   // listening sockets of the predecessor that we have not taken
+  int stats_fd_ = -1;       // owned by the control thread
+  std::string stats_path_;  // if that is a local socket
   std::unique_ptr<Control> control_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<Successor> successor_;
@@ -572,7 +572,7 @@ int RunProgram(const CommandLine& command_line) {
     return status;
   Successor::Program program = NextProgram(command_line);
   CommandLine absolute = command_line;
-  // A daemon changes to /, and reads the file again later.
+  // A daemon changes to / and reads the file again later, so the path must be absolute.
   std::error_code error;
   const std::filesystem::path file = std::filesystem::absolute(command_line.config_file, error);
   if (!error) absolute.config_file = file.string();

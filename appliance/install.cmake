@@ -1,16 +1,16 @@
-# What `cmake --install` puts where (GNUInstallDirs), and the Debian package that `cpack -G DEB` makes of it. tools/package does
-# all of it; appliance/debian/ has what only the package has.
+# What `cmake --install` installs and where (GNUInstallDirs), and the Debian package that `cpack -G DEB` makes from it.
+# tools/package does both; appliance/debian/ has what only the package has.
 include(GNUInstallDirs)
 set(CMAKE_INSTALL_DEFAULT_DIRECTORY_PERMISSIONS
   OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_EXECUTE WORLD_READ WORLD_EXECUTE)
-# Only what is installed has to be built: not the tests and benchmarks.
+# An installation builds only what is installed, not the tests and benchmarks.
 set(CMAKE_SKIP_INSTALL_ALL_DEPENDENCY ON)
 
 install(TARGETS bivalved RUNTIME DESTINATION ${CMAKE_INSTALL_SBINDIR})
 install(TARGETS bivalvectl RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 
-# Beside the path, because they are for trials and measurements, and because Debian's clamsmtp and postfix have programs of
-# these names. clamsmtpd is the name that makes the daemon clamsmtpd's successor.
+# Not in the PATH, because they are for trials and measurements, and because Debian's clamsmtp and postfix have programs of
+# these names. Under the name clamsmtpd the daemon replaces clamsmtpd.
 set(BIVALVE_LIBEXECDIR ${CMAKE_INSTALL_LIBEXECDIR}/bivalve)
 install(TARGETS smtp_source smtp_sink null_clamd RUNTIME DESTINATION ${BIVALVE_LIBEXECDIR})
 install(CODE "
@@ -27,7 +27,7 @@ install(FILES appliance/completion/bivalvectl appliance/completion/bivalved
 install(FILES appliance/man/bivalved.conf DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
 install(DIRECTORY appliance/examples/ DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
 install(FILES appliance/systemd/bivalved-forking.service DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
-# Units name the daemon by its whole path, which is known when it is installed. Every .service and .socket but the old way's.
+# Units contain the full path of the daemon, which is known at installation. All of them except the forking one.
 install(CODE "
   file(GLOB units \"${PROJECT_SOURCE_DIR}/appliance/systemd/bivalved.*\")
   foreach(unit IN LISTS units)

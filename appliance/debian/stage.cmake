@@ -1,8 +1,8 @@
-# Run by cpack over the tree that becomes the package: what only the Debian package has.
+# Run by cpack on the tree that becomes the package: adds what only the Debian package has.
 set(root ${CPACK_TEMPORARY_INSTALL_DIRECTORY})
 set(doc ${root}/usr/share/doc/bivalve)
 
-# put(file path): as `path` of the package, for all to read.
+# put(file path): installs `file` in the package as `path`, readable for all.
 function(put file path)
   file(READ ${CPACK_BIVALVE_DEBIAN}/${file} text)
   file(WRITE ${root}/${path} "${text}")
@@ -13,7 +13,7 @@ put(copyright usr/share/doc/bivalve/copyright)
 put(changelog.Debian usr/share/doc/bivalve/changelog.Debian)
 put(lintian-overrides usr/share/lintian/overrides/bivalve)
 
-# Where Debian 12 has its units.
+# Debian 12 has its units here.
 file(MAKE_DIRECTORY ${root}/lib)
 file(RENAME ${root}/usr/lib/systemd ${root}/lib/systemd)
 file(GLOB left ${root}/usr/lib/*)
@@ -26,7 +26,7 @@ foreach(file IN LISTS pages ITEMS ${doc}/changelog.Debian)
   execute_process(COMMAND gzip -9nf ${file} COMMAND_ERROR_IS_FATAL ANY)
 endforeach()
 
-# Whatever the umask of whoever builds it.
+# Sets modes that do not depend on the umask of the build.
 file(GLOB_RECURSE directories LIST_DIRECTORIES true ${root}/*)
 foreach(directory IN LISTS directories)
   if(IS_DIRECTORY ${directory})
