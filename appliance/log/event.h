@@ -1,6 +1,6 @@
 // Events: what a worker tells the operator. A worker encodes an event into its LogQueue in a few hundred
-// nanoseconds; the control thread decodes, formats and writes it. CONTRACT's "Log lines" are made only here,
-// and the JSON ones in event_json.
+// nanoseconds; the control thread decodes, formats and writes it. The lines that programs of others read are
+// made only here, and those of JSON in event_json.
 #pragma once
 
 #include <array>

@@ -31,7 +31,7 @@ enum class FileMode : uint16_t {};
 // LogFormat: how events are written.
 enum class LogFormat : uint8_t { kText, kJson };
 
-// Why a message has no verdict, in the order of CONTRACT's list.
+// Why a message has no verdict, in the order in which ScanFailure names the causes.
 enum class FailureCause : uint8_t { kDown, kTimeout, kError, kSize, kLimits };
 inline constexpr size_t kFailureCauses = 5;
 // ScanFailure: what happens to a message without a verdict.

@@ -1,6 +1,6 @@
 // The settings: one table for the parser, the defaults, the dump, the man page and the sample file. A new
-// setting needs a member of Config and a row in options.cc, nothing else. Not for values (option_values.h) or
-// whole configurations (config_file.h, config_changes.h), which read the table.
+// setting needs a member of Config and a row in options.cc, and tests (appliance/README.md). Not for values
+// (option_values.h) or whole configurations (config_file.h, config_changes.h), which read the table.
 #pragma once
 
 #include <chrono>

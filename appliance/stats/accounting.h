@@ -1,6 +1,6 @@
-// AccountingCheck: checks, while the program runs, that every received message is accounted for (CONTRACT,
-// "Statistics"). A message with two outcomes, or with none, is a bug of ours that nobody would notice for
-// months. This check makes it a log line.
+// AccountingCheck: checks, while the program runs, that every received message is accounted for. A
+// message with two outcomes, or with none, is a bug of ours that nobody would notice for months. This check
+// makes it a log line.
 #pragma once
 
 #include <cstdint>

@@ -52,9 +52,9 @@ class StatsReport {
   // `workers` are in the order of their index.
   StatsReport(About about, const std::vector<const WorkerStats*>& workers);
 
-  // The JSON of GET /stats (CONTRACT, "Statistics"). With `with_buckets`, every duration has "buckets" too:
-  // an array of [lower bound in microseconds, count], without the empty ones. The difference between two
-  // reports is what happened between them.
+  // The JSON of GET /stats, whose names programs of others rely on. With `with_buckets`, every duration has
+  // "buckets" too: an array of [lower bound in microseconds, count], without the empty ones. The difference
+  // between two reports is what happened between them.
   std::string Json(bool with_buckets = false) const;
   // The text of GET /metrics (stats_prometheus.cc). Counters have a label for the worker; scanners and
   // histograms are over all workers.

@@ -16,7 +16,7 @@
 
 namespace bivalve::appliance {
 
-// How a received message ended. CONTRACT's equation for `received` adds these up.
+// How a received message ended. The metric `received` is the sum of these.
 enum class Outcome : uint8_t { kDelivered, kRefused, kDropped, kBounced, kTempfailed, kRejected, kLost };
 
 // What is found out about a message on its way, for the log. Its views borrow until Conclude().

@@ -1,5 +1,5 @@
-// The one table of the replies that Bivalve makes itself (CONTRACT, "Replies that Bivalve makes itself").
-// Every other reply is the server's own.
+// The one table of the replies that Bivalve makes itself; scripts elsewhere rely on their words. Every other
+// reply is the server's own.
 #pragma once
 
 #include <array>
