@@ -38,10 +38,10 @@ constexpr Option kOptions[] = {
      .field = &Config::out_address,
      .default_text = "",
      .on_reload = OnReload::kNewSessions,
-     .doc = "The mail server that gets the mail after the scan. A port alone means that port on the "
-            "machine the client connects from. A host name is looked up again for new connections. The "
-            "setting may be repeated: the next address is tried when one cannot be reached. Without a "
-            "port, port 25 is used. With TransparentProxy it is not needed, and not used.",
+     .doc = "The mail server that gets the mail after the scan. A port alone means that port on the machine "
+            "from which the client connects. A host name is looked up again for new connections. The "
+            "setting may be repeated: if an address cannot be reached, the next one is tried. Without a "
+            "port, port 25 is used. With TransparentProxy the setting is not needed and not used.",
      .required = true,
      .default_port = 25,
      .required_unless = &Config::transparent_proxy},
@@ -49,133 +49,136 @@ constexpr Option kOptions[] = {
      .field = &Config::listen,
      .default_text = "10025",
      .on_reload = OnReload::kNextStart,
-     .doc = "Where mail is accepted. A port alone means that port on all addresses of the machine, IPv4 "
-            "and IPv6. The setting may be repeated to listen on several addresses.",
+     .doc = "The address at which the program accepts mail. A port alone means that port on all addresses "
+            "of the machine, IPv4 and IPv6. The setting may be repeated to listen on several addresses.",
      .default_port = 10025},
     {.name = "ClamAddress",
      .field = &Config::clam_address,
      .default_text = "/var/run/clamav/clamd.ctl",
      .on_reload = OnReload::kAtOnce,
-     .doc = "Where clamd listens: the path of its local socket, or an address and a port. A port alone "
+     .doc = "The address of clamd: the path of its local socket, or an address and a port. A port alone "
             "means that port on this machine. The setting may be repeated: the load is spread over all "
-            "scanners, and one that fails is left out until it answers again. The default is "
-            "/var/run/clamav/clamd.ctl, or /var/run/clamav/clamd when only that one exists.",
+            "scanners, and a scanner that fails gets no messages until it answers again. The default is "
+            "/var/run/clamav/clamd.ctl, or /var/run/clamav/clamd if only that one exists.",
      .port_alone_is_local = true,
      .default_else_path = "/var/run/clamav/clamd"},
     {.name = "Header",
      .field = &Config::header,
      .default_text = "X-Virus-Scanned: ClamAV using Bivalve",
      .on_reload = OnReload::kNewSessions,
-     .doc = "The header that scanned mail gets. In it %i is the address of the client, %l the address it "
-            "connected to, %d the date and %% a percent sign; \\r, \\n and \\t are the characters usually "
-            "written so, and \\\\ is a backslash. The header goes to the end of the message's header "
-            "section, one that starts with Received: to its top. An empty value adds no header. Started "
-            "under the name clamsmtpd, the default is X-Virus-Scanned: ClamAV using ClamSMTP.",
+     .doc = "The header that is added to scanned mail. In it %i is the address of the client, %l the "
+            "address to which the client connected, %d the date and %% a percent sign; \\r, \\n and \\t are "
+            "carriage return, line feed and tab, and \\\\ is a backslash. The header is added at the end of "
+            "the message's header section; a header that starts with Received: is added at its top. An "
+            "empty value adds no header. If the program is started as clamsmtpd, the default is "
+            "X-Virus-Scanned: ClamAV using ClamSMTP.",
      .check = CheckHeader,
      .default_clamsmtpd = "X-Virus-Scanned: ClamAV using ClamSMTP"},
     {.name = "Action",
      .field = &Config::action,
      .default_text = "drop",
      .on_reload = OnReload::kNewSessions,
-     .doc = "What happens to an infected message. With drop it is accepted and thrown away, with bounce "
-            "it is rejected with reply code 550, and with pass it is delivered with the header "
-            "X-Virus-Infected added. Most viruses forge their sender, so bounce punishes the innocent "
-            "unless the client is your own."},
+     .doc = "What happens to an infected message. With drop it is accepted and thrown away, with bounce it "
+            "is rejected with reply code 550, and with pass it is delivered with the header "
+            "X-Virus-Infected added. Most viruses have a forged sender, and with bounce innocent people can "
+            "get error messages; use it only for clients of your own."},
     {.name = "Quarantine",
      .field = &Config::quarantine,
      .default_text = "off",
      .on_reload = OnReload::kNewSessions,
-     .doc = "Whether infected messages are kept, as files in TempDirectory that only the user of this "
-            "program can read. Their names are virus.XXXXXX, with six random characters; the content is the "
-            "message as it was sent. Beside each of them, virus.XXXXXX.json has the envelope, the client, "
-            "the virus, the scanner, the time and a SHA-256 of the message; see quarantine in bivalvectl(1). "
-            "A file gets its name when it is complete. If a file cannot be written, because the disk is full "
-            "for example, the log reports it and nothing changes for the client."},
+     .doc = "Whether infected messages are kept. They are kept as files in TempDirectory that only the user "
+            "of this program can read. Their names are virus.XXXXXX, with six random characters; the "
+            "content is the message as it was sent. Beside each file, virus.XXXXXX.json has the envelope, "
+            "the client, the virus, the scanner, the time and a SHA-256 hash of the message; see quarantine "
+            "in bivalvectl(1). A file gets its name when it is complete. If a file cannot be written, for "
+            "example because the disk is full, the log reports it and nothing changes for the client."},
     {.name = "VirusAction",
      .field = &Config::virus_action,
      .default_text = "",
      .on_reload = OnReload::kAtOnce,
-     .doc = "A command that /bin/sh runs for every infected message. What is known of the message is in "
-            "environment variables; see VIRUS ACTIONS in bivalved(8). Mail does not wait for the command; "
-            "its output goes nowhere and its exit status is ignored. The default is none."},
+     .doc = "A command that /bin/sh runs for every infected message. Environment variables describe the "
+            "message; see VIRUS ACTIONS in bivalved(8). Mail does not wait for the command; its output is "
+            "thrown away and its exit status is ignored. The default is none."},
     {.name = "TempDirectory",
      .field = &Config::temp_directory,
      .default_text = "/tmp",
      .on_reload = OnReload::kAtOnce,
-     .doc = "The directory for files. Message bodies go there, as files without a name, when memory is "
-            "short or the body is large, and infected messages when Quarantine is on. It should be "
-            "writable for the user of this program and nobody else.",
+     .doc = "The directory for files. Message bodies go there, as files without a name, if memory is short "
+            "or the body is large; infected messages go there if Quarantine is on. Only the user of this "
+            "program should be able to write to it.",
      .check = CheckNotEmpty},
     {.name = "MaxConnections",
      .field = &Config::connections_max,
      .default_text = "20000",
      .on_reload = OnReload::kAtOnce,
-     .doc = "The most client connections at one time, over all workers. Further ones get reply code 421. "
-            "The limit on open files is raised at the start as far as the system allows.",
+     .doc = "The maximum number of client connections at one time, over all workers. Further ones get reply "
+            "code 421. At the start, the limit on open files is raised as far as the system allows.",
      .min = 1,
      .max = 1'000'000},
     {.name = "TimeOut",
      .field = &Config::timeout,
      .default_text = "180",
      .on_reload = OnReload::kNewSessions,
-     .doc = "How many seconds to wait for the client or the mail server before the connection is given "
-            "up.",
+     .doc = "How many seconds to wait for the client or the mail server before the connection is ended.",
      .min = 1,
      .max = kDaySeconds},
     {.name = "KeepAlives",
      .field = &Config::keep_alives,
      .default_text = "0",
      .on_reload = OnReload::kNewSessions,
-     .doc = "The mail server gets a NOOP each time that so many seconds have passed while a message is "
-            "received and scanned, so that it does not give up waiting. With 0 it gets none.",
+     .doc = "The interval, in seconds, at which the mail server gets a NOOP while a message is received and "
+            "scanned, so that it does not give up waiting. With 0 it gets none.",
      .min = 0,
      .max = kDaySeconds},
     {.name = "XClient",
      .field = &Config::xclient,
      .default_text = "off",
      .on_reload = OnReload::kNewSessions,
-     .doc = "Whether the mail server is told who the client is, by the command XCLIENT, when it offers "
-            "that. It then applies its access rules to the client and not to this filter. In Postfix, "
-            "smtpd_authorized_xclient_hosts must name this machine. The server is told before the client's "
-            "first command goes to it. XClientFailure says what happens where it cannot be told."},
+     .doc = "Whether the mail server is told who the client is, with the command XCLIENT, if the server "
+            "offers it. The server then applies its access rules to the client and not to this filter. In "
+            "Postfix, smtpd_authorized_xclient_hosts must name this machine. The server is told before it "
+            "gets the client's first command. XClientFailure says what happens if the server cannot be "
+            "told."},
     {.name = "XClientFailure",
      .field = &Config::xclient_failure,
      .default_text = "refuse",
      .on_reload = OnReload::kNewSessions,
-     .doc =
-         "What happens when XClient is on and the mail server does not offer XCLIENT, or refuses it. With "
-         "refuse the client gets 421 and the connection is closed. With allow the session goes on, and the "
-         "server takes the client for this filter: where it lets this machine send mail to anywhere "
-         "(mynetworks in Postfix), every client can."},
+     .doc = "What happens if XClient is on and the mail server does not offer XCLIENT, or refuses it. With "
+            "refuse the client gets 421 and the connection is closed. With allow the session continues, and "
+            "the server takes the client for this filter: if the server lets this machine send mail to any "
+            "address (mynetworks in Postfix), every client can do so."},
     {.name = "TransparentProxy",
      .field = &Config::transparent_proxy,
      .default_text = "off",
      .on_reload = OnReload::kNextStart,
-     .doc = "Whether mail is delivered to the server that the client wanted to reach, before the packet "
-            "filter sent the connection here. Both REDIRECT and TPROXY rules work; see TRANSPARENT PROXY in "
-            "bivalved(8). A connection that would come back to this program is refused."},
+     .doc = "Whether mail is delivered to the server to which the client wanted to connect when the packet "
+            "filter redirected the connection to this program. Both REDIRECT and TPROXY rules work; see "
+            "TRANSPARENT PROXY in bivalved(8). A connection that would come back to this program is "
+            "refused."},
     {.name = "User",
      .field = &Config::user,
      .default_text = "",
      .on_reload = OnReload::kNextStart,
-     .doc = "The user, by name or number, that the program runs as after it has opened its sockets. It must "
-            "then be started as root. The default is none: the user does not change. It should not be the "
-            "scanner's user, who could then change messages; the log warns of that."},
+     .doc = "The user, by name or number, that the program runs as after it has opened its sockets. The "
+            "program must then be started as root. The default is none: the user does not change. It should "
+            "not be the scanner's user, because the scanner could then change messages; the log warns of "
+            "that."},
     {.name = "PidFile",
      .field = &Config::pid_file,
      .default_text = "",
      .on_reload = OnReload::kNextStart,
-     .doc = "A file that gets the number of the process. An empty value, the default, writes none. The -p "
-            "option of the command line comes first. The file is written before the program becomes User. A "
-            "user who can change the file can make scripts signal another process. So the program does not "
-            "start if the file, a directory above it or a symbolic link on the way belongs to somebody who "
-            "is neither root nor User, or if others may write there; a directory with the sticky bit, such "
-            "as /tmp, is allowed."},
+     .doc = "A file to which the number of the process is written. With an empty value, the default, no "
+            "file is written. The -p option of the command line replaces this setting. The file is written "
+            "before the program becomes User. A user who can change the file can make scripts signal "
+            "another process. Therefore the program does not start if the file, a directory above it or a "
+            "symbolic link on the way belongs to somebody who is neither root nor User, or if others may "
+            "write there; a directory with the sticky bit, such as /tmp, is allowed."},
     {.name = "Workers",
      .field = &Config::workers,
      .default_text = "auto",
      .on_reload = OnReload::kNextStart,
-     .doc = "How many threads handle mail. With auto there is one for each CPU that the process may use.",
+     .doc = "The number of threads that handle mail. With auto there is one for each CPU that the process "
+            "may use.",
      .min = 1,
      .max = 1024,
      .zero_name = "auto"},
@@ -184,23 +187,24 @@ constexpr Option kOptions[] = {
      .default_text = "auto",
      .on_reload = OnReload::kAtOnce,
      .doc = "How clamd gets a message. With fildes it gets an open file, which needs a local socket and "
-            "copies nothing; with instream the message is sent to it. With auto, local sockets use "
-            "fildes, and everything else, a scanner that refuses open files included, uses instream."},
+            "copies nothing; with instream the message is sent to it. With auto, fildes is used for local "
+            "sockets; instream is used for other addresses, and for a scanner that refuses open files."},
     {.name = "ClamConnections",
      .field = &Config::clam_connections,
      .default_text = "2",
      .on_reload = OnReload::kAtOnce,
-     .doc = "How many connections each worker keeps to each scanner. Those of all workers together must stay "
-            "below half of MaxQueue in clamd.conf. Each connection has at most four messages at once. With "
-            "one or two workers, 4 connections keep a busy scanner busier than 2.",
+     .doc = "The number of connections that each worker keeps to each scanner. The connections of all "
+            "workers together must stay below half of MaxQueue in clamd.conf. Each connection has at most "
+            "four messages at once. With one or two workers, 4 connections keep a busy scanner busier than "
+            "2.",
      .min = 1,
      .max = 1000},
     {.name = "ClamTimeOut",
      .field = &Config::clam_timeout,
      .default_text = "120",
      .on_reload = OnReload::kNewSessions,
-     .doc = "How many seconds may pass from the end of a message to its verdict, waiting for a free "
-            "scanner and one more try included. After that, ScanFailure decides.",
+     .doc = "The maximum number of seconds from the end of a message to its verdict, including the wait for "
+            "a free scanner and one more try. After that, ScanFailure decides.",
      .min = 1,
      .max = kDaySeconds},
     {.name = "ScanFailure",
@@ -209,40 +213,40 @@ constexpr Option kOptions[] = {
      .on_reload = OnReload::kNewSessions,
      .doc = "What happens to a message that could not be scanned. With tempfail the client is told to try "
             "again later (reply code 451), with reject the message is refused (554), and with pass it is "
-            "delivered unscanned, with a header that says so. One word holds for every cause; a list such "
-            "as down=tempfail, size=reject, limits=pass sets the causes one by one, and those left out "
-            "keep the default. The causes are down (no scanner answers), timeout (no answer in time, or the "
-            "scan took as long as the scanner's MaxScanTime), error (the scanner reports an error or talks "
-            "nonsense), size (the message is larger than the scanner takes, or than it is known to look at) "
-            "and limits (the scanner says that it stopped at one of its own limits; with AlertExceedsMax it "
-            "says so of a message above its MaxFileSize, too)."},
+            "delivered unscanned, with a header that says so. One word applies to all causes; a list such "
+            "as down=tempfail, size=reject, limits=pass sets the causes one by one, and causes that are not "
+            "in the list keep the default. The causes are down (no scanner answers), timeout (no answer in "
+            "time, or the scan took as long as the scanner's MaxScanTime), error (the scanner reports an "
+            "error, or its answer is not understood), size (the message is larger than the scanner accepts, "
+            "or larger than it is known to scan) and limits (the scanner says that it stopped at one of its "
+            "own limits; with AlertExceedsMax it also says this of a message above its MaxFileSize)."},
     {.name = "Canary",
      .field = &Config::canary,
      .default_text = "on",
      .on_reload = OnReload::kAtOnce,
      .doc = "A scanner with an empty signature database, or with limits that are too small, calls every "
-            "message clean. Therefore each scanner is sent a test message with the EICAR string, in the same "
+            "message clean. Therefore each scanner gets a test message with the EICAR string, in the same "
             "way as mail: when a connection to it is opened, when its database has changed, and every hour. "
-            "With on, a scanner that does not find it gets no mail until it does; with warn, the log says so "
-            "and the scanner is still used; with off, there is no such test. If no clamd.conf on this "
-            "machine tells a scanner's limits, a message of more than 64 KiB is believed to be clean once "
-            "the scanner has found a test message at least as large."},
+            "With on, a scanner that does not find it gets no mail until it does; with warn, the log "
+            "reports it and the scanner is still used; with off, there is no such test. If no clamd.conf on "
+            "this machine tells a scanner's limits, the scanner's OK for a message of more than 64 KiB is "
+            "trusted only after the scanner has found a test message at least as large."},
     {.name = "MaxMessageSize",
      .field = &Config::message_bytes_max,
      .default_text = "100M",
      .on_reload = OnReload::kNewSessions,
-     .doc = "The largest message, in bytes or with K, M or G for units of 1024. Larger ones are refused "
-            "with reply code 552. With 0 there is no limit.",
+     .doc = "The size of the largest message that is accepted, in bytes or with K, M or G for units of "
+            "1024. Larger messages are refused with reply code 552. With 0 there is no limit.",
      .min = 0,
      .max = kBytesMax},
     {.name = "BodyMemory",
      .field = &Config::body_memory_bytes,
      .default_text = "auto",
      .on_reload = OnReload::kAtOnce,
-     .doc = "How much memory the messages in progress may take, in bytes or with K, M or G for units of "
-            "1024. Beyond it, messages go to files in TempDirectory. With auto it is a quarter of the "
-            "machine's memory. Freed message memory is reused, and returned to the system after some idle "
-            "seconds, except 32 MB for each worker.",
+     .doc = "How much memory the messages in progress may use, in bytes or with K, M or G for units of "
+            "1024. Beyond that, messages go to files in TempDirectory. With auto it is a quarter of the "
+            "machine's memory. Memory of finished messages is used again, and is returned to the system "
+            "after some idle seconds, except 32 MB for each worker.",
      .min = 1,
      .max = kBytesMax,
      .zero_name = "auto"},
@@ -250,42 +254,41 @@ constexpr Option kOptions[] = {
      .field = &Config::bare_newline,
      .default_text = "guard",
      .on_reload = OnReload::kNewSessions,
-     .doc =
-         "What happens to a message whose lines do not all end with CR and LF. With guard only a "
-         "message that mail servers could understand differently is rejected: one with a dot alone between "
-         "such line ends, which some could read as two messages, and for a server without CHUNKING one "
-         "with any line that begins with a dot behind a lone CR or LF. With reject every message with a "
-         "lone CR or LF is rejected; with pass none is, which is safe only before a server that itself "
-         "rejects them."},
+     .doc = "What happens to a message whose lines do not all end with CR and LF. With guard, only a "
+            "message that mail servers could understand differently is rejected: one with a dot alone "
+            "between such line ends, which some servers could read as two messages; and, if the server has "
+            "no CHUNKING, one with any line that begins with a dot after a lone CR or LF. With reject, "
+            "every message with a lone CR or LF is rejected. With pass, none is rejected, which is safe "
+            "only if the mail server itself rejects them."},
     {.name = "BinaryMime",
      .field = &Config::binary_mime,
      .default_text = "off",
      .on_reload = OnReload::kNewSessions,
      .doc = "With on, clients see BINARYMIME if the server offers it and CHUNKING, and may send parts of a "
-            "message in binary. clamd does not scan such parts properly: it reads them as lines of text. So "
-            "each of them is also scanned as a file of its own, which costs a further scan. With off, "
-            "BINARYMIME is hidden, and MAIL with BODY=BINARYMIME is refused."},
+            "message in binary. clamd does not scan such parts properly: it reads them as lines of text. "
+            "Therefore each of them is also scanned as a file of its own, which costs one more scan. With "
+            "off, BINARYMIME is hidden, and MAIL with BODY=BINARYMIME is refused."},
     {.name = "ProxyProtocol",
      .field = &Config::proxy_protocol,
      .default_text = "off",
      .on_reload = OnReload::kNewSessions,
      .doc = "With on, every connection must begin with a header of the PROXY protocol, version 1 or 2, as "
-            "HAProxy and others send it, and the client's address is the one in it. A connection without "
-            "one is closed."},
+            "HAProxy and others send it. The client's address is then the one in the header. A connection "
+            "without a header is closed."},
     {.name = "ProxyProtocolFrom",
      .field = &Config::proxy_protocol_from,
      .default_text = "",
      .on_reload = OnReload::kNewSessions,
-     .doc = "A network whose machines may send PROXY headers, as an address or as an address with the "
-            "length of its prefix, such as 192.0.2.0/24. With ProxyProtocol on, connections from elsewhere "
-            "are closed. The setting may be repeated. Without it, only this machine may."},
+     .doc = "A network whose machines may send PROXY headers: an address, or an address with the length of "
+            "its prefix, such as 192.0.2.0/24. With ProxyProtocol on, connections from other machines are "
+            "closed. The setting may be repeated. Without it, only this machine may send PROXY headers."},
     {.name = "MaxConnectionsPerClient",
      .field = &Config::connections_per_client_max,
      .default_text = "off",
      .on_reload = OnReload::kNewSessions,
-     .doc = "The most connections at one time from one client address, over all workers; an IPv6 client "
-            "counts by the first 64 bits of its address. Further ones get reply code 421. With off there is "
-            "no such limit.",
+     .doc = "The maximum number of connections at one time from one client address, over all workers. An "
+            "IPv6 client is counted by the first 64 bits of its address. Further connections get reply code "
+            "421. With off there is no such limit.",
      .min = 1,
      .max = 1'000'000,
      .zero_name = "off"},
@@ -299,51 +302,49 @@ constexpr Option kOptions[] = {
      .field = &Config::stats_address,
      .default_text = "127.0.0.1:10027",
      .on_reload = OnReload::kNextStart,
-     .doc =
-         "Where the statistics can be read over HTTP: an address and a port, or the path of a local "
-         "socket, which is removed when the service ends. A port alone means that port on this machine "
-         "only. At a loopback address, requests are answered 421 unless their Host is an address, localhost "
-         "or HostName: a page in a browser on this machine could read the statistics otherwise. An empty "
-         "value turns the statistics server off.",
+     .doc = "The address at which the statistics can be read over HTTP: an address and a port, or the path "
+            "of a local socket, which is removed when the service ends. A port alone means that port on "
+            "this machine only. At a loopback address, requests get the status 421 unless their Host is an "
+            "address, localhost or HostName; otherwise a web page in a browser on this machine could read "
+            "the statistics. An empty value turns the statistics server off.",
      .port_alone_is_local = true,
      .set_flag = &Config::stats_address_set},
     {.name = "SocketMode",
      .field = &Config::socket_mode,
      .default_text = "0660",
      .on_reload = OnReload::kNextStart,
-     .doc = "The mode, in octal, of a local socket that the program makes for Listen or StatsAddress. Users "
-            "who may write to the socket may connect. By default these are its user and group, which are "
-            "those that the program is started as. A hot restart keeps the sockets and their modes. The mode "
-            "of a socket from a service manager is not changed."},
+     .doc = "The mode, in octal, of a local socket that the program creates for Listen or StatsAddress. "
+            "Users who may write to the socket may connect. By default these are the socket's user and "
+            "group, which are those that the program is started as. A hot restart keeps the sockets and "
+            "their modes. The mode of a socket from a service manager is not changed."},
     {.name = "ShutdownTimeOut",
      .field = &Config::shutdown_timeout,
      .default_text = "30",
      .on_reload = OnReload::kAtOnce,
-     .doc = "How many seconds messages in progress get to finish when the program is told to stop.",
+     .doc = "How many seconds messages in progress have to finish when the program is told to stop.",
      .min = 0,
      .max = kDaySeconds},
     {.name = "LogFormat",
      .field = &Config::log_format,
      .default_text = "text",
      .on_reload = OnReload::kAtOnce,
-     .doc = "How the log is written, to syslog and to standard error. With text it has clamsmtpd's lines. "
-            "With json each line is a JSON object, and that of a message has all that is known of it; see "
-            "JSON LOG in bivalved(8)."},
+     .doc = "The form of the log, in syslog and on standard error. With text the lines are those of "
+            "clamsmtpd. With json each line is a JSON object, and the object of a message has everything "
+            "that is known about the message; see JSON LOG in bivalved(8)."},
     {.name = "DrainTimeOut",
      .field = &Config::drain_timeout,
      .default_text = "300",
      .on_reload = OnReload::kAtOnce,
-     .doc =
-         "How many seconds the sessions of the old process may go on after a hot restart. Then it stops as "
-         "it does when it is told to, so that messages in progress get ShutdownTimeOut to finish.",
+     .doc = "How many seconds the sessions of the old process may continue after a hot restart. Then the "
+            "old process stops in the usual way: messages in progress have ShutdownTimeOut to finish.",
      .min = 0,
      .max = kDaySeconds},
     {.name = "RestartTimeOut",
      .field = &Config::restart_timeout,
      .default_text = "30",
      .on_reload = OnReload::kAtOnce,
-     .doc = "How many seconds the new process of a hot restart may take until it is ready for mail. One that "
-            "takes longer is ended, and the old process goes on as before.",
+     .doc = "How many seconds the new process of a hot restart may take until it is ready for mail. If it "
+            "takes longer, it is ended, and the old process continues as before.",
      .min = 1,
      .max = kDaySeconds},
 
@@ -352,7 +353,7 @@ constexpr Option kOptions[] = {
      .default_text = "off",
      .on_reload = OnReload::kNewSessions,
      .doc = "Whether every scanned message is kept in TempDirectory, under a name that begins with the "
-            "program's name. For finding faults only: nothing removes these files."},
+            "program's name. Use this only to find faults: nothing removes these files."},
 
     {.name = "Bounce",
      .doc = "The old form of Action: on means bounce and off means drop.",

@@ -3,18 +3,19 @@
 namespace bivalve::ctl {
 namespace {
 
-constexpr Option kJson = {.name = "--json", .doc = "As JSON, for programs."};
+constexpr Option kJson = {.name = "--json", .doc = "Print JSON, for programs."};
 constexpr Option kDirectory = {
     .name = "--directory",
     .argument = "directory",
-    .doc = "Where the quarantined messages are, in place of TempDirectory of the configuration.",
+    .doc = "The directory of the quarantined messages, instead of TempDirectory of the configuration.",
     .completion = Completion::kDirectory};
 
 constexpr Option kCommonOptions[] = {
     {.name = "-s",
      .argument = "address",
      .doc = "The daemon's StatsAddress: an address and a port, a port of this machine, or the path of a "
-            "local socket. Without it, what the configuration says; where there is none, 127.0.0.1:10027."},
+            "local socket. The default is the address in the configuration or, if it has none, "
+            "127.0.0.1:10027."},
     {.name = "-f",
      .argument = "configfile",
      .doc = "The daemon's configuration file. The default is /etc/bivalved.conf.",
@@ -25,11 +26,13 @@ constexpr Option kStatsOptions[] = {kJson};
 constexpr Option kTopOptions[] = {
     {.name = "--interval",
      .argument = "seconds",
-     .doc = "Between two looks at the daemon; the default is 1."},
-    {.name = "--count", .argument = "number", .doc = "End after so many looks; the default is never."}};
+     .doc = "The time between two readings of the statistics; the default is 1."},
+    {.name = "--count",
+     .argument = "number",
+     .doc = "End after this number of readings; by default, never."}};
 constexpr Option kSessionsOptions[] = {{.name = "--limit",
                                         .argument = "number",
-                                        .doc = "At most so many sessions, up to 1000; the default is 50."},
+                                        .doc = "How many sessions at most, up to 1000; the default is 50."},
                                        kJson};
 constexpr Option kSignalOptions[] = {
     {.name = "--wait",
@@ -39,93 +42,94 @@ constexpr Option kCheckOptions[] = {
     kJson,
     {.name = "--clamd-conf",
      .argument = "file",
-     .doc = "The clamd.conf of every scanner. Without it, the one in the usual places that says that it "
+     .doc = "The clamd.conf of every scanner. Without it, the one in the usual places that says that clamd "
             "listens where ClamAddress points.",
      .completion = Completion::kFile},
     {.name = "--postfix-main-cf",
      .argument = "file",
      .doc = "Postfix's main.cf; the master.cf beside it is read too. The default is /etc/postfix/main.cf, "
-            "where there is one.",
+            "if it exists.",
      .completion = Completion::kFile}};
 constexpr Option kListOptions[] = {kJson, kDirectory};
 constexpr Option kShowOptions[] = {
     kJson,
     {.name = "--message",
-     .doc = "The message itself, byte for byte. On a terminal its control characters are escaped."},
+     .doc = "Print the message itself, byte for byte. On a terminal its control characters are escaped."},
     kDirectory};
 constexpr Option kReleaseOptions[] = {
     {.name = "--to",
      .argument = "address",
-     .doc = "The mail server, in place of OutAddress of the configuration: an address and a port, or a name "
+     .doc = "The mail server, instead of OutAddress of the configuration: an address and a port, or a name "
             "and a port."},
-    {.name = "--delete", .doc = "Delete the message when every recipient was accepted."},
+    {.name = "--delete", .doc = "Delete the message if every recipient was accepted."},
     kDirectory};
 constexpr Option kDeleteOptions[] = {
     {.name = "--older-than",
      .argument = "days",
-     .doc = "Every message that was kept so many days ago or earlier, in place of one."},
+     .doc = "Delete every message that was kept at least this number of days ago, instead of a single one."},
     kDirectory};
 
 constexpr Command kCommands[] = {
     {.name = "stats",
      .summary = "the counters of the running daemon",
      .doc = "Prints the counters in groups, the times of the phases of a message, and the state of each "
-            "scanner. With --json it prints them for programs, as /stats has them.",
+            "scanner. With --json it prints the same as /stats, for programs.",
      .options = kStatsOptions,
      .run = RunStats},
     {.name = "ready",
      .summary = "whether mail is accepted and a scanner answers",
-     .doc = "Says whether the daemon accepts mail and at least one scanner answers. The exit status is 0 "
-            "when it does, else 1.",
+     .doc = "Says whether the daemon accepts mail and at least one scanner answers. The exit status is 0 if "
+            "it does, otherwise 1.",
      .run = RunReady},
     {.name = "top",
      .summary = "the daemon live: rates, latencies, scanners, viruses, sessions",
-     .doc = "Shows what the daemon does, again and again: messages, megabytes, infected messages and "
-            "failures a second; how long the phases of a message take; each scanner with its state, circuit, "
-            "canary and what it has in hand; the viruses of the last ten minutes; the sessions by phase and "
-            "age, and the longest of them. Rates and latencies are of the time between two looks; the first "
-            "look has the latencies since the daemon was started. MAX is known to 6 percent. q ends it, s "
-            "sorts the sessions by something else (age, time in the phase, bytes, messages, client), r turns "
-            "their order round, v sorts the viruses by time or by number, and the space bar looks at once. "
-            "When standard output is no terminal, each look is a line of names and values.",
+     .doc = "Shows continuously what the daemon does: messages, megabytes, infected messages and failures "
+            "per second; how long the phases of a message take; each scanner with its state, circuit, "
+            "canary and present work; the viruses of the last ten minutes; the sessions by phase and age, "
+            "and the oldest of them. Rates and latencies are those of the time between two readings; the "
+            "first one shows the latencies since the daemon was started. MAX is accurate to 6 percent. q "
+            "ends the program, s sorts the sessions in another way (age, time in the phase, bytes, "
+            "messages, client), r reverses their order, v sorts the viruses by time or by number, and the "
+            "space bar reads at once. If standard output is not a terminal, each reading is a line of names "
+            "and values.",
      .options = kTopOptions,
      .run = RunTop},
     {.name = "sessions",
      .summary = "what is going on now, longest first",
-     .doc =
-         "Lists the sessions that last longest: client, phase, age, time in the phase, messages and bytes so "
-         "far, the sender of the message under way, the client's greeting, and the scanner that has the "
-         "message. The phases are start, command (the client's next command), server (the server's replies), "
-         "room (memory for a message), receive, wait (for a scanner that is free), scan, deliver and end.",
+     .doc = "Lists the oldest sessions: client, phase, age, time in the phase, messages and bytes so far, "
+            "the sender of the message under way, the client's greeting, and the scanner that has the "
+            "message. The phases are start, command (waits for the client's next command), server (waits "
+            "for the server's replies), room (waits for memory for a message), receive, wait (waits for a "
+            "free scanner), scan, deliver and end.",
      .options = kSessionsOptions,
      .run = RunSessions},
     {.name = "reload",
      .summary = "have the daemon read its configuration again",
-     .doc = "Sends SIGHUP to the daemon on this machine and waits until it has read its configuration again. "
-            "When the daemon does not take it, its reason is printed, the old settings stay, and the exit "
-            "status is 1.",
+     .doc = "Sends SIGHUP to the daemon on this machine and waits until it has read its configuration "
+            "again. If the daemon does not accept the configuration, its reason is printed, the old "
+            "settings stay, and the exit status is 1.",
      .options = kSignalOptions,
      .run = RunReload},
     {.name = "restart",
      .summary = "put a new process in the daemon's place, without a gap",
      .doc = "Sends SIGUSR2 to the daemon on this machine and waits until a new process has taken over its "
-            "sockets. When the new one does not start, its reason is printed, the old one stays, and the "
-            "exit status is 1.",
+            "sockets. If the new process does not start, its reason is printed, the old process continues, "
+            "and the exit status is 1.",
      .options = kSignalOptions,
      .run = RunRestart},
     {.name = "check",
      .summary = "the configuration, and whether clamd and Postfix fit it",
      .doc = "Reads the configuration and reports everything that is wrong with it, as bivalved "
-            "--check-config does. Then it compares it with its neighbours: the limits, threads and times in "
-            "clamd.conf, and the sizes and times of the Postfix services that send mail here or get it from "
-            "here. Each finding is one line, with the advice. The exit status is 0 when there is nothing to "
-            "say, 1 with warnings and 2 with errors.",
+            "--check-config does. Then it compares the configuration with the limits, threads and times in "
+            "clamd.conf, and with the sizes and times of the Postfix services that send mail here or get it "
+            "from here. Each finding is one line, with the advice. The exit status is 0 if there are no "
+            "findings, 1 with warnings and 2 with errors.",
      .options = kCheckOptions,
      .run = RunCheck},
     {.name = "quarantine list",
      .summary = "the infected messages that were kept",
-     .doc = "Lists the messages that Quarantine has kept, the newest first. A message without a usable "
-            "record beside it is listed with the reason, and so is a record whose message is gone.",
+     .doc = "Lists the messages that Quarantine has kept, newest first. A message without a usable record "
+            "beside it is listed with the reason, and so is a record without its message.",
      .options = kListOptions,
      .run = RunQuarantineList},
     {.name = "quarantine show",
@@ -141,12 +145,12 @@ constexpr Command kCommands[] = {
     {.name = "quarantine release",
      .operands = "id",
      .summary = "send one on to its recipients, unscanned",
-     .doc = "Sends a quarantined message on to OutAddress, with the envelope it came with and byte for byte "
-            "as it came. Parameters that came with the addresses and mean the same later (RET, ENVID, NOTIFY "
-            "and ORCPT of DSN, MT-PRIORITY, RRVS) go along where the server offers what they belong to. It "
-            "is not scanned again. The message is compared with the hash in its record first. Recipients "
-            "that the server refuses are named, and the exit status is then 1. The message stays in "
-            "quarantine unless --delete says otherwise.",
+     .doc = "Sends a quarantined message to OutAddress, with its original envelope and byte for byte as it "
+            "was received. It is not scanned again. Parameters of the original addresses that mean the same "
+            "later (RET, ENVID, NOTIFY and ORCPT of DSN, MT-PRIORITY, RRVS) are sent too if the server "
+            "offers their extensions. First the message is compared with the hash in its record. "
+            "Recipients that the server refuses are named, and the exit status is then 1. The message stays "
+            "in quarantine, except with --delete.",
      .options = kReleaseOptions,
      .operands_min = 1,
      .operands_max = 1,
@@ -155,8 +159,8 @@ constexpr Command kCommands[] = {
     {.name = "quarantine delete",
      .operands = "[id ...]",
      .summary = "delete some of them",
-     .doc = "Deletes quarantined messages, each with its record: those named, or all that are older than a "
-            "number of days.",
+     .doc = "Deletes quarantined messages, each with its record: either the named ones, or all that are "
+            "older than a number of days.",
      .options = kDeleteOptions,
      .operands_max = 1000,
      .operand_completion = Completion::kQuarantineId,

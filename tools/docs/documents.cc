@@ -21,7 +21,7 @@ constexpr std::string_view kHead =
 .Os
 .Sh NAME
 .Nm bivalvectl
-.Nd look after a bivalved
+.Nd inspect and control a running bivalved
 .Sh SYNOPSIS
 .Nm
 .Op Fl s Ar address
@@ -30,21 +30,21 @@ constexpr std::string_view kHead =
 .Op Ar options
 .Sh DESCRIPTION
 .Nm
-asks a running
+gets information from a running
 .Xr bivalved 8
-at its statistics address, looks at its configuration, and looks after the messages that it has quarantined.
-It needs no privileges beyond reaching that address and reading those files.
+at its statistics address, checks its configuration, and manages the messages that it has quarantined.
+It needs no privileges except access to that address and to those files.
 .Pp
-What strangers have chosen, such as addresses and the names of viruses, is shown with its control characters escaped:
-.Ql \exNN ,
-or
+Text from strangers, such as addresses and the names of viruses, is shown with escapes:
+.Ql \exNN
+for control characters and for bytes that are not UTF-8, and
 .Ql \eu{N}
-for those beyond ASCII and for characters that cannot be seen and turn or join others; a backslash is shown as two.
+for control characters beyond ASCII and for invisible characters; a backslash is shown as two.
 With
 .Fl -json
-it is as it came, in the escapes of JSON: nothing is printed but ASCII.
+the text is unchanged, in the escapes of JSON: only ASCII is printed.
 .Pp
-These options may stand before or after every command:
+These options may be given before or after every command:
 .Bl -tag -width Ds
 )";
 
@@ -62,7 +62,7 @@ a quarantined message as it was sent, and its record, a JSON object with the mem
 .Li virus , from , recipients , recipients_left_out , mail_parameters
 and
 .Li recipient_parameters
-.Pq what was said behind the addresses in MAIL and RCPT, the latter an array in the order of the recipients; absent where nothing was ,
+.Pq the parameters after the addresses in MAIL and RCPT, the latter as an array in the order of the recipients; absent if there were none ,
 .Li client , helo , remote
 and
 .Li remote_helo
@@ -72,24 +72,26 @@ and
 .Li size
 and
 .Li sha256 .
-In an envelope that is not UTF-8 each byte stands as the character of that number, and
+In an envelope that is not UTF-8 each byte is written as the character with that number, and
 .Li envelope_encoding
 is
 .Li iso-8859-1 .
-The record is written after the message, so where there is one the message is whole.
+The record is written after the message, so if there is a record, the message is complete.
 .El
 .Sh EXIT STATUS
 .Bl -tag -width Ds
 .It 0
-The command did what was asked; with
+The command succeeded; with
 .Cm ready ,
 the daemon is ready; with
 .Cm check ,
-there is nothing to say.
+there are no findings.
 .It 1
-The daemon, the mail server or the system said no; the daemon is not ready; there are warnings, and no errors.
+The daemon, the mail server or the system refused; the daemon is not ready; or
+.Cm check
+has found warnings but no errors.
 .It 2
-The command line is not understood, or the configuration is wrong.
+The command line is wrong, or the configuration is wrong.
 .El
 .Sh EXAMPLES
 .Dl $ bivalvectl top
@@ -161,7 +163,8 @@ void AppendCase(std::string& out, std::string_view pattern, const std::vector<st
 std::string CtlManual() {
   std::string out(kHead);
   AppendOptions(out, CommonOptions());
-  out += ".It Fl -help\nThe commands, or the options of one.\n.El\n.Sh COMMANDS\n.Bl -tag -width Ds\n";
+  out += ".It Fl -help\nShow the commands, or the options of one command.\n.El\n";
+  out += ".Sh COMMANDS\n.Bl -tag -width Ds\n";
   for (const Command& command : Commands()) AppendCommand(out, command);
   out += ".El\n";
   return out + std::string(kTail);

@@ -24,8 +24,8 @@ constexpr std::string_view kHead =
 .Xr bivalved 8
 reads
 .Pa /etc/bivalved.conf
-when it starts; under the name
-.Nm clamsmtpd
+when it starts; if it is started as
+.Nm clamsmtpd ,
 it reads
 .Pa /etc/clamsmtpd.conf .
 The option
@@ -34,12 +34,12 @@ names another file.
 .Pp
 A setting is a line
 .Ql Name : value .
-Upper and lower case make no difference in names; white space around the name, the colon and the value is ignored.
+Names may be written in upper or lower case; white space around the name, the colon and the value is ignored.
 Empty lines and lines that begin with
 .Ql #
-mean nothing.
-A setting may stand once, except where it is said that it may be repeated.
-An unknown name or a wrong value ends the start;
+are ignored.
+A setting may be written only once, unless its description says that it may be repeated.
+With an unknown name or a wrong value the program does not start;
 .Nm bivalved Fl -check-config
 reports everything that is wrong with a file.
 .Pp
@@ -50,7 +50,7 @@ or
 .Cm yes , no , true , false , 1
 and
 .Cm 0
-are understood too.
+have the same meanings.
 Times are seconds.
 Sizes are bytes, or units of 1024 with the suffix
 .Cm K , M
@@ -62,7 +62,7 @@ or
 
 constexpr std::string_view kMiddle = R"(.El
 .Ss Old names
-These are understood, with a warning.
+These names still work, with a warning.
 .Bl -tag -width Ds
 )";
 
@@ -72,7 +72,7 @@ constexpr std::string_view kTail = R"(.El
 .It Ar /path
 a local socket
 .It Ar 25
-a port alone; each setting says what that means
+a port alone; the description of each setting says what it means
 .It Ar 192.0.2.1:25
 an IPv4 address and a port
 .It Ar [2001:db8::1]:25
@@ -94,7 +94,7 @@ constexpr std::string_view kSampleHead =
     R"(# The configuration of bivalved, with every setting and its default. See bivalved.conf(5).
 # Made by tools/gen_docs from the table in appliance/settings/options.cc.
 #
-# Lines that begin with # mean nothing.
+# Lines that begin with # are ignored.
 )";
 
 bool NothingExists(const std::string&) { return false; }

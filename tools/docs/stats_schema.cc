@@ -61,19 +61,21 @@ Json Groups() {
 Json Scanner() {
   Json members = {
       {"address", Text("As configured.")},
-      {"up", Of("boolean", "Whether it answers at least one worker.")},
+      {"up", Of("boolean", "Whether the scanner answers at least one worker.")},
       {"circuit", OneOf({"open", "half-open", "closed"}, families::kScannerCircuit.help)},
       {"canary", OneOf({"off", "pending", "found", "missed", "error"}, families::kScannerCanary.help)},
-      {"version", Text("What it answered to VERSION last; empty: not known.")},
-      {"own_user", Of("boolean", "Whether it runs as this program's own user, and so can change messages.")},
-      {"limits", Object({{"known", Of("boolean",
-                                      "Whether they are known from its clamd.conf; else its OK for a large "
-                                      "message is believed once it has found a test message of that size.")},
-                         {"file_bytes", Count("MaxFileSize; 0: not known, or none.")},
-                         {"scan_bytes", Count("MaxScanSize; 0: not known, or none.")},
-                         {"stream_bytes", Count("StreamMaxLength; 0: not known, or none.")},
-                         {"scan_seconds", Number("MaxScanTime; 0: not known, or none.")},
-                         {"queue", Count("MaxQueue; 0: not known.")}})},
+      {"version", Text("Its last answer to VERSION; empty: not known.")},
+      {"own_user",
+       Of("boolean", "Whether the scanner runs as this program's own user, and so can change messages.")},
+      {"limits",
+       Object({{"known", Of("boolean",
+                            "Whether they are known from its clamd.conf; otherwise its OK for a large "
+                            "message is trusted only after it has found a test message of that size.")},
+               {"file_bytes", Count("MaxFileSize; 0: not known, or none.")},
+               {"scan_bytes", Count("MaxScanSize; 0: not known, or none.")},
+               {"stream_bytes", Count("StreamMaxLength; 0: not known, or none.")},
+               {"scan_seconds", Number("MaxScanTime; 0: not known, or none.")},
+               {"queue", Count("MaxQueue; 0: not known.")}})},
   };
   for (const ScannerMetricInfo& metric : kScannerMetrics) {
     members[std::string(metric.name)] =
@@ -88,7 +90,7 @@ Json RecentVirusSchema() {
   return Object({{"name", Text("The signature's name.")},
                  {"time", Number("Seconds since 1970.")},
                  {"session", Text("The session's number, as in the log.")},
-                 {"client", Text("Whose connection it was.")}});
+                 {"client", Text("The client's address.")}});
 }
 
 std::string Print(const Json& json) { return json.dump(2) + "\n"; }
@@ -97,20 +99,23 @@ std::string Print(const Json& json) { return json.dump(2) + "\n"; }
 
 std::string StatsSchema() {
   Json members = {
-      {"program", OneOf({"bivalved", "clamsmtpd"}, "The name that it was started under.")},
+      {"program", OneOf({"bivalved", "clamsmtpd"}, "The name that the program was started with.")},
       {"version", Text("Its version.")},
-      {"pid", Count("Its process.")},
+      {"pid", Count("Its process number.")},
       {"started", Number(families::kStartTime.help)},
-      {"uptime_seconds", Number("Seconds since then.")},
+      {"uptime_seconds", Number("Seconds since `started`.")},
       {"workers", Count(families::kWorkers.help)},
       {"accounting_violations", Count(families::kViolations.help)},
-      {"reload", Object({{"count", Count(families::kReloads.help)},
-                         {"failed", Count(families::kReloadsFailed.help)},
-                         {"last_error", Text("Why it was not taken the last time; empty: it was.")},
-                         {"time", Count(families::kReloadTime.help)}})},
-      {"restart", Object({{"generation", Count(families::kGeneration.help)},
-                          {"failed", Count(families::kRestartsFailed.help)},
-                          {"last_error", Text("Why the last process that was to take over did not.")}})},
+      {"reload",
+       Object({{"count", Count(families::kReloads.help)},
+               {"failed", Count(families::kReloadsFailed.help)},
+               {"last_error", Text("Why the last reading was not accepted; empty: it was accepted.")},
+               {"time", Count(families::kReloadTime.help)}})},
+      {"restart",
+       Object({{"generation", Count(families::kGeneration.help)},
+               {"failed", Count(families::kRestartsFailed.help)},
+               {"last_error",
+                Text("Why the last process that should have taken over did not; empty: none failed.")}})},
   };
   const Json groups = Groups();
   for (const auto& [name, group] : groups.items()) {
@@ -125,8 +130,8 @@ std::string StatsSchema() {
   members["phases_us"] = Object(std::move(phases));
   members["viruses"] = {{"type", "object"},
                         {"description", families::kViruses.help},
-                        {"additionalProperties", Count("How often it was found.")}};
-  members["viruses_recent"] = ListOf(RecentVirusSchema(), "The infected messages of late, newest first.");
+                        {"additionalProperties", Count("How often this signature was found.")}};
+  members["viruses_recent"] = ListOf(RecentVirusSchema(), "The last infected messages, newest first.");
   members["viruses_recent"]["maxItems"] = RecentViruses::kKept;
   members["process"] = Object({{"start_time_seconds", Number(families::kProcessStart.help)},
                                {"cpu_seconds", Number(families::kProcessCpu.help)},
@@ -136,53 +141,56 @@ std::string StatsSchema() {
                                {"max_fds", Count(families::kProcessFdsMax.help)}});
   Json worker = Json::object();
   for (const auto& [name, group] : groups.items()) worker[name] = Object(group);
-  members["per_worker"] = ListOf(Object(std::move(worker)), "The same counts of each worker, by its number.");
+  members["per_worker"] =
+      ListOf(Object(std::move(worker)), "The counts of each worker, in the order of the workers' numbers.");
 
-  Json schema =
-      Head("/stats",
-           "The counters since the start. While the process lives they only grow, except the percentiles "
-           "and those whose description says that they fall. received = in_progress + delivered + refused + "
-           "dropped + "
-           "bounced + tempfailed + rejected + lost, at every moment.");
+  Json schema = Head(
+      "/stats",
+      "The counters since the start. While the process lives they only grow, except the percentiles "
+      "and those whose description says that they may fall. received = in_progress + delivered + refused + "
+      "dropped + bounced + tempfailed + rejected + lost, at every moment.");
   schema.update(Object(std::move(members)));
-  schema["$defs"]["durations"] = Object({{"count", Count("How many.")},
-                                         {"sum", Count("Microseconds, all together.")},
-                                         {"mean", Count("Microseconds.")},
+  schema["$defs"]["durations"] = Object({{"count", Count("The number of durations.")},
+                                         {"sum", Count("Microseconds; the sum of all durations.")},
+                                         {"mean", Count("Microseconds; the mean.")},
                                          {"p50", Count("Microseconds that half of them do not exceed.")},
                                          {"p90", Count("Microseconds that 90 % of them do not exceed.")},
                                          {"p99", Count("Microseconds that 99 % of them do not exceed.")},
                                          {"max", Count("Microseconds; the longest.")}});
   // Optional.
-  schema["$defs"]["durations"]["properties"]["buckets"] =
-      ListOf(ListOf(Of("integer", "Microseconds from which on it counts, and how many."), "One bucket."),
-             "With ?buckets=1: those that are not empty. Each ends where the next of the 464 begins.");
+  schema["$defs"]["durations"]["properties"]["buckets"] = ListOf(
+      ListOf(Of("integer", "The lower bound in microseconds, and the number of durations."), "One bucket."),
+      "With ?buckets=1: the buckets that are not empty. Each of the 464 buckets ends where the next one "
+      "begins.");
   return Print(schema);
 }
 
 std::string SessionsSchema() {
   Json session = Object({
       {"id", Text("The session's number, as in the log.")},
-      {"worker", Count("Whose it is.")},
+      {"worker", Count("The number of its worker.")},
       {"client", Text("The client's address.")},
-      {"helo", Text("What the client called itself; empty: it has not said.")},
+      {"helo", Text("The client's HELO or EHLO name; empty: not sent yet.")},
       {"phase",
        OneOf(kSessionPhaseNames,
-             "What it does: start (before the greeting), command (waits for the client), server (waits "
-             "for the server's replies to commands), room (waits for memory), receive (mail data), wait "
-             "(in line for a scanner), scan, deliver, end.")},
-      {"age_seconds", Number("Since it was accepted.")},
-      {"phase_seconds", Number("Since the phase began.")},
-      {"messages", Count("Complete messages received in it.")},
+             "What the session does: start (before the greeting), command (waits for the client), server "
+             "(waits for the server's replies to commands), room (waits for memory), receive (mail data), "
+             "wait (waits for a free scanner), scan, deliver, end.")},
+      {"age_seconds", Number("Seconds since the connection was accepted.")},
+      {"phase_seconds", Number("Seconds since the phase began.")},
+      {"messages", Count("Complete messages received in the session.")},
       {"bytes", Count("Content of these, and of the one that is being received.")},
       {"from", Text("The reverse-path of the open transaction, <> for the null one; empty: none is open.")},
-      {"scanner", Text("Who scans, in the phase scan; else empty.")},
+      {"scanner", Text("The scanner, in the phase scan; otherwise empty.")},
   });
-  Json schema = Head("/sessions", "What goes on now. The query limit=N asks for another number than 100.");
-  schema.update(
-      Object({{"total", Count("Sessions that are open.")},
-              {"shown", Count("How many of them follow.")},
-              {"silent_workers", Count("Workers that did not answer within a second; theirs are missing.")},
-              {"sessions", ListOf(std::move(session), "Those that last longest, longest first.")}}));
+  Json schema =
+      Head("/sessions",
+           "The sessions that are open now. The query limit=N asks for another number of them than 100.");
+  schema.update(Object(
+      {{"total", Count("The number of open sessions.")},
+       {"shown", Count("The number of sessions that follow.")},
+       {"silent_workers", Count("Workers that did not answer within a second; their sessions are missing.")},
+       {"sessions", ListOf(std::move(session), "The oldest sessions, oldest first.")}}));
   return Print(schema);
 }
 
