@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What tools/tidy says about includes between folders, and about the block that shows them."""
+"""What tools/tidy says about includes between folders, the block that shows them, and co_await."""
 import sys
 import unittest
 from pathlib import Path
@@ -44,6 +44,22 @@ class Includes(unittest.TestCase):
         for folder, below in tidy.LAYERS.items():
             for other in below:
                 self.assertNotIn(folder, tidy.LAYERS[other], f"{folder} and {other}")
+
+
+class CoAwait(unittest.TestCase):
+    """What g++ 12 makes wrong code of is named."""
+
+    def found(self, line):
+        return [text for _, text in tidy.check_co_await(None, line)]
+
+    def test_behind_a_condition(self):
+        for line in ("co_return done || co_await Send();", "if (a && !co_await Send()) Fail();", "x = a ? co_await B() : c;",
+                     "x = a ? b : co_await C();"):
+            self.assertIn("behind ||", "".join(self.found(line)), line)
+
+    def test_in_front_of_one(self):
+        for line in ("in_time = co_await wake.Wait(end) || !busy();", "x = co_await B(a ? 1 : 2);", "case kOne: co_await B();"):
+            self.assertEqual(self.found(line), [], line)
 
 
 class Picture(unittest.TestCase):
